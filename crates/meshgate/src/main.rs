@@ -1,0 +1,2 @@
+//! crates/meshgate
+fn main() {}

@@ -1,0 +1,2 @@
+//! examples/corpassist
+fn main() {}
