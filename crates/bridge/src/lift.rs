@@ -1,0 +1,1 @@
+//! A legacy server behind a modern face.

@@ -1,0 +1,1 @@
+//! Modern answers for legacy clients.
