@@ -1,0 +1,167 @@
+//! `Server`: an MCP server and how it is reached.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::amount::Period;
+
+/// An MCP server, unmodified, of any revision. Exactly one of `stdio` and `http` says how it is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ServerSpec {
+    /// Prefix of its names in views of several servers (`<alias>__<tool>`), unique in the mesh: 1 to 32 of `a-z`, `0-9`
+    /// and `-`. Default: the document's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[a-z0-9-]{1,32}$"))]
+    pub alias: Option<String>,
+    /// A program that the gateway starts and speaks to over standard input and output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stdio: Option<StdioSpec>,
+    /// An endpoint over HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpSpec>,
+    /// Which era it speaks: `auto` asks it, `legacy` is 2024-11-05 to 2025-11-25, `modern` is 2026-07-28. Default: `auto`.
+    pub era: Era,
+    /// Silence after which a call is given up; progress starts it anew. Default: `60s`; 100 ms to 24 h.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Period>,
+    /// Longest life of a call, whatever progress it reports. Default: `10m`, or `deadline` where that is longer; at most 24 h.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hard_deadline: Option<Period>,
+    /// How its arguments and results are checked. Default: what the `Mesh` document says.
+    pub validation: ValidationSpec,
+    /// What happens to arguments that name the same member twice. Default: `refuse`.
+    pub duplicate_arguments: Duplicates,
+    /// How often its catalogue is read again when it announces no change. Default: `5m`; 1 s to 24 h.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub catalogue_refresh: Option<Period>,
+}
+
+/// A program that the gateway starts. It sees a cleared environment: `env` and the few variables that every program needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StdioSpec {
+    /// The program: a path, or a name that is looked up in `PATH`. No shell reads it.
+    pub command: String,
+    /// Its arguments, each passed as it is. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Its environment: each value a text, or where to read one. Default: empty.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, Value>,
+    /// Its working directory; a relative one starts at the directory the gateway was started in. Default: that directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<PathBuf>,
+}
+
+/// An endpoint over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpSpec {
+    /// `https://` or `http://` address of the endpoint, without user name, password and fragment.
+    pub url: String,
+    /// Headers added to every request: each value a text, or where to read one. Headers that carry the protocol or the
+    /// connection cannot be set. Default: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, Value>,
+}
+
+/// A text, or where to read one.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(
+    untagged,
+    expecting = "expected a text, `{fromEnvironment: NAME}` or `{fromFile: PATH}`"
+)]
+pub enum Value {
+    /// The value as it is. Not for secrets: whoever reads the file reads them.
+    Literal(String),
+    /// Where to read the value.
+    From(ValueFrom),
+}
+
+impl std::fmt::Debug for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Literal(_) => f.write_str("Literal(..)"),
+            Self::From(from) => from.fmt(f),
+        }
+    }
+}
+
+/// Where to read a value: exactly one of `fromEnvironment` and `fromFile`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ValueFrom {
+    /// A variable of the gateway's own environment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_environment: Option<String>,
+    /// A file whose content is the value, without its last line end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_file: Option<PathBuf>,
+    /// Text before the value, such as `Bearer `. Default: empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+}
+
+/// Which era a server speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Era {
+    /// Ask it.
+    #[default]
+    Auto,
+    /// 2024-11-05 to 2025-11-25.
+    Legacy,
+    /// 2026-07-28.
+    Modern,
+}
+
+/// How arguments and results are checked against the schemas a tool publishes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ValidationSpec {
+    /// Arguments against `inputSchema`: `off`, `warn` (let through and record) or `enforce` (the call does not run, and
+    /// its result says which rule was broken where). Default: `enforce`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<ArgumentCheck>,
+    /// Structured results against `outputSchema`: `off` or `warn`. The call has run, so its result is never withheld.
+    /// Default: `warn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub results: Option<ResultCheck>,
+}
+
+/// What happens to arguments that break their schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ArgumentCheck {
+    /// They are not looked at.
+    Off,
+    /// They are let through and recorded.
+    Warn,
+    /// The call does not run.
+    Enforce,
+}
+
+/// What happens to a structured result that breaks its schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ResultCheck {
+    /// It is not looked at.
+    Off,
+    /// It is let through and recorded.
+    Warn,
+}
+
+/// What happens to arguments that name the same member twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Duplicates {
+    /// The call is refused: two readers could each see another value.
+    #[default]
+    Refuse,
+    /// The call passes; the server decides which one counts.
+    Allow,
+}

@@ -1,0 +1,59 @@
+//! Defaults and bounds of everything a mesh file may say, in one place, so that the schema, the checks and the
+//! documentation quote the same figures.
+
+use std::time::Duration;
+
+/// Largest request body, in bytes.
+pub const BODY_BYTES: u64 = 4 << 20;
+/// Largest answer of a server, in bytes.
+pub const RESPONSE_BYTES: u64 = 8 << 20;
+/// Longest line a stdio server may write, in bytes.
+pub const LINE_BYTES: u64 = 8 << 20;
+/// Largest event of an SSE stream, in bytes.
+pub const EVENT_BYTES: u64 = 1 << 20;
+/// What one stream may hold for a slow reader, in bytes.
+pub const STREAM_BUFFER_BYTES: u64 = 256 << 10;
+/// Nesting of JSON from clients.
+pub const JSON_DEPTH: u32 = 64;
+/// Values in one JSON message from a client.
+pub const JSON_NODES: u32 = 20_000;
+/// Open connections.
+pub const CONNECTIONS: u32 = 4096;
+/// Open connections from one address.
+pub const CONNECTIONS_PER_ADDRESS: u32 = 256;
+/// Open streams of one caller.
+pub const STREAMS_PER_CALLER: u32 = 32;
+/// Legacy sessions of one caller.
+pub const SESSIONS_PER_CALLER: u32 = 1_000;
+/// Calls that may be in flight.
+pub const CALLS_IN_FLIGHT: u32 = 4096;
+/// Calls per second of one caller.
+pub const CALLS_PER_SECOND: u32 = 50;
+/// Calls one caller may make at once before its rate counts.
+pub const CALL_BURST: u32 = 100;
+/// Requests per second of one address that has not proved who it is.
+pub const UNAUTHENTICATED_PER_SECOND: u32 = 20;
+/// Children that stdio servers may run as.
+pub const CHILDREN: u32 = 256;
+/// Silence of a server after which a call is given up.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+/// Longest life of a call, whatever progress it reports.
+pub const HARD_DEADLINE: Duration = Duration::from_secs(600);
+/// Longest deadline that may be asked for.
+pub const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// How often a catalogue is read again when the server announces nothing.
+pub const CATALOGUE_REFRESH: Duration = Duration::from_secs(300);
+/// How long a client may keep a list.
+pub const LIST_TTL: Duration = Duration::from_secs(60);
+/// How long calls may end in peace when the gateway stops.
+pub const DRAIN: Duration = Duration::from_secs(30);
+/// Where the gateway listens when nothing is said.
+pub const LISTEN: &str = "127.0.0.1:7300";
+/// The endpoint when nothing is said.
+pub const PATH: &str = "/mcp";
+/// Longest text a view may give as its instructions, in bytes.
+pub const INSTRUCTIONS_BYTES: usize = 16 << 10;
+/// Largest file that is read as configuration, in bytes.
+pub const SOURCE_BYTES: usize = 4 << 20;
+/// Documents of one file.
+pub const DOCUMENTS: usize = 10_000;
