@@ -1,2 +1,80 @@
-//! xtask
-fn main() {}
+//! `cargo xtask`: the only entry point to everything that is not the product itself.
+//!
+//! What CI runs and what a person runs must be the same words, or the two drift apart. Every verb prints a table or a
+//! figure last and exits non-zero when it falls short, so that a script needs no other knowledge of it.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool speaks on its standard output"
+)]
+
+mod bench;
+mod check;
+mod codegen;
+mod command;
+mod conformance;
+mod fuzz;
+mod gateway;
+mod interop;
+mod place;
+mod setup;
+mod steps;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What went wrong, in one sentence for a person.
+type Failure = String;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Set up, check and measure Meshgate",
+    disable_version_flag = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install what the other verbs need into the cache; quick when it is there
+    Setup,
+    /// Everything CI checks, in its order
+    Test(check::Options),
+    /// Layers, module order, file and function length, words, and the pages that name files and tests
+    Tidy,
+    /// The official conformance suite through a one-server view: both revisions, HTTP and stdio
+    Conformance(conformance::Options),
+    /// Unmodified public servers and clients through a merged view
+    Interop(interop::Options),
+    /// Measure: `bench gateway` and whatever else the bench package offers
+    Bench(bench::Options),
+    /// Write the generated files again, or with --check compare them
+    Codegen(codegen::Options),
+    /// Run each fuzz target for some seconds
+    FuzzSmoke(fuzz::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = place::Place::find().and_then(|place| match Arguments::parse().verb {
+        Verb::Setup => setup::run(&place),
+        Verb::Test(options) => check::run(&place, &options),
+        Verb::Tidy => tidy::run(&place),
+        Verb::Conformance(options) => conformance::run(&place, &options),
+        Verb::Interop(options) => interop::run(&place, &options),
+        Verb::Bench(options) => bench::run(&place, &options),
+        Verb::Codegen(options) => codegen::run(&place, &options),
+        Verb::FuzzSmoke(options) => fuzz::run(&place, &options),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! `test`: everything CI checks, cheapest first, each profile built once.
+//!
+//! A step that fails does not stop the next ones, because a person who waits for a run wants to know all of it; only
+//! what needs a build that failed is left out, and then counts as failed.
+
+use crate::{Failure, codegen, command, conformance, interop, place::Place, setup, steps::Steps, tidy};
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Leave out what needs npm and PyPI packages (conformance and interop)
+    #[arg(long)]
+    offline: bool,
+}
+
+const NEEDS_BUILD: &str = "the release build failed";
+
+pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
+    let mut steps = Steps::default();
+    if !options.offline {
+        steps.run("setup", || setup::run(place));
+    }
+    let cargo = |steps: &mut Steps, name: &str, arguments: &[&str]| {
+        let log = place.log(&format!("test-{}", name.replace(' ', "-")));
+        steps.run(name, || {
+            command::run_logged(&mut command::cargo(place, arguments), &log)
+        })
+    };
+    cargo(&mut steps, "format", &["fmt", "--all", "--check"]);
+    cargo(
+        &mut steps,
+        "clippy",
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    );
+    cargo(
+        &mut steps,
+        "dependencies",
+        &["deny", "--log-level", "error", "check", "licenses", "bans", "sources"],
+    );
+    steps.run("tidy", || tidy::run(place));
+    cargo(&mut steps, "tests", &["nextest", "run", "--workspace", "--locked"]);
+    let built = cargo(
+        &mut steps,
+        "release build",
+        &["build", "--release", "--workspace", "--locked"],
+    );
+    after_build(place, options, built, &mut steps);
+    steps.finish()
+}
+
+/// The steps that run the built programs.
+fn after_build(place: &Place, options: &Options, built: bool, steps: &mut Steps) {
+    let mut step = |name: &str, work: &dyn Fn() -> Result<(), Failure>| {
+        if built {
+            steps.run(name, work);
+        } else {
+            steps.skip(name, NEEDS_BUILD);
+        }
+    };
+    step("generated files", &|| codegen::run(place, &codegen::Options::compare()));
+    step("demo", &|| demo(place));
+    if !options.offline {
+        step("conformance", &|| {
+            conformance::run(place, &conformance::Options::default())
+        });
+        step("interop", &|| interop::run(place, &interop::Options::default()));
+    }
+}
+
+/// The worked example answers its question, and another one.
+fn demo(place: &Place) -> Result<(), Failure> {
+    let meshgate = place.program("meshgate")?;
+    for (name, arguments) in [
+        ("demo", vec!["demo"]),
+        (
+            "demo-ask",
+            vec!["demo", "--ask", "Who leads Project Aurora, and what does its plan say?"],
+        ),
+    ] {
+        let log = place.log(name);
+        command::run_logged(command::program(place, &meshgate).args(arguments), &log)?;
+    }
+    Ok(())
+}
