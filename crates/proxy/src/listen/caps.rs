@@ -1,0 +1,106 @@
+//! How many connections there may be: in all, and from one address.
+//!
+//! The total bounds our memory. The share of one address only bounds what strangers can take from each other, so it
+//! ends when the caller has proven who it is: a company's proxy brings many applications from one address.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::limits::Limits;
+
+/// The connection counts of one process.
+#[derive(Debug)]
+pub struct Caps {
+    total_max: usize,
+    per_address_max: usize,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    total: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// One connection's place in the counts; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Slot {
+    caps: Arc<Caps>,
+    address: Mutex<Option<IpAddr>>,
+}
+
+impl Caps {
+    /// Empty counts with the limits of the process.
+    pub fn new(limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            total_max: limits.connections,
+            per_address_max: limits.connections_per_address,
+            counts: Mutex::default(),
+        })
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        self.counts.lock().total
+    }
+
+    /// A place for one more connection, if there is one.
+    pub(super) fn take(self: &Arc<Self>, peer: IpAddr) -> Option<Slot> {
+        let address = network(peer);
+        let mut counts = self.counts.lock();
+        if counts.total >= self.total_max {
+            return None;
+        }
+        let of_address = counts.by_address.entry(address).or_insert(0);
+        if *of_address >= self.per_address_max {
+            return None;
+        }
+        *of_address += 1;
+        counts.total += 1;
+        drop(counts);
+        Some(Slot {
+            caps: Arc::clone(self),
+            address: Mutex::new(Some(address)),
+        })
+    }
+
+    fn leave(&self, address: IpAddr, counts: &mut Counts) {
+        if let Some(of_address) = counts.by_address.get_mut(&address) {
+            *of_address = of_address.saturating_sub(1);
+            if *of_address == 0 {
+                counts.by_address.remove(&address);
+            }
+        }
+        debug_assert!(counts.total <= self.total_max, "more connections than places");
+    }
+}
+
+impl Slot {
+    /// Stops counting for the address; the connection still counts in the total.
+    pub(super) fn prove(&self) {
+        if let Some(address) = self.address.lock().take() {
+            self.caps.leave(address, &mut self.caps.counts.lock());
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut counts = self.caps.counts.lock();
+        counts.total = counts.total.saturating_sub(1);
+        if let Some(address) = self.address.get_mut().take() {
+            self.caps.leave(address, &mut counts);
+        }
+    }
+}
+
+/// One subscriber holds a whole /64 in IPv6, so that is what counts as one address.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX))),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}

@@ -1,0 +1,154 @@
+//! What a service knows about the connection that a request came on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::caps::Slot;
+use super::wire::Version;
+use crate::limits::Limits;
+use crate::refusal::{Reason, Refusal};
+
+/// One client's connection. Shared by all its requests; lives until the connection ends.
+#[derive(Debug)]
+pub struct Connection {
+    peer: SocketAddr,
+    local: SocketAddr,
+    tls: bool,
+    version: Version,
+    opened: Instant,
+    proven: AtomicBool,
+    unproven: AtomicUsize,
+    unproven_max: usize,
+    in_flight: AtomicUsize,
+    /// Milliseconds after `opened` at which nothing was in flight any more.
+    quiet_since: AtomicU64,
+    slot: Slot,
+}
+
+/// A request of a caller that has not proven yet who it is; ends when dropped.
+#[derive(Debug)]
+pub struct Unproven {
+    connection: Arc<Connection>,
+}
+
+/// A request that has no complete answer yet; ends when dropped.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    connection: Arc<Connection>,
+}
+
+impl Connection {
+    pub(super) fn new(
+        peer: SocketAddr,
+        local: SocketAddr,
+        tls: bool,
+        version: Version,
+        limits: &Limits,
+        slot: Slot,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            peer,
+            local,
+            tls,
+            version,
+            opened: Instant::now(),
+            proven: AtomicBool::new(false),
+            unproven: AtomicUsize::new(0),
+            unproven_max: limits.h2_unproven_streams,
+            in_flight: AtomicUsize::new(0),
+            quiet_since: AtomicU64::new(0),
+            slot,
+        })
+    }
+
+    /// The client's address, as the socket has it.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The listener's address.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Whether the bytes came over TLS.
+    pub fn tls(&self) -> bool {
+        self.tls
+    }
+
+    /// The HTTP version of the connection.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// To be called when a request begins, before anything else is done for it.
+    ///
+    /// Streams cost memory before anybody knows who opened them, so only a few may be open at once on a connection on
+    /// which nobody has proven anything yet. Hold the value until the caller is known.
+    ///
+    /// # Errors
+    /// Too many; to be answered at once, without reading the body.
+    pub fn unproven(self: &Arc<Self>) -> Result<Option<Unproven>, Refusal> {
+        if self.proven.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        if self.unproven.fetch_add(1, Ordering::AcqRel) >= self.unproven_max {
+            self.unproven.fetch_sub(1, Ordering::AcqRel);
+            return Err(Refusal::new(
+                Reason::RateLimited,
+                "too many requests are open on a connection on which no caller has authenticated; send one request first",
+            )
+            .rule("limit/unproven-streams")
+            .retry(Duration::from_secs(1)));
+        }
+        Ok(Some(Unproven {
+            connection: Arc::clone(self),
+        }))
+    }
+
+    /// To be called when a caller is known (or the view is open to anonymous calls): the connection now has all its
+    /// streams, and no longer counts against its address.
+    pub fn prove(&self) {
+        if !self.proven.swap(true, Ordering::AcqRel) {
+            self.slot.prove();
+        }
+    }
+
+    /// Whether a caller has proven who it is on this connection.
+    pub fn is_proven(&self) -> bool {
+        self.proven.load(Ordering::Acquire)
+    }
+
+    /// Counts one request until its answer is complete.
+    pub(super) fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        InFlight {
+            connection: Arc::clone(self),
+        }
+    }
+
+    /// Since when nothing is in flight; `None` while something is.
+    pub(super) fn quiet_since(&self) -> Option<Instant> {
+        (self.in_flight.load(Ordering::Acquire) == 0)
+            .then(|| self.opened + Duration::from_millis(self.quiet_since.load(Ordering::Acquire)))
+    }
+}
+
+impl Drop for Unproven {
+    fn drop(&mut self) {
+        self.connection.unproven.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let connection = &self.connection;
+        let since = u64::try_from(connection.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        connection.quiet_since.store(since, Ordering::Release);
+        connection.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}

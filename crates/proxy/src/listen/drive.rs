@@ -1,0 +1,278 @@
+//! One connection from its first byte to its end: handshake, version, requests, and the reasons to end it.
+//!
+//! hyper runs the protocol; this decides when it may go on. A connection ends because its client ended it, because
+//! nothing was in flight for too long, because it is old, because the process drains, or because the wire guard broke
+//! it. In every case but the last a call that is in flight is answered first.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::caps::Slot;
+use super::connection::{Connection, InFlight};
+use super::wire::{self, Guard, Version};
+use super::{Never, Service, TlsSource};
+use crate::drain::Drain;
+use crate::limits::Limits;
+
+/// What all connections of one listener share.
+pub(super) struct Edge<S> {
+    local: SocketAddr,
+    tls: Option<TlsSource>,
+    limits: Arc<Limits>,
+    drain: Drain,
+    service: S,
+    tasks: TaskTracker,
+}
+
+impl<S> Edge<S> {
+    pub(super) fn new(
+        local: SocketAddr,
+        tls: Option<TlsSource>,
+        limits: Arc<Limits>,
+        drain: Drain,
+        service: S,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self {
+            local,
+            tls,
+            limits,
+            drain,
+            service,
+            tasks,
+        }
+    }
+
+    /// Serves one connection until it ends or the drain breaks it off.
+    pub(super) async fn drive<B>(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, slot: Slot)
+    where
+        S: Service<B>,
+        B: Body + Send + Unpin + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let drain = self.drain.clone();
+        let _work = drain.work();
+        tokio::select! {
+            biased;
+            () = drain.forced() => tracing::debug!(%peer, "connection broken off by the drain"),
+            ended = self.run::<B>(stream, peer, slot) => if let Err(error) = ended {
+                tracing::debug!(%peer, %error, "connection ended");
+            },
+        }
+    }
+
+    async fn run<B>(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, slot: Slot) -> Result<(), Ended>
+    where
+        S: Service<B>,
+        B: Body + Send + Unpin + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let Some(tls) = self.tls.as_ref().map(|source| source()) else {
+            return self.http::<B, _>(stream, peer, slot, None).await;
+        };
+        let stream = timeout(self.limits.tls_handshake_time, TlsAcceptor::from(tls).accept(stream))
+            .await
+            .map_err(|_| Ended::Slow("tls handshake"))??;
+        let agreed = match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Some(Version::Http2),
+            Some(_) => Some(Version::Http1),
+            None => None,
+        };
+        Box::pin(self.http::<B, _>(stream, peer, slot, agreed)).await
+    }
+
+    async fn http<B, T>(
+        self: Arc<Self>,
+        mut io: T,
+        peer: SocketAddr,
+        slot: Slot,
+        agreed: Option<Version>,
+    ) -> Result<(), Ended>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<B>,
+        B: Body + Send + Unpin + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let limits = Arc::clone(&self.limits);
+        let sniffed = timeout(limits.head_time, wire::sniff(&mut io))
+            .await
+            .map_err(|_| Ended::Slow("first byte"))??;
+        let Some((version, first)) = sniffed else { return Ok(()) };
+        if agreed.is_some_and(|agreed| agreed != version) {
+            return Err(Ended::OtherVersion);
+        }
+        let connection = Connection::new(peer, self.local, self.tls.is_some(), version, &limits, slot);
+        let io = TokioIo::new(Guard::new(io, version, first, &limits));
+        let service = service_fn({
+            let (edge, connection) = (Arc::clone(&self), Arc::clone(&connection));
+            move |request: Request<Incoming>| {
+                let in_flight = connection.begin();
+                let answer = edge.service.answer(request, Arc::clone(&connection));
+                async move {
+                    let response: Response<B> = answer.await;
+                    Ok::<_, Never>(response.map(|body| Tracked {
+                        body,
+                        _in_flight: in_flight,
+                    }))
+                }
+            }
+        });
+        match version {
+            Version::Http1 => {
+                let conn = http1_builder(&limits, self.drain.is_asked()).serve_connection(io, service);
+                self.steer(conn, &connection).await
+            }
+            Version::Http2 => {
+                let streams = Streams {
+                    tasks: self.tasks.clone(),
+                    gone: CancellationToken::new(),
+                };
+                let _gone = streams.gone.clone().drop_guard();
+                let conn = http2_builder(&limits, streams).serve_connection(io, service);
+                self.steer(conn, &connection).await
+            }
+        }
+    }
+
+    /// Lets the connection run, and asks it to end when it should.
+    async fn steer<C>(&self, conn: C, connection: &Connection) -> Result<(), Ended>
+    where
+        C: GracefulConnection<Error = hyper::Error>,
+    {
+        let mut conn = pin!(conn);
+        let too_old = Instant::now() + jittered(self.limits.connection_age_time);
+        let mut asked = false;
+        loop {
+            let idle = connection.quiet_since().unwrap_or_else(Instant::now) + self.limits.idle_time;
+            tokio::select! {
+                biased;
+                ended = conn.as_mut() => return ended.map_err(Ended::from),
+                () = self.drain.asked(), if !asked => {}
+                () = sleep_until(idle.min(too_old)), if !asked => {
+                    let now = Instant::now();
+                    let quiet = connection.quiet_since().is_some_and(|since| since + self.limits.idle_time <= now);
+                    if !quiet && now < too_old {
+                        continue;
+                    }
+                }
+            }
+            asked = true;
+            conn.as_mut().graceful_shutdown();
+        }
+    }
+}
+
+fn http1_builder(limits: &Limits, last: bool) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(64 * 1024)
+        .keep_alive(!last);
+    // The guard has measured the head already; this is the net under it.
+    builder.max_header_size(limits.head_bytes * 2);
+    builder
+}
+
+fn http2_builder(limits: &Limits, streams: Streams) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(streams);
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(saturate(limits.h2_stream_window_bytes))
+        .initial_connection_window_size(saturate(limits.h2_connection_window_bytes))
+        .max_concurrent_streams(saturate(limits.h2_streams))
+        .max_header_list_size(saturate(limits.head_bytes))
+        .max_pending_accept_reset_streams(limits.h2_resets_per_second)
+        .max_local_error_reset_streams(Some(limits.h2_resets))
+        .max_send_buf_size(limits.stream_buffer_bytes)
+        .keep_alive_interval(limits.h2_ping_time)
+        .keep_alive_timeout(limits.h2_ping_answer_time);
+    builder
+}
+
+fn saturate(limit: usize) -> u32 {
+    u32::try_from(limit).unwrap_or(u32::MAX)
+}
+
+/// A tenth more or less, so that connections that began together do not end together.
+fn jittered(time: Duration) -> Duration {
+    let tenth = time.as_millis() as u64 / 10;
+    let spread = getrandom::u64().unwrap_or(0) % (2 * tenth + 1);
+    (time + Duration::from_millis(spread)).saturating_sub(Duration::from_millis(tenth))
+}
+
+/// Runs the streams of one HTTP/2 connection: each task is waited for by the listener, and ends with its connection.
+#[derive(Clone)]
+struct Streams {
+    tasks: TaskTracker,
+    gone: CancellationToken,
+}
+
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let gone = self.gone.clone();
+        self.tasks.spawn(async move { gone.run_until_cancelled(stream).await });
+    }
+}
+
+/// A response body that keeps its request in flight until it has ended.
+struct Tracked<B> {
+    body: B,
+    _in_flight: InFlight,
+}
+
+impl<B: Body + Unpin> Body for Tracked<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Why a connection ended other than by its own will.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    #[error("{0} took too long")]
+    Slow(&'static str),
+    #[error("the client speaks another http version than it agreed on in tls")]
+    OtherVersion,
+}
