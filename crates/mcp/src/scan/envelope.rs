@@ -1,0 +1,183 @@
+//! From the members of the envelope to a message, or to the rule that it breaks.
+
+use super::fault::{Fault, ScanError};
+use super::pass::Parts;
+use super::{Envelope, Message, Side};
+use crate::limits::{CLIENT_ID_CHARS_MAX, CLIENT_ID_MAX};
+use crate::method::Method;
+use crate::value::{Kind, Object, Value};
+
+pub(super) fn message(parts: Parts, src: &[u8], side: Side) -> Result<Message, ScanError> {
+    let seen = Seen::new(&parts.root, src);
+    let version = seen
+        .jsonrpc
+        .is_some_and(|value| value.str(src).as_deref() == Some("2.0"));
+    if !version {
+        return Err(Fault::Version.at(place(seen.jsonrpc)));
+    }
+    let envelope = match side {
+        Side::Client => client(&seen, src)?,
+        Side::Server => server(&seen)?,
+    };
+    let carrier = match envelope {
+        Envelope::Request | Envelope::Notification => seen.params,
+        Envelope::Result => seen.result,
+        Envelope::Error => seen.error,
+    };
+    if side == Side::Client {
+        check_body(envelope, carrier, parts.body.as_ref(), src)?;
+    }
+    let (id, method) = (seen.id, seen.method.filter(|method| method.kind == Kind::String));
+    let (body, meta) = body(carrier, parts.body, parts.meta, src);
+    Ok(Message {
+        envelope,
+        root: parts.root,
+        id,
+        method,
+        body,
+        meta,
+    })
+}
+
+/// The members of the envelope that the protocol knows.
+struct Seen {
+    jsonrpc: Option<Value>,
+    id: Option<Value>,
+    method: Option<Value>,
+    params: Option<Value>,
+    result: Option<Value>,
+    error: Option<Value>,
+}
+
+impl Seen {
+    fn new(root: &Object, src: &[u8]) -> Self {
+        let get = |name| root.get(src, name).copied();
+        Self {
+            jsonrpc: get("jsonrpc"),
+            id: get("id"),
+            method: get("method"),
+            params: get("params"),
+            result: get("result"),
+            error: get("error"),
+        }
+    }
+}
+
+/// Where a value stands; the start of the message when it is missing.
+fn place(value: Option<Value>) -> usize {
+    value.map_or(0, |value| value.span.start as usize)
+}
+
+fn client(seen: &Seen, src: &[u8]) -> Result<Envelope, ScanError> {
+    match (seen.method, seen.result, seen.error) {
+        (Some(method), None, None) => client_method(method, seen.id, src),
+        (None, Some(_), None) => client_id(seen.id, src).map(|()| Envelope::Result),
+        (None, None, Some(_)) => client_id(seen.id, src).map(|()| Envelope::Error),
+        _ => Err(Fault::Shape.at(0)),
+    }
+}
+
+fn client_method(method: Value, id: Option<Value>, src: &[u8]) -> Result<Envelope, ScanError> {
+    let Some(name) = method.str(src).filter(|name| !name.is_empty()) else {
+        return Err(Fault::Method.at(place(Some(method))));
+    };
+    if id.is_some() {
+        return client_id(id, src).map(|()| Envelope::Request);
+    }
+    let kind = Method::parse(&name);
+    if kind != Method::Other && !kind.row().notification {
+        return Err(Fault::IdMissing.at(0));
+    }
+    Ok(Envelope::Notification)
+}
+
+/// An integer that every JSON library holds exactly, or a string of reasonable length.
+fn client_id(id: Option<Value>, src: &[u8]) -> Result<(), ScanError> {
+    let valid = id.is_some_and(|id| match id.kind {
+        Kind::Number => id.raw(src) != b"-0" && id.i64(src).is_some_and(|id| id.unsigned_abs() <= CLIENT_ID_MAX),
+        Kind::String => id.str(src).is_some_and(|id| {
+            // A character has at least one byte, so a long text need not be counted.
+            !id.is_empty() && id.len() <= CLIENT_ID_CHARS_MAX * 4 && id.chars().count() <= CLIENT_ID_CHARS_MAX
+        }),
+        _ => false,
+    });
+    if valid { Ok(()) } else { Err(Fault::Id.at(place(id))) }
+}
+
+/// A server's answer is read as kindly as it can be: some write `"error": null` beside a result.
+fn server(seen: &Seen) -> Result<Envelope, ScanError> {
+    if let Some(method) = seen.method {
+        if method.kind != Kind::String {
+            return Err(Fault::Method.at(place(Some(method))));
+        }
+        let named = seen.id.is_some_and(|id| id.kind != Kind::Null);
+        return Ok(if named {
+            Envelope::Request
+        } else {
+            Envelope::Notification
+        });
+    }
+    let present = |value: Option<Value>| value.is_some_and(|value| value.kind != Kind::Null);
+    match (seen.result, seen.error) {
+        (_, Some(_)) if present(seen.error) => Ok(Envelope::Error),
+        (Some(_), _) => Ok(Envelope::Result),
+        _ => Err(Fault::Shape.at(0)),
+    }
+}
+
+fn check_body(envelope: Envelope, carrier: Option<Value>, body: Option<&Object>, src: &[u8]) -> Result<(), ScanError> {
+    let object = carrier.is_some_and(|value| value.kind == Kind::Object);
+    let well_formed = match envelope {
+        Envelope::Request | Envelope::Notification => {
+            return if carrier.is_none() || object {
+                Ok(())
+            } else {
+                Err(Fault::Params.at(place(carrier)))
+            };
+        }
+        Envelope::Result => object,
+        Envelope::Error => {
+            object
+                && body.is_some_and(|body| {
+                    let code = body.get(src, "code").and_then(|code| code.i64(src));
+                    let message = body
+                        .get(src, "message")
+                        .is_some_and(|message| message.kind == Kind::String);
+                    code.is_some() && message
+                })
+        }
+    };
+    if well_formed {
+        Ok(())
+    } else {
+        Err(Fault::Response.at(place(carrier)))
+    }
+}
+
+/// The recorded body, if it is the one that counts. A server may have sent several; then the right one is read again.
+fn body(
+    carrier: Option<Value>,
+    body: Option<Object>,
+    meta: Option<Object>,
+    src: &[u8],
+) -> (Option<Object>, Option<Object>) {
+    let Some(carrier) = carrier.filter(|value| value.kind == Kind::Object) else {
+        return (None, None);
+    };
+    let body = match body {
+        Some(body) if body.span == carrier.span => body,
+        _ => match Object::read(src, carrier.span) {
+            Some(body) => body,
+            None => return (None, None),
+        },
+    };
+    let wanted = body
+        .get(src, "_meta")
+        .filter(|value| value.kind == Kind::Object)
+        .map(|value| value.span);
+    let meta = wanted.and_then(|span| match meta {
+        Some(meta) if meta.span == span => Some(meta),
+        _ => Object::read(src, span),
+    });
+    (Some(body), meta)
+}

@@ -1,0 +1,370 @@
+//! The pass itself: a loop over values with a stack of open containers.
+
+use smallvec::SmallVec;
+
+use super::fault::{Fault, ScanError};
+use super::keys::{self, Keys};
+use super::text::Text;
+use super::{Rules, Side};
+use crate::limits::MEMBERS_MAX;
+use crate::value::{Kind, Member, Object, Span, Value};
+
+/// Which part of a message a container is; decides which of its keys the protocol knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Level {
+    /// The envelope.
+    Root,
+    /// `params`, `result` or `error`.
+    Body,
+    /// `_meta` of the body.
+    Meta,
+    /// `params.ref` of `completion/complete`.
+    Reference,
+    /// `params.notifications` of `subscriptions/listen`, with its arrays.
+    Filter,
+    /// `params.arguments` and everything below: the tool's own words.
+    Arguments,
+    /// Everything else.
+    Plain,
+}
+
+struct Frame {
+    start: usize,
+    level: Level,
+    object: bool,
+    /// Where this object's keys start among the open keys.
+    mark: usize,
+    /// The key whose value comes next.
+    key: Span,
+    key_escaped: bool,
+    /// What the value of that key is, if it is a container.
+    child: Level,
+}
+
+/// What a finished pass recorded.
+pub(super) struct Parts {
+    pub(super) root: Object,
+    pub(super) body: Option<Object>,
+    pub(super) meta: Option<Object>,
+}
+
+pub(super) struct Pass<'a> {
+    pub(super) src: &'a [u8],
+    pub(super) at: usize,
+    pub(super) rules: &'a Rules,
+    frames: SmallVec<[Frame; 8]>,
+    keys: Keys,
+    nodes: usize,
+    parts: Parts,
+}
+
+impl<'a> Pass<'a> {
+    pub(super) fn new(src: &'a [u8], rules: &'a Rules) -> Self {
+        let parts = Parts {
+            root: Object::default(),
+            body: None,
+            meta: None,
+        };
+        Self {
+            src,
+            at: 0,
+            rules,
+            frames: SmallVec::new(),
+            keys: Keys::default(),
+            nodes: 0,
+            parts,
+        }
+    }
+
+    pub(super) fn into_parts(self) -> Parts {
+        self.parts
+    }
+
+    pub(super) fn fault(&self, fault: Fault) -> ScanError {
+        fault.at(self.at)
+    }
+
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.src.get(self.at).copied()
+    }
+
+    fn skip_space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    /// Up to the first byte of the message.
+    pub(super) fn start(&mut self) -> Result<(), ScanError> {
+        if self.src.starts_with(&[0xef, 0xbb, 0xbf]) {
+            return Err(self.fault(Fault::Bom));
+        }
+        self.skip_space();
+        if self.peek().is_none() {
+            Err(self.fault(Fault::Empty))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// One value and nothing behind it.
+    pub(super) fn document(&mut self, level: Level) -> Result<Value, ScanError> {
+        let value = self.nested(level)?;
+        self.skip_space();
+        if self.peek().is_some() {
+            Err(self.fault(Fault::Trailing))
+        } else {
+            Ok(value)
+        }
+    }
+
+    /// One value with everything inside of it.
+    fn nested(&mut self, level: Level) -> Result<Value, ScanError> {
+        let mut next = level;
+        loop {
+            // A container was opened: its first value comes next.
+            let Some(mut done) = self.value(next)? else {
+                next = self.frames.last().map_or(Level::Plain, |frame| frame.child);
+                continue;
+            };
+            loop {
+                let Some(frame) = self.frames.last() else {
+                    return Ok(done);
+                };
+                let object = frame.object;
+                self.record(done)?;
+                self.skip_space();
+                match self.peek() {
+                    Some(b',') => {
+                        self.at += 1;
+                        self.skip_space();
+                        if object {
+                            self.key()?;
+                        }
+                        break;
+                    }
+                    Some(b'}') if object => done = self.close(Kind::Object)?,
+                    Some(b']') if !object => done = self.close(Kind::Array)?,
+                    Some(_) => {
+                        let expected = if object { "`,` or `}`" } else { "`,` or `]`" };
+                        return Err(self.fault(Fault::Syntax { expected }));
+                    }
+                    None => return Err(self.fault(Fault::End)),
+                }
+            }
+            next = self.frames.last().map_or(Level::Plain, |frame| frame.child);
+        }
+    }
+
+    /// The value that starts here: whole, or `None` when it is a container that was opened and is not empty.
+    fn value(&mut self, level: Level) -> Result<Option<Value>, ScanError> {
+        self.nodes += 1;
+        if self.nodes > self.rules.nodes_max {
+            return Err(self.fault(Fault::Nodes {
+                max: self.rules.nodes_max,
+            }));
+        }
+        let value = match self.peek() {
+            Some(b'"') => {
+                let text = self.string()?;
+                self.check_nul(level, &text)?;
+                let span = Span {
+                    start: text.inner.start - 1,
+                    end: text.inner.end + 1,
+                };
+                Value {
+                    span,
+                    kind: Kind::String,
+                    escaped: text.escaped,
+                }
+            }
+            Some(b'{') => {
+                self.open(level, true)?;
+                if self.peek() != Some(b'}') {
+                    self.key()?;
+                    return Ok(None);
+                }
+                self.close(Kind::Object)?
+            }
+            Some(b'[') => {
+                self.open(level, false)?;
+                if self.peek() != Some(b']') {
+                    return Ok(None);
+                }
+                self.close(Kind::Array)?
+            }
+            Some(b'-' | b'0'..=b'9') => self.number()?,
+            Some(b't') => self.literal(b"true", Kind::True)?,
+            Some(b'f') => self.literal(b"false", Kind::False)?,
+            Some(b'n') => self.literal(b"null", Kind::Null)?,
+            Some(_) => return Err(self.fault(Fault::Syntax { expected: "a value" })),
+            None => return Err(self.fault(Fault::End)),
+        };
+        Ok(Some(value))
+    }
+
+    fn open(&mut self, level: Level, object: bool) -> Result<(), ScanError> {
+        if self.frames.len() >= self.rules.depth_max {
+            return Err(self.fault(Fault::Depth {
+                max: self.rules.depth_max,
+            }));
+        }
+        // Objects inside of an array are no protocol level themselves; only the words of `arguments` reach through.
+        let level = if object && level == Level::Filter && self.frames.last().is_some_and(|frame| !frame.object) {
+            Level::Plain
+        } else {
+            level
+        };
+        let child = if matches!(level, Level::Arguments | Level::Filter) {
+            level
+        } else {
+            Level::Plain
+        };
+        let mark = self.keys.mark();
+        let key = Span::default();
+        self.frames.push(Frame {
+            start: self.at,
+            level,
+            object,
+            mark,
+            key,
+            key_escaped: false,
+            child,
+        });
+        if object {
+            match level {
+                Level::Root => self.parts.root = Object::default(),
+                Level::Body => (self.parts.body, self.parts.meta) = (Some(Object::default()), None),
+                Level::Meta => self.parts.meta = Some(Object::default()),
+                _ => {}
+            }
+        }
+        self.at += 1;
+        self.skip_space();
+        Ok(())
+    }
+
+    /// Closes the innermost container at the bracket that is next.
+    fn close(&mut self, kind: Kind) -> Result<Value, ScanError> {
+        let Some(frame) = self.frames.pop() else {
+            return Err(self.fault(Fault::Syntax { expected: "a value" }));
+        };
+        self.at += 1;
+        let span = Span::new(frame.start, self.at);
+        if frame.object {
+            if let Some(key) = self.keys.close(self.src, frame.mark) {
+                return Err(Fault::Duplicate.at(key.start as usize));
+            }
+            match frame.level {
+                Level::Root => self.parts.root.span = span,
+                Level::Body => set_span(&mut self.parts.body, span),
+                Level::Meta => set_span(&mut self.parts.meta, span),
+                _ => {}
+            }
+        }
+        Ok(Value {
+            span,
+            kind,
+            escaped: false,
+        })
+    }
+
+    /// A key and its colon, up to the value.
+    fn key(&mut self) -> Result<(), ScanError> {
+        match self.peek() {
+            Some(b'"') => {}
+            Some(_) => {
+                return Err(self.fault(Fault::Syntax {
+                    expected: "a member name in double quotes",
+                }));
+            }
+            None => return Err(self.fault(Fault::End)),
+        }
+        let text = self.string()?;
+        self.skip_space();
+        match self.peek() {
+            Some(b':') => self.at += 1,
+            Some(_) => return Err(self.fault(Fault::Syntax { expected: "`:`" })),
+            None => return Err(self.fault(Fault::End)),
+        }
+        self.skip_space();
+        self.enter(&text)
+    }
+
+    /// Checks a key against its object and decides what its value is.
+    fn enter(&mut self, text: &Text) -> Result<(), ScanError> {
+        let Some(frame) = self.frames.last_mut() else {
+            return Ok(());
+        };
+        let name = keys::decoded(self.src, text.inner, text.escaped);
+        let at = text.inner.start as usize;
+        if self.rules.side == Side::Client {
+            if frame.level == Level::Plain || frame.level == Level::Arguments {
+                // Plain words: any key but a repeated one.
+            } else if text.nul {
+                return Err(Fault::Nul.at(at));
+            } else if let Some(name) = keys::imitated(frame.level, &name) {
+                return Err(Fault::CaseVariant { name }.at(at));
+            }
+            let tolerated = frame.level == Level::Arguments && self.rules.duplicate_arguments;
+            if !tolerated && !self.keys.add(self.src, frame.mark, text.inner, text.escaped, &name) {
+                return Err(Fault::Duplicate.at(at));
+            }
+        }
+        frame.key = text.inner;
+        frame.key_escaped = text.escaped;
+        frame.child = match (frame.level, &*name) {
+            (Level::Root, b"params" | b"result" | b"error") => Level::Body,
+            (Level::Body, b"_meta") => Level::Meta,
+            (Level::Body, b"ref") => Level::Reference,
+            (Level::Body, b"notifications") => Level::Filter,
+            (Level::Body, b"arguments") => Level::Arguments,
+            (Level::Arguments | Level::Filter, _) => frame.level,
+            _ => Level::Plain,
+        };
+        Ok(())
+    }
+
+    /// Keeps a finished value as a member, if its object is one of the recorded levels.
+    fn record(&mut self, value: Value) -> Result<(), ScanError> {
+        let Some(frame) = self.frames.last() else { return Ok(()) };
+        if !frame.object {
+            return Ok(());
+        }
+        let object = match frame.level {
+            Level::Root => &mut self.parts.root,
+            Level::Body => self.parts.body.get_or_insert_default(),
+            Level::Meta => self.parts.meta.get_or_insert_default(),
+            _ => return Ok(()),
+        };
+        if object.members.len() >= MEMBERS_MAX {
+            return Err(Fault::Members { max: MEMBERS_MAX }.at(frame.key.start as usize));
+        }
+        object.members.push(Member {
+            key: frame.key,
+            key_escaped: frame.key_escaped,
+            value,
+        });
+        Ok(())
+    }
+
+    /// U+0000 is refused where methods, names, addresses and ids stand, and is plain data elsewhere.
+    fn check_nul(&self, level: Level, text: &Text) -> Result<(), ScanError> {
+        if !text.nul || self.rules.side == Side::Server {
+            return Ok(());
+        }
+        let here = self.frames.last().map_or(Level::Plain, |frame| frame.level);
+        let named = matches!(here, Level::Root | Level::Body | Level::Reference | Level::Filter);
+        if named || level == Level::Filter {
+            Err(Fault::Nul.at(text.inner.start as usize))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn set_span(object: &mut Option<Object>, span: Span) {
+    if let Some(object) = object {
+        object.span = span;
+    }
+}
