@@ -1,1 +1,5 @@
-//! (in the making)
+//! The way to a server.
+
+pub mod http;
+pub mod limits;
+pub mod stdio;

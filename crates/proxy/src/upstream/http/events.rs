@@ -1,0 +1,78 @@
+//! The events of a streamed answer, decoded as they are asked for.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures_core::Stream;
+use meshgate_mcp::{SseDecoder, SseEvent};
+
+use super::exchange::Exchange;
+use super::pool::Pool;
+use super::{broken, cut_off};
+use crate::refusal::Refusal;
+
+/// Server-sent events of one answer. Dropping them closes the connection, which is how a modern call is cancelled.
+pub struct Events {
+    decoder: SseDecoder,
+    /// `None` once the stream has ended.
+    exchange: Option<Exchange>,
+    pool: Arc<Pool>,
+}
+
+impl Events {
+    pub(super) fn new(exchange: Exchange, pool: Arc<Pool>, event_bytes_max: usize) -> Self {
+        Self {
+            decoder: SseDecoder::new(event_bytes_max),
+            exchange: Some(exchange),
+            pool,
+        }
+    }
+
+    /// Says that nothing more is wanted because the answer is complete, so that the connection need not be closed.
+    pub fn finish(mut self) {
+        self.recycle();
+    }
+
+    fn recycle(&mut self) {
+        if let Some(exchange) = self.exchange.take() {
+            self.pool.put(exchange);
+        }
+    }
+}
+
+impl Stream for Events {
+    type Item = Result<SseEvent, Refusal>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            match self.decoder.next_event() {
+                Ok(Some(event)) => return Poll::Ready(Some(Ok(event))),
+                Ok(None) => {}
+                Err(error) => {
+                    self.exchange = None;
+                    return Poll::Ready(Some(Err(broken(format!("server broke its event stream: {error}")))));
+                }
+            }
+            let Some(exchange) = &mut self.exchange else {
+                return Poll::Ready(None);
+            };
+            match ready!(exchange.poll_data(cx)) {
+                Some(Ok(data)) => self.decoder.push(&data),
+                None => self.recycle(),
+                Some(Err(())) => {
+                    self.exchange = None;
+                    return Poll::Ready(Some(Err(cut_off())));
+                }
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Events")
+            .field("ended", &self.exchange.is_none())
+            .finish_non_exhaustive()
+    }
+}

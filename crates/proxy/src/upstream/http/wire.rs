@@ -1,0 +1,211 @@
+//! Bytes to a server: name, TCP, TLS.
+//!
+//! One function opens a connection and says in its error that nothing was sent, because a call that has not left may
+//! be tried elsewhere, and one that has may not.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use http::Uri;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::refusal::{Executed, Reason, Refusal};
+use crate::upstream::limits::{CONNECT_MAX, TCP_SILENCE_MAX};
+
+/// Where a server listens.
+pub(super) struct Target {
+    host: String,
+    port: u16,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    /// Path and query, as the request line wants it.
+    pub(super) path: Uri,
+    /// The `Host` header.
+    pub(super) authority: http::HeaderValue,
+}
+
+impl Target {
+    /// Reads a URL. TLS uses the given configuration, or the public roots.
+    pub(super) fn parse(url: &str, tls: Option<Arc<ClientConfig>>) -> Result<Self, Refusal> {
+        let wrong = |rule: &str| Refusal::new(Reason::Internal, format!("server url: {rule}"));
+        let uri: Uri = url
+            .parse()
+            .map_err(|_| wrong("it must be an absolute http or https URL"))?;
+        let authority = uri.authority().ok_or_else(|| wrong("it must name a host"))?;
+        let secure = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(wrong("its scheme must be http or https")),
+        };
+        let host = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
+        let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let tls = if secure {
+            let name =
+                ServerName::try_from(host.clone()).map_err(|_| wrong("its host must be a DNS name or an address"))?;
+            Some((tls.map_or_else(public_roots, Ok)?, name))
+        } else {
+            None
+        };
+        let path = uri.path_and_query().map_or("/", |path| path.as_str()).parse();
+        let without_user = authority.as_str().rsplit('@').next().unwrap_or_default();
+        Ok(Self {
+            path: path.map_err(|_| wrong("its path is malformed"))?,
+            authority: http::HeaderValue::from_str(without_user).map_err(|_| wrong("its host is malformed"))?,
+            host,
+            port,
+            tls,
+        })
+    }
+
+    /// Whether the hop is encrypted.
+    pub(super) fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Opens a connection within [`CONNECT_MAX`].
+    pub(super) async fn connect(&self) -> Result<Wire, Refusal> {
+        match tokio::time::timeout(CONNECT_MAX, self.dial()).await {
+            Ok(Ok(wire)) => Ok(wire),
+            Ok(Err(error)) => Err(away(format!("server is away: {}", cause(&error)))),
+            Err(_) => Err(away("server is away: it did not accept a connection in time")),
+        }
+    }
+
+    async fn dial(&self) -> io::Result<Wire> {
+        let tcp = match self.host.parse() {
+            Ok(address) => TcpStream::connect(SocketAddr::new(address, self.port)).await?,
+            Err(_) => TcpStream::connect((self.host.as_str(), self.port)).await?,
+        };
+        tune(&tcp)?;
+        match &self.tls {
+            None => Ok(Wire::Plain(tcp)),
+            Some((config, name)) => {
+                let stream = TlsConnector::from(Arc::clone(config))
+                    .connect(name.clone(), tcp)
+                    .await?;
+                Ok(Wire::Tls(Box::new(stream)))
+            }
+        }
+    }
+}
+
+/// No delay for small messages, and an end for peers that vanish without a word.
+fn tune(tcp: &TcpStream) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    let socket = socket2::SockRef::from(tcp);
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(TCP_SILENCE_MAX)
+        .with_interval(TCP_SILENCE_MAX / 3);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(TCP_SILENCE_MAX))?;
+    Ok(())
+}
+
+fn away(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
+    Refusal::server(Reason::ServerAway, Executed::No, message)
+}
+
+/// What went wrong, without the addresses and paths that an operating system error may carry.
+fn cause(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "the connection was refused",
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => "the connection was reset",
+        io::ErrorKind::TimedOut => "the connection timed out",
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "it cannot be reached",
+        io::ErrorKind::InvalidData => "the tls handshake failed",
+        io::ErrorKind::UnexpectedEof => "it closed the connection during the handshake",
+        _ => "the connection failed",
+    }
+}
+
+/// TLS with the public roots, HTTP/1.1 and one explicit provider.
+fn public_roots() -> Result<Arc<ClientConfig>, Refusal> {
+    static CONFIG: OnceLock<Option<Arc<ClientConfig>>> = OnceLock::new();
+    let config = CONFIG.get_or_init(|| {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        client_config(roots).ok()
+    });
+    config
+        .clone()
+        .ok_or_else(|| Refusal::new(Reason::Internal, "tls: the provider offers no usable version"))
+}
+
+/// A client configuration that trusts exactly these roots.
+pub fn client_config(roots: rustls::RootCertStore) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// An open connection, encrypted or not.
+pub(super) enum Wire {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+macro_rules! delegate {
+    ($self:ident, $wire:ident => $call:expr) => {
+        match $self.get_mut() {
+            Wire::Plain($wire) => {
+                let $wire = Pin::new($wire);
+                $call
+            }
+            Wire::Tls($wire) => {
+                let $wire = Pin::new($wire.as_mut());
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, wire => wire.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        delegate!(self, wire => wire.poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        delegate!(self, wire => wire.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(wire) => wire.is_write_vectored(),
+            Self::Tls(wire) => wire.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, wire => wire.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, wire => wire.poll_shutdown(cx))
+    }
+}

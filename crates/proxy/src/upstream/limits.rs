@@ -1,0 +1,86 @@
+//! What the way to a server is bounded by, in one place, so that nothing on it can grow without an end.
+
+use std::time::Duration;
+
+/// Sizes that one server may reach, from the mesh's own limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WireLimits {
+    /// Largest body of an answer.
+    pub response_bytes_max: usize,
+    /// Largest event of an SSE stream.
+    pub event_bytes_max: usize,
+    /// Longest line of a stdio server.
+    pub line_bytes_max: usize,
+    /// What one stream holds for a slow reader.
+    pub stream_buffer_bytes_max: usize,
+}
+
+impl Default for WireLimits {
+    fn default() -> Self {
+        Self {
+            response_bytes_max: 8 << 20,
+            event_bytes_max: 1 << 20,
+            line_bytes_max: 8 << 20,
+            stream_buffer_bytes_max: 256 << 10,
+        }
+    }
+}
+
+impl From<&meshgate_model::Limits> for WireLimits {
+    fn from(limits: &meshgate_model::Limits) -> Self {
+        Self {
+            response_bytes_max: limits.response_bytes_max,
+            event_bytes_max: limits.event_bytes_max,
+            line_bytes_max: limits.line_bytes_max,
+            stream_buffer_bytes_max: limits.stream_buffer_bytes_max,
+        }
+    }
+}
+
+/// Looking up a name, connecting and shaking hands, together.
+pub(crate) const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Open connections to one server. Each carries one call, so this is also its calls in flight.
+pub(crate) const CONNECTIONS_MAX: usize = 1024;
+/// Idle connections kept for one server.
+pub(crate) const IDLE_CONNECTIONS_MAX: usize = 256;
+/// How long an idle plain connection is trusted. Common servers hang up after 5 s, and a call that crosses a hang-up
+/// cannot be repeated.
+pub(crate) const IDLE_PLAIN_MAX: Duration = Duration::from_secs(4);
+/// How long an idle TLS connection is trusted: its servers sit behind balancers that wait a minute or more.
+pub(crate) const IDLE_TLS_MAX: Duration = Duration::from_secs(30);
+/// How long a connection may take to end a stream whose response has been read.
+pub(crate) const TAIL_MAX: Duration = Duration::from_secs(2);
+/// What may follow the response on its stream.
+pub(crate) const TAIL_BYTES_MAX: usize = 64 << 10;
+/// Unacknowledged bytes and silent peers are given up after this long.
+pub(crate) const TCP_SILENCE_MAX: Duration = Duration::from_secs(15);
+/// Lines that wait for a child's standard input.
+pub(crate) const LINES_WAITING_MAX: usize = 256;
+/// Bytes written to a child at once.
+pub(crate) const WRITE_BATCH_BYTES: usize = 64 << 10;
+/// Messages that one call may leave unread.
+pub(crate) const INBOX_MESSAGES_MAX: usize = 256;
+/// Messages without a call that a slow listener may leave unread.
+pub(crate) const UNSOLICITED_MAX: usize = 256;
+/// Lines that are no message before the child is started anew.
+pub(crate) const NOISE_STRIKES_MAX: u32 = 3;
+/// Lines of greeting that a child may print before its first message.
+pub(crate) const GREETING_LINES_MAX: u32 = 64;
+/// Last lines of standard error that the status shows.
+pub(crate) const STDERR_LINES_KEPT: usize = 20;
+/// Longest piece of a standard error line that is kept.
+pub(crate) const STDERR_LINE_BYTES_MAX: usize = 1024;
+/// Standard error lines per second that reach the log.
+pub(crate) const STDERR_LINES_PER_SECOND: u32 = 20;
+/// How long a server may take to answer the question for its era.
+pub(crate) const PROBE_MAX: Duration = Duration::from_secs(10);
+/// The longest pause between two attempts to reach a server.
+pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// The shortest pause between two attempts to reach an HTTP server that calls ask for.
+pub(crate) const EAGER_PAUSE: Duration = Duration::from_secs(1);
+/// A connection that lived this long was a good one: the next pause is a short one again.
+pub(crate) const GOOD_LIFE: Duration = Duration::from_secs(60);
+/// How long a `DiscoverResult` is given out before it is asked for again.
+pub(crate) const DISCOVER_AGE_MAX: Duration = Duration::from_secs(60);
+/// How often idle connections are looked at.
+pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(2);
