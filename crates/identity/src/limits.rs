@@ -11,6 +11,3 @@ pub const KEY_RING_FILE_BYTES_MAX: u64 = 4 * 1024;
 
 /// Longest certificate chain or private key file that is read.
 pub const PEM_FILE_BYTES_MAX: u64 = 1024 * 1024;
-
-/// Longest bearer token that is considered at all.
-pub const TOKEN_CHARS_MAX: usize = 512;
