@@ -1,1 +1,258 @@
-//! (in the making)
+//! Strict admission: what is not exactly one well-formed MCP message over well-formed HTTP goes no further.
+//!
+//! The order of the checks is the order of the ladder (first failure wins): authority and origin before anything else,
+//! then form, then bytes, then the era of the message, and only then what a modern message must mirror in its headers.
+//! Nothing here looks at who is calling.
+
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, ORIGIN};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use meshgate_mcp::{Envelope, MODERN, Message, Method, Revision, Rules, Target, headers, json, meta};
+
+use crate::listen::authority;
+use crate::refusal::{Reason, Refusal};
+
+/// `MCP-Protocol-Version`.
+pub const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+/// `Mcp-Method`.
+pub const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+/// `Mcp-Name`.
+pub const NAME: HeaderName = HeaderName::from_static("mcp-name");
+/// `Mcp-Session-Id` of the legacy revisions.
+pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+/// The prefix of mirrored tool arguments.
+pub const PARAM_PREFIX: &str = "mcp-param-";
+
+/// The authorities and origins that a listener answers to.
+#[derive(Clone, Debug, Default)]
+pub struct Authorities {
+    /// Allowed values of `Host`, lower case, with the port where it is not the scheme's own.
+    pub hosts: Vec<String>,
+    /// Allowed values of `Origin`, lower case.
+    pub origins: Vec<String>,
+}
+
+impl Authorities {
+    /// What a listener at `port` answers to: the configured names, or on loopback the names of loopback.
+    pub fn new(hosts: &[String], origins: &[String], loopback: bool, port: u16, tls: bool) -> Self {
+        let mut all: Vec<String> = Vec::new();
+        for host in hosts {
+            let host = host.to_ascii_lowercase();
+            if !has_port(&host) {
+                all.push(format!("{host}:{port}"));
+            }
+            all.push(host);
+        }
+        if loopback {
+            for host in ["localhost", "127.0.0.1", "[::1]"] {
+                all.push(format!("{host}:{port}"));
+                if port == 80 || port == 443 {
+                    all.push(host.to_owned());
+                }
+            }
+        }
+        let scheme = if tls { "https" } else { "http" };
+        let mut origins: Vec<String> = origins.iter().map(|o| normal_origin(o)).collect();
+        if loopback {
+            origins.extend(["localhost", "127.0.0.1", "[::1]"].iter().map(|host| format!("{scheme}://{host}:{port}")));
+        }
+        Self { hosts: all, origins }
+    }
+
+    /// Checks `Host` (exactly one, of the list) and `Origin` (absent, or of the list).
+    pub fn check(&self, parts: &Parts) -> Result<(), Refusal> {
+        let host = authority(parts).map(str::to_ascii_lowercase);
+        if !host.is_some_and(|host| self.hosts.contains(&host)) {
+            return Err(Refusal::new(
+                Reason::Host,
+                "`Host` must appear once and name this gateway; add the name to the listener's `hosts`",
+            )
+            .rule("gateway/hosts"));
+        }
+        for origin in parts.headers.get_all(ORIGIN) {
+            let known = origin.to_str().is_ok_and(|o| self.origins.contains(&normal_origin(o)));
+            if !known {
+                return Err(Refusal::new(
+                    Reason::Origin,
+                    "`Origin` is not allowed here; add it to the listener's `origins`",
+                )
+                .rule("gateway/origins"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn has_port(host: &str) -> bool {
+    host.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// An origin in lower case, without the port that its scheme implies.
+fn normal_origin(origin: &str) -> String {
+    let origin = origin.to_ascii_lowercase();
+    for (scheme, port) in [("https://", ":443"), ("http://", ":80")] {
+        if origin.starts_with(scheme)
+            && let Some(bare) = origin.strip_suffix(port)
+        {
+            return bare.to_owned();
+        }
+    }
+    origin
+}
+
+/// Form of a POST: one JSON body, uncompressed, both answer types accepted, no routing header twice.
+pub fn check_form(headers: &HeaderMap) -> Result<(), Refusal> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let essence = content_type.split(';').next().unwrap_or("").trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err(Refusal::new(Reason::UnsupportedMedia, "`Content-Type` must be `application/json`"));
+    }
+    if headers.get(CONTENT_ENCODING).is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Refusal::new(Reason::UnsupportedMedia, "`Content-Encoding` is not served; send the body plain"));
+    }
+    if !accepts(headers, "application", "json") || !accepts(headers, "text", "event-stream") {
+        return Err(Refusal::new(
+            Reason::NotAcceptable,
+            "`Accept` must list `application/json` and `text/event-stream`",
+        ));
+    }
+    for name in headers.keys() {
+        let routing = [VERSION, METHOD, NAME, SESSION, http::header::AUTHORIZATION].contains(name)
+            || name.as_str().starts_with(PARAM_PREFIX);
+        if routing && headers.get_all(name).iter().nth(1).is_some() {
+            return Err(Refusal::new(Reason::HeaderMismatch, format!("header `{name}` may appear once")));
+        }
+    }
+    Ok(())
+}
+
+fn accepts(headers: &HeaderMap, kind: &str, subtype: &str) -> bool {
+    headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).any(|range| {
+        let mut parts = range.split(';');
+        let essence = parts.next().unwrap_or("").trim();
+        let refused = parts.any(|p| matches!(p.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
+        let Some((k, s)) = essence.split_once('/') else { return false };
+        !refused
+            && (k == "*" || k.eq_ignore_ascii_case(kind))
+            && (s == "*" || s.eq_ignore_ascii_case(subtype))
+    })
+}
+
+/// One strict scan of what a client sent.
+///
+/// `duplicate_arguments` lets duplicate members inside `arguments` through; the rule of the server that the call turns
+/// out to go to has the last word.
+pub fn scan(body: &[u8], bytes_max: usize, duplicate_arguments: bool) -> Result<Message, Refusal> {
+    let rules = Rules { bytes_max, duplicate_arguments, ..Rules::CLIENT };
+    meshgate_mcp::scan(body, &rules).map_err(|e| {
+        let reason =
+            if e.code() == meshgate_mcp::codes::PARSE_ERROR { Reason::Parse } else { Reason::InvalidRequest };
+        Refusal::new(reason, e.to_string())
+    })
+}
+
+/// Which protocol family a message belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Face {
+    /// MCP 2026-07-28 and later: stateless.
+    Modern,
+    /// Everything older: sessions.
+    Legacy,
+}
+
+/// Selects the face by what the message says of itself; a header alone can only ask for the stricter one.
+pub fn face(headers: &HeaderMap, body: &[u8], message: &Message) -> Face {
+    let in_meta = message.meta.as_ref().is_some_and(|m| {
+        m.get(body, meta::PROTOCOL_VERSION).is_some() || m.get(body, meta::CLIENT_CAPABILITIES).is_some()
+    });
+    let in_header = headers.get(VERSION).is_some_and(|v| v.as_bytes() >= MODERN.name.as_bytes() && dated(v));
+    if in_meta || in_header { Face::Modern } else { Face::Legacy }
+}
+
+fn dated(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    bytes.len() == 10 && bytes.iter().enumerate().all(|(i, b)| if i == 4 || i == 7 { *b == b'-' } else { b.is_ascii_digit() })
+}
+
+/// What a modern request must carry and mirror (ladder steps 7 to 10). Gives the method.
+pub fn check_modern(parts: &Parts, body: &[u8], message: &Message, legacy_face: bool) -> Result<Method, Refusal> {
+    let invalid = |text: &'static str| Refusal::new(Reason::InvalidMeta, text);
+    let fields = message.meta.as_ref().ok_or_else(|| invalid("`params._meta` is required by 2026-07-28"))?;
+    let version = fields
+        .get(body, meta::PROTOCOL_VERSION)
+        .and_then(|v| v.str(body))
+        .ok_or_else(|| invalid("`_meta` needs `io.modelcontextprotocol/protocolVersion`, a string"))?;
+    let capabilities = fields.get(body, meta::CLIENT_CAPABILITIES);
+    if !capabilities.is_some_and(|v| v.kind == meshgate_mcp::Kind::Object) {
+        return Err(invalid("`_meta` needs `io.modelcontextprotocol/clientCapabilities`, an object"));
+    }
+    mirrored(&parts.headers, &VERSION, Some(&version))?;
+    let name = message.method.as_ref().and_then(|m| m.str(body)).unwrap_or_default();
+    mirrored(&parts.headers, &METHOD, Some(&name))?;
+    let method = Method::parse(&name);
+    if let Some(target) = target(method, body, message) {
+        mirrored(&parts.headers, &NAME, Some(&target))?;
+    }
+    if version != MODERN.name {
+        return Err(unsupported_version(&version, legacy_face));
+    }
+    if let Some(level) = fields.get(body, meta::LOG_LEVEL) {
+        const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+        if !level.str(body).is_some_and(|l| LEVELS.contains(&&*l)) {
+            return Err(Refusal::new(Reason::InvalidParams, "`io.modelcontextprotocol/logLevel` is not a log level"));
+        }
+    }
+    Ok(method)
+}
+
+/// The value that `Mcp-Name` mirrors, where the method has one and the body gives it.
+pub fn target<'a>(method: Method, body: &'a [u8], message: &'a Message) -> Option<std::borrow::Cow<'a, str>> {
+    let member = match method.row().target {
+        Target::None => return None,
+        Target::Name => "name",
+        Target::Uri => "uri",
+        Target::TaskId => "taskId",
+    };
+    message.body.as_ref()?.get(body, member)?.str(body)
+}
+
+/// The refusal of a version that is not served.
+pub fn unsupported_version(requested: &str, legacy_face: bool) -> Refusal {
+    let mut supported = vec![MODERN.name];
+    if legacy_face {
+        supported.extend(meshgate_mcp::REVISIONS.iter().map(|r: &Revision| r.name).filter(|n| *n != MODERN.name));
+    }
+    let mut data = b"{\"supported\":[".to_vec();
+    for (i, name) in supported.iter().enumerate() {
+        if i > 0 {
+            data.push(b',');
+        }
+        json::push_quoted(&mut data, name);
+    }
+    data.extend_from_slice(b"],\"requested\":");
+    json::push_quoted(&mut data, requested);
+    data.push(b'}');
+    Refusal::new(Reason::UnsupportedVersion, "this protocol version is not served; use one of `data.supported`").data(data)
+}
+
+/// A header must be there and, decoded, equal what the body says.
+fn mirrored(headers: &HeaderMap, name: &HeaderName, expected: Option<&str>) -> Result<(), Refusal> {
+    let mismatch = |text: String| Err(Refusal::new(Reason::HeaderMismatch, text));
+    match (headers.get(name), expected) {
+        (Some(value), Some(expected)) => match headers::decode(value.as_bytes()) {
+            Ok(decoded) if decoded == expected => Ok(()),
+            Ok(_) => mismatch(format!("header `{name}` differs from the body")),
+            Err(e) => mismatch(format!("header `{name}`: {e}")),
+        },
+        (None, Some(_)) => mismatch(format!("header `{name}` is required and must equal the body")),
+        (_, None) => Ok(()),
+    }
+}
+
+/// Whether a message is one that only a legacy client may send: an answer to a question.
+pub fn is_answer(message: &Message) -> bool {
+    matches!(message.envelope, Envelope::Result | Envelope::Error)
+}
+
+#[cfg(test)]
+mod tests;

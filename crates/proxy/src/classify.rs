@@ -1,1 +1,282 @@
-//! (in the making)
+//! What a server sent, checked and put into the caller's words.
+//!
+//! A call that has run is never refused for taste: only framing, envelope and size are checked, and everything else is
+//! passed on with the mapped spans spliced. On the way the outcome is read off in two layers, protocol and tool; the
+//! third, transport, is known where the answer leaves.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use meshgate_identity::KeyRing;
+use meshgate_mcp::content::{self, Direction};
+use meshgate_mcp::{Envelope, Message, Method, Object, Rules, Splice, codes, json, lookup, meta, scan};
+
+use crate::call::Caller;
+use crate::catalogue::{ViewState, gateway_identity};
+use crate::refusal::{Executed, Reason, Refusal};
+use crate::resolve::{Call, Destination, seal_state, seal_task};
+
+/// How a call ended in the layers of protocol and tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A complete result.
+    Done,
+    /// A result that says `isError: true`.
+    ToolError,
+    /// The server asks for input.
+    InputRequired,
+    /// A JSON-RPC error with this code.
+    Error(i64),
+}
+
+/// What one message of a server becomes.
+#[derive(Debug)]
+pub enum Shaped {
+    /// A notification for the caller.
+    Notification(Bytes),
+    /// The response, and how the call ended.
+    Response(Bytes, Outcome),
+    /// Nothing: not for this caller, or against the protocol.
+    Dropped(&'static str),
+}
+
+/// Everything that is needed to put a server's messages into the words of one caller.
+pub struct Reshape {
+    /// The view.
+    pub view: Arc<ViewState>,
+    /// The call as the client made it.
+    pub call: Arc<Call>,
+    /// Where it went.
+    pub destination: Arc<Destination>,
+    /// Who called.
+    pub caller: Arc<Caller>,
+    /// Seals states and task ids.
+    pub keys: Arc<KeyRing>,
+    /// The id of the call on the hop to the server.
+    pub hop_id: u64,
+    /// Unix seconds, for the life of states.
+    pub now: u64,
+    /// The largest message that is taken, in bytes.
+    pub bytes_max: usize,
+    /// The last progress given on, so that it can only increase.
+    pub progress: Option<f64>,
+}
+
+impl Reshape {
+    /// Puts one message into the caller's words.
+    pub fn shape(&mut self, body: &Bytes) -> Result<Shaped, Refusal> {
+        let rules = Rules { bytes_max: self.bytes_max, ..Rules::SERVER };
+        let message = scan(body, &rules).map_err(|e| {
+            Refusal::server(Reason::ServerBroken, Executed::Unknown, format!("the server's answer is not sound: {e}"))
+        })?;
+        match message.envelope {
+            Envelope::Notification => Ok(self.notification(body, &message)),
+            Envelope::Request => Ok(Shaped::Dropped("server_request")),
+            Envelope::Result if self.is_ours(body, &message) => self.result(body, &message),
+            Envelope::Error if self.is_ours(body, &message) => Ok(self.error(body, &message)),
+            Envelope::Result | Envelope::Error => Ok(Shaped::Dropped("foreign_id")),
+        }
+    }
+
+    /// An error without an id answers the only call there is on its stream.
+    fn is_ours(&self, body: &[u8], message: &Message) -> bool {
+        match message.id {
+            Some(id) => id.u64(body) == Some(self.hop_id) || message.envelope == Envelope::Error && id.raw(body) == b"null",
+            None => message.envelope == Envelope::Error,
+        }
+    }
+
+    fn notification(&mut self, body: &Bytes, message: &Message) -> Shaped {
+        let method = message.method.as_ref().and_then(|m| m.str(body)).unwrap_or_default();
+        let params = message.body.as_ref();
+        let mut splice = Splice::new(body);
+        match Method::parse(&method) {
+            Method::Progress => {
+                let Some(token) = self.call.progress_token() else { return Shaped::Dropped("progress_unasked") };
+                let ours = params.and_then(|p| p.get(body, meta::PROGRESS_TOKEN));
+                let Some(ours) = ours.filter(|t| t.u64(body) == Some(self.hop_id)) else {
+                    return Shaped::Dropped("foreign_progress");
+                };
+                let text = params.and_then(|p| p.get(body, "progress")).map(|p| p.raw(body));
+                let value = text.and_then(|t| std::str::from_utf8(t).ok()).and_then(|t| t.parse::<f64>().ok());
+                if let (Some(value), Some(last)) = (value, self.progress)
+                    && value <= last
+                {
+                    return Shaped::Dropped("progress_not_increasing");
+                }
+                self.progress = value.or(self.progress);
+                splice.replace(ours.span, token.to_vec());
+            }
+            Method::LogMessage => {
+                let asked = self.call.message.meta.as_ref().is_some_and(|m| m.get(&self.call.body, meta::LOG_LEVEL).is_some());
+                if !asked {
+                    return Shaped::Dropped("log_unasked");
+                }
+            }
+            Method::Cancelled => return Shaped::Dropped("cancelled_by_server"),
+            _ => {}
+        }
+        Shaped::Notification(if splice.is_empty() { body.clone() } else { Bytes::from(splice.finish()) })
+    }
+
+    fn error(&self, body: &Bytes, message: &Message) -> Shaped {
+        let code = message.body.as_ref().and_then(|e| e.get(body, "code")).and_then(|c| c.i64(body)).unwrap_or(codes::INTERNAL_ERROR);
+        let mut splice = Splice::new(body);
+        match message.id {
+            Some(id) => splice.replace(id.span, self.call.id().to_vec()),
+            None => splice.insert(&message.root, "id", self.call.id().to_vec()),
+        }
+        self.wrap_uris(body, message, &mut splice);
+        Shaped::Response(Bytes::from(splice.finish()), Outcome::Error(code))
+    }
+
+    fn result(&self, body: &Bytes, message: &Message) -> Result<Shaped, Refusal> {
+        let mut splice = Splice::new(body);
+        if let Some(id) = message.id {
+            splice.replace(id.span, self.call.id().to_vec());
+        }
+        let Some(result) = &message.body else {
+            return Err(Refusal::server(Reason::ServerBroken, Executed::Unknown, "the server's `result` is not an object"));
+        };
+        let kind = result.get(body, "resultType").and_then(|v| v.str(body));
+        let outcome = match kind.as_deref() {
+            Some("input_required") if self.call.method.row().rounds => {
+                self.questions(body, result, &mut splice)?;
+                Outcome::InputRequired
+            }
+            Some("task") => {
+                self.seal_task_id(body, result, &mut splice);
+                Outcome::Done
+            }
+            _ if result.get(body, "isError").and_then(|v| v.bool(body)) == Some(true) => Outcome::ToolError,
+            _ => Outcome::Done,
+        };
+        if matches!(self.call.method, Method::TasksGet | Method::TasksUpdate | Method::TasksCancel) {
+            self.seal_task_id(body, result, &mut splice);
+        }
+        if self.call.method.row().cacheable && outcome == Outcome::Done {
+            cache_hints(body, result, &mut splice);
+        }
+        self.identify(body, message, result, &mut splice);
+        self.wrap_uris(body, message, &mut splice);
+        Ok(Shaped::Response(Bytes::from(splice.finish()), outcome))
+    }
+
+    /// Seals the state of a question, and refuses questions that the client has not said it can answer.
+    fn questions(&self, body: &Bytes, result: &Object, splice: &mut Splice<'_>) -> Result<(), Refusal> {
+        if let Some(requests) = result.get(body, "inputRequests").and_then(|r| Object::read(body, r.span)) {
+            for request in &requests.members {
+                let method = lookup(body, request.value.span, &["method"]).and_then(|m| m.str(body)).unwrap_or_default();
+                let mode = lookup(body, request.value.span, &["params", "mode"]).and_then(|m| m.str(body));
+                self.check_capability(&method, mode.as_deref())?;
+            }
+        }
+        let inner = result.get(body, "requestState").and_then(|s| s.str(body)).map(std::borrow::Cow::into_owned);
+        let sealed =
+            seal_state(&self.view, &self.call, &self.destination, &self.caller, &self.keys, self.now, inner)?;
+        match result.get(body, "requestState") {
+            Some(theirs) => splice.replace(theirs.span, json::quote(&sealed)),
+            None => splice.insert(result, "requestState", json::quote(&sealed)),
+        }
+        Ok(())
+    }
+
+    fn check_capability(&self, method: &str, mode: Option<&str>) -> Result<(), Refusal> {
+        let path: &[&str] = match (Method::parse(method), mode) {
+            (Method::ElicitationCreate, Some("url")) => &["elicitation", "url"],
+            (Method::ElicitationCreate, _) => &["elicitation"],
+            (Method::SamplingCreate, _) => &["sampling"],
+            (Method::RootsList, _) => &["roots"],
+            _ => &[],
+        };
+        let declared = self.call.message.meta.as_ref().and_then(|m| m.get(&self.call.body, meta::CLIENT_CAPABILITIES));
+        let has = declared.is_some_and(|c| !path.is_empty() && lookup(&self.call.body, c.span, path).is_some());
+        if has {
+            return Ok(());
+        }
+        let required = match path {
+            [outer, inner] => format!("{{\"requiredCapabilities\":{{\"{outer}\":{{\"{inner}\":{{}}}}}}}}"),
+            [only] => format!("{{\"requiredCapabilities\":{{\"{only}\":{{}}}}}}"),
+            _ => "{\"requiredCapabilities\":{}}".to_owned(),
+        };
+        Err(Refusal::server(
+            Reason::MissingCapability,
+            Executed::Unknown,
+            "the server asks for something that this client has not declared it can answer",
+        )
+        .data(required.into_bytes()))
+    }
+
+    fn seal_task_id(&self, body: &Bytes, result: &Object, splice: &mut Splice<'_>) {
+        if let Some(task) = result.get(body, "taskId")
+            && let Some(id) = task.str(body)
+            && let Some(sealed) = seal_task(&self.view, self.destination.server, &self.caller, &self.keys, &id)
+        {
+            splice.replace(task.span, json::quote(&sealed));
+        }
+    }
+
+    /// The gateway answers under its own name; the server's is kept beside it.
+    fn identify(&self, body: &Bytes, message: &Message, result: &Object, splice: &mut Splice<'_>) {
+        match &message.meta {
+            Some(fields) => match fields.get(body, meta::SERVER_INFO) {
+                Some(theirs) => {
+                    splice.replace(theirs.span, gateway_identity());
+                    if fields.get(body, meta::VENDOR_SERVER).is_none() {
+                        splice.insert(fields, meta::VENDOR_SERVER, theirs.raw(body).to_vec());
+                    }
+                }
+                None => splice.insert(fields, meta::SERVER_INFO, gateway_identity()),
+            },
+            None if result.get(body, "_meta").is_none() => {
+                let mut fields = b"{".to_vec();
+                json::push_quoted(&mut fields, meta::SERVER_INFO);
+                fields.push(b':');
+                fields.extend_from_slice(&gateway_identity());
+                fields.push(b'}');
+                splice.insert(result, "_meta", fields);
+            }
+            None => {}
+        }
+    }
+
+    fn wrap_uris(&self, body: &Bytes, message: &Message, splice: &mut Splice<'_>) {
+        if !self.view.view.is_merged() {
+            return;
+        }
+        let Some(server) = self.view.servers.get(self.destination.server) else { return };
+        let mut wrap = |uri: &str, kind| Some(crate::catalogue::wrapped(&server.server.alias, uri, kind));
+        content::map_uris(body, message, self.call.method, Direction::ToClient, &mut wrap, splice);
+    }
+
+    /// Whether a structured result keeps its promise; for the record only, the call has run.
+    pub fn check_structured(&self, body: &Bytes) -> Option<String> {
+        let validator = self.destination.tool.as_ref()?.facts.output.as_ref()?;
+        let message = scan(body, &Rules::SERVER).ok()?;
+        let structured = message.body.as_ref()?.get(body, "structuredContent")?;
+        validator.check(structured.raw(body)).err().map(|violation| violation.to_string())
+    }
+}
+
+/// Hints that a shared cache can trust: never more than the server said, and never `public` on its own word.
+fn cache_hints(body: &Bytes, result: &Object, splice: &mut Splice<'_>) {
+    match result.get(body, "cacheScope") {
+        Some(scope) if scope.raw(body) != b"\"private\"" => splice.replace(scope.span, b"\"private\"".to_vec()),
+        Some(_) => {}
+        None => splice.insert(result, "cacheScope", b"\"private\"".to_vec()),
+    }
+    match result.get(body, "ttlMs") {
+        Some(ttl) if ttl.u64(body).is_none_or(|ms| ms > TTL_MS_MAX) => {
+            let kept = if ttl.u64(body).is_some() { TTL_MS_MAX } else { 0 };
+            splice.replace(ttl.span, kept.to_string().into_bytes());
+        }
+        Some(_) => {}
+        None => splice.insert(result, "ttlMs", b"0".to_vec()),
+    }
+}
+
+/// The longest a client is told to keep anything: an hour, so that a revoked right ends.
+const TTL_MS_MAX: u64 = 3_600_000;
+
+#[cfg(test)]
+mod tests;

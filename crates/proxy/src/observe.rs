@@ -1,1 +1,128 @@
-//! (in the making)
+//! One access record per call, open from the first byte to the last.
+//!
+//! The record is a value that every phase may fill in; whoever holds the last clone closes it, so that no way out of a
+//! call, however early, goes unrecorded. Writing it down is the other runtime's work.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use meshgate_telemetry::{AccessRecord, Ids, Records, Refused, TraceContext};
+use parking_lot::Mutex;
+
+use crate::refusal::{By, Executed, Refusal};
+
+/// Opens records; one per gateway.
+pub struct Observer {
+    records: Arc<Records>,
+    ids: Ids,
+}
+
+/// The record of one call. Clones share it; it is closed when the last one is dropped.
+#[derive(Clone)]
+pub struct CallRecord(Arc<Mutex<Open>>);
+
+struct Open {
+    record: Option<AccessRecord>,
+    started: Instant,
+    handed_over: Option<Instant>,
+    records: Arc<Records>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(mut record) = self.record.take() {
+            record.duration = self.started.elapsed();
+            self.records.push(record);
+        }
+    }
+}
+
+impl Observer {
+    /// An observer that hands its records to `records`; `entropy` seeds the span ids.
+    pub fn new(records: Arc<Records>, entropy: [u8; 16]) -> Self {
+        Self { records, ids: Ids::new(entropy) }
+    }
+
+    /// The record of a request that just arrived. `traceparent` is the HTTP header, if one came.
+    pub fn open(&self, peer: IpAddr, snapshot: u64, traceparent: Option<&str>) -> CallRecord {
+        let mut record = AccessRecord::new(SystemTime::now(), self.trace(traceparent), snapshot);
+        record.peer = Some(peer);
+        CallRecord(Arc::new(Mutex::new(Open {
+            record: Some(record),
+            started: Instant::now(),
+            handed_over: None,
+            records: self.records.clone(),
+        })))
+    }
+
+    /// Our span under what the caller sent, or a trace of our own where that is not sound.
+    pub fn trace(&self, traceparent: Option<&str>) -> TraceContext {
+        match traceparent.and_then(TraceContext::from_traceparent) {
+            Some(theirs) => theirs.child(self.ids.span()),
+            None => TraceContext::root(self.ids.root()),
+        }
+    }
+
+    /// A span below `trace`, for the hop to the server.
+    pub fn child(&self, trace: &TraceContext) -> TraceContext {
+        trace.child(self.ids.span())
+    }
+}
+
+impl CallRecord {
+    /// Fills in what has become known.
+    pub fn note(&self, fill: impl FnOnce(&mut AccessRecord)) {
+        if let Some(record) = self.0.lock().record.as_mut() {
+            fill(record);
+        }
+    }
+
+    /// The call's own span.
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.0.lock().record.as_ref().map(|r| r.trace)
+    }
+
+    /// The request goes to its server now.
+    pub fn handed_over(&self) {
+        self.0.lock().handed_over = Some(Instant::now());
+    }
+
+    /// The server's answer is complete.
+    pub fn came_back(&self) {
+        let mut open = self.0.lock();
+        let upstream = open.handed_over.map(|at| at.elapsed());
+        if let Some(record) = open.record.as_mut() {
+            record.duration_upstream = upstream;
+        }
+    }
+
+    /// The first byte of the answer leaves now.
+    pub fn first_byte(&self) {
+        let mut open = self.0.lock();
+        let elapsed = open.started.elapsed();
+        if let Some(record) = open.record.as_mut() {
+            record.duration_first_byte.get_or_insert(elapsed);
+        }
+    }
+
+    /// A refusal, as the record shows it.
+    pub fn refused(&self, refusal: &Refusal) {
+        let (_, code, reason) = refusal.reason.row();
+        self.note(|record| {
+            record.rpc_code = Some(code);
+            record.refused = Some(Refused {
+                by: match refusal.by {
+                    By::Gateway => "gateway",
+                    By::Server => "server",
+                },
+                reason,
+                rule: refusal.rule.clone(),
+                executed: match refusal.executed {
+                    Executed::No => "no",
+                    Executed::Unknown => "unknown",
+                },
+            });
+        });
+    }
+}

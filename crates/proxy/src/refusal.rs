@@ -6,6 +6,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use http::StatusCode;
+use meshgate_mcp::codes;
+
 /// Which part of the path refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
@@ -158,3 +161,38 @@ impl std::fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+impl Reason {
+    /// The HTTP status and JSON-RPC code of a reason, and its stable name.
+    pub fn row(self) -> (StatusCode, i64, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::Parse => (S::BAD_REQUEST, codes::PARSE_ERROR, "parse"),
+            Self::InvalidRequest => (S::BAD_REQUEST, codes::INVALID_REQUEST, "invalid_request"),
+            Self::MethodNotFound => (S::NOT_FOUND, codes::METHOD_NOT_FOUND, "method_not_found"),
+            Self::InvalidParams => (S::OK, codes::INVALID_PARAMS, "invalid_params"),
+            Self::InvalidMeta => (S::BAD_REQUEST, codes::INVALID_PARAMS, "invalid_meta"),
+            Self::HeaderMismatch => (S::BAD_REQUEST, codes::HEADER_MISMATCH, "header_mismatch"),
+            Self::MissingCapability => (S::BAD_REQUEST, codes::MISSING_CAPABILITY, "missing_capability"),
+            Self::UnsupportedVersion => (S::BAD_REQUEST, codes::UNSUPPORTED_VERSION, "unsupported_version"),
+            Self::Unauthenticated => (S::UNAUTHORIZED, -33001, "unauthenticated"),
+            Self::Forbidden => (S::FORBIDDEN, -33003, "forbidden"),
+            Self::Origin => (S::FORBIDDEN, -33003, "origin"),
+            Self::Host => (S::BAD_REQUEST, -33004, "host"),
+            Self::NotFound => (S::NOT_FOUND, -33005, "not_found"),
+            Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, -33006, "method_not_allowed"),
+            Self::NotAcceptable => (S::NOT_ACCEPTABLE, -33007, "not_acceptable"),
+            Self::UnsupportedMedia => (S::UNSUPPORTED_MEDIA_TYPE, -33008, "unsupported_media"),
+            Self::TooLarge => (S::PAYLOAD_TOO_LARGE, -33009, "too_large"),
+            Self::Conflict => (S::CONFLICT, -33010, "conflict"),
+            Self::RequestTimeout => (S::REQUEST_TIMEOUT, -33011, "request_timeout"),
+            Self::RateLimited => (S::TOO_MANY_REQUESTS, -33012, "rate_limited"),
+            Self::Overloaded => (S::SERVICE_UNAVAILABLE, -33013, "overloaded"),
+            Self::ServerAway => (S::OK, codes::INTERNAL_ERROR, "server_away"),
+            Self::Deadline => (S::OK, codes::INTERNAL_ERROR, "deadline"),
+            Self::ServerBroken => (S::OK, codes::INTERNAL_ERROR, "server_broken"),
+            Self::Unbridgeable => (S::OK, codes::INTERNAL_ERROR, "unbridgeable"),
+            Self::Internal => (S::INTERNAL_SERVER_ERROR, codes::INTERNAL_ERROR, "internal"),
+        }
+    }
+}
