@@ -14,6 +14,7 @@ mod caps;
 mod connection;
 mod drive;
 mod head;
+mod refused;
 pub mod wire;
 
 use std::convert::Infallible;
@@ -33,6 +34,7 @@ pub use self::body::read_body;
 pub use self::caps::Caps;
 pub use self::connection::{Connection, Unproven};
 pub use self::head::{authority, check_head};
+pub use self::refused::Refused;
 use crate::drain::Drain;
 use crate::limits::Limits;
 
@@ -129,14 +131,15 @@ impl Bound {
     {
         let listener = TcpListener::from_std(self.socket)?;
         let tasks = TaskTracker::new();
-        let edge = Arc::new(drive::Edge::new(
-            self.local,
-            self.tls,
-            self.limits,
-            drain.clone(),
+        let edge = Arc::new(drive::Edge {
+            local: self.local,
+            tls: self.tls,
+            limits: self.limits,
+            drain: drain.clone(),
             service,
-            tasks.clone(),
-        ));
+            tasks: tasks.clone(),
+            refused: Arc::clone(self.caps.refused()),
+        });
         loop {
             let (stream, peer) = tokio::select! {
                 biased;

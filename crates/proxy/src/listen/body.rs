@@ -74,3 +74,6 @@ fn broken(error: &dyn std::fmt::Display) -> Refusal {
     )
     .rule("http/body")
 }
+
+#[cfg(test)]
+mod tests;

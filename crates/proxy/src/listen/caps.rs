@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::refused::Refused;
 use crate::limits::Limits;
 
 /// The connection counts of one process.
@@ -17,6 +18,7 @@ pub struct Caps {
     total_max: usize,
     per_address_max: usize,
     counts: Mutex<Counts>,
+    refused: Arc<Refused>,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +41,7 @@ impl Caps {
             total_max: limits.connections,
             per_address_max: limits.connections_per_address,
             counts: Mutex::default(),
+            refused: Arc::default(),
         })
     }
 
@@ -47,34 +50,46 @@ impl Caps {
         self.counts.lock().total
     }
 
+    /// What was refused below HTTP.
+    pub fn refused(&self) -> &Arc<Refused> {
+        &self.refused
+    }
+
     /// A place for one more connection, if there is one.
     pub(super) fn take(self: &Arc<Self>, peer: IpAddr) -> Option<Slot> {
         let address = network(peer);
-        let mut counts = self.counts.lock();
-        if counts.total >= self.total_max {
+        if !self.counts.lock().add(address, self.total_max, self.per_address_max) {
+            Refused::one(&self.refused.connections);
             return None;
         }
-        let of_address = counts.by_address.entry(address).or_insert(0);
-        if *of_address >= self.per_address_max {
-            return None;
-        }
-        *of_address += 1;
-        counts.total += 1;
-        drop(counts);
         Some(Slot {
             caps: Arc::clone(self),
             address: Mutex::new(Some(address)),
         })
     }
+}
 
-    fn leave(&self, address: IpAddr, counts: &mut Counts) {
-        if let Some(of_address) = counts.by_address.get_mut(&address) {
+impl Counts {
+    fn add(&mut self, address: IpAddr, total_max: usize, per_address_max: usize) -> bool {
+        if self.total >= total_max {
+            return false;
+        }
+        let of_address = self.by_address.entry(address).or_insert(0);
+        if *of_address >= per_address_max {
+            return false;
+        }
+        *of_address += 1;
+        self.total += 1;
+        true
+    }
+
+    fn leave(&mut self, address: IpAddr) {
+        if let Some(of_address) = self.by_address.get_mut(&address) {
             *of_address = of_address.saturating_sub(1);
             if *of_address == 0 {
-                counts.by_address.remove(&address);
+                self.by_address.remove(&address);
             }
         }
-        debug_assert!(counts.total <= self.total_max, "more connections than places");
     }
 }
 
@@ -82,7 +97,7 @@ impl Slot {
     /// Stops counting for the address; the connection still counts in the total.
     pub(super) fn prove(&self) {
         if let Some(address) = self.address.lock().take() {
-            self.caps.leave(address, &mut self.caps.counts.lock());
+            self.caps.counts.lock().leave(address);
         }
     }
 }
@@ -92,7 +107,7 @@ impl Drop for Slot {
         let mut counts = self.caps.counts.lock();
         counts.total = counts.total.saturating_sub(1);
         if let Some(address) = self.address.get_mut().take() {
-            self.caps.leave(address, &mut counts);
+            counts.leave(address);
         }
     }
 }
@@ -104,3 +119,6 @@ fn network(address: IpAddr) -> IpAddr {
         v4 @ IpAddr::V4(_) => v4,
     }
 }
+
+#[cfg(test)]
+mod tests;

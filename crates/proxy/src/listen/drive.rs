@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use super::caps::Slot;
 use super::connection::{Connection, InFlight};
+use super::refused::Refused;
 use super::wire::{self, Guard, Version};
 use super::{Never, Service, TlsSource};
 use crate::drain::Drain;
@@ -35,33 +36,16 @@ use crate::limits::Limits;
 
 /// What all connections of one listener share.
 pub(super) struct Edge<S> {
-    local: SocketAddr,
-    tls: Option<TlsSource>,
-    limits: Arc<Limits>,
-    drain: Drain,
-    service: S,
-    tasks: TaskTracker,
+    pub(super) local: SocketAddr,
+    pub(super) tls: Option<TlsSource>,
+    pub(super) limits: Arc<Limits>,
+    pub(super) drain: Drain,
+    pub(super) service: S,
+    pub(super) tasks: TaskTracker,
+    pub(super) refused: Arc<Refused>,
 }
 
 impl<S> Edge<S> {
-    pub(super) fn new(
-        local: SocketAddr,
-        tls: Option<TlsSource>,
-        limits: Arc<Limits>,
-        drain: Drain,
-        service: S,
-        tasks: TaskTracker,
-    ) -> Self {
-        Self {
-            local,
-            tls,
-            limits,
-            drain,
-            service,
-            tasks,
-        }
-    }
-
     /// Serves one connection until it ends or the drain breaks it off.
     pub(super) async fn drive<B>(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, slot: Slot)
     where
@@ -125,7 +109,7 @@ impl<S> Edge<S> {
             return Err(Ended::OtherVersion);
         }
         let connection = Connection::new(peer, self.local, self.tls.is_some(), version, &limits, slot);
-        let io = TokioIo::new(Guard::new(io, version, first, &limits));
+        let io = TokioIo::new(Guard::new(io, version, first, &limits, Arc::clone(&self.refused)));
         let service = service_fn({
             let (edge, connection) = (Arc::clone(&self), Arc::clone(&connection));
             move |request: Request<Incoming>| {

@@ -64,3 +64,6 @@ fn check_host(parts: &Parts) -> Result<(), Refusal> {
 fn malformed(message: &'static str) -> Refusal {
     Refusal::new(Reason::InvalidRequest, message).rule("http")
 }
+
+#[cfg(test)]
+mod tests;

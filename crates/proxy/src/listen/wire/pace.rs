@@ -1,0 +1,87 @@
+//! Time on the wire: how fast a body must come, how often a frame may.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::limits::Limits;
+
+/// A token bucket: so many at once, so many a second.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    per_second: f64,
+    most: f64,
+    left: f64,
+    filled: Instant,
+}
+
+impl Bucket {
+    pub(super) fn new(per_second: usize, most: usize, now: Instant) -> Self {
+        let most = most as f64;
+        Self {
+            per_second: per_second as f64,
+            most,
+            left: most,
+            filled: now,
+        }
+    }
+
+    /// Takes one, if there is one.
+    pub(super) fn take(&mut self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.filled).as_secs_f64();
+        self.left = (self.left + since * self.per_second).min(self.most);
+        self.filled = now;
+        if self.left < 1.0 {
+            return false;
+        }
+        self.left -= 1.0;
+        true
+    }
+}
+
+/// The pace of one body. Only time that we spend waiting for the client counts: a service that reads late is not the
+/// client's fault.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    waited: Duration,
+    bytes: usize,
+    since: Option<Instant>,
+}
+
+impl Pace {
+    /// Bytes have come.
+    pub(super) fn came(&mut self, bytes: usize, now: Instant) {
+        self.bytes += bytes;
+        if let Some(since) = self.since.take() {
+            self.waited += now.saturating_duration_since(since);
+        }
+    }
+
+    /// Nothing has come: until when to wait for more.
+    pub(super) fn wait_until(&mut self, limits: &BodyPace, now: Instant) -> Instant {
+        let since = *self.since.get_or_insert(now);
+        let earned = Duration::from_millis(self.bytes as u64 * 1000 / limits.bytes_per_second.max(1) as u64);
+        since
+            + (limits.grace_time + earned)
+                .min(limits.body_time)
+                .saturating_sub(self.waited)
+    }
+}
+
+/// What [`Pace`] measures against.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyPace {
+    pub(super) body_time: Duration,
+    pub(super) grace_time: Duration,
+    pub(super) bytes_per_second: usize,
+}
+
+impl BodyPace {
+    pub(super) fn of(limits: &Limits) -> Self {
+        Self {
+            body_time: limits.body_time,
+            grace_time: limits.body_grace_time,
+            bytes_per_second: limits.body_bytes_per_second,
+        }
+    }
+}
