@@ -1,7 +1,208 @@
-//! `conformance`
-use crate::{Failure, place::Place};
+//! `conformance`: the official suite against the gateway, or against the fixture alone.
+//!
+//! Four runs: two revisions, with a fixture over HTTP and one over stdio behind a view of one server. The suite scores 30
+//! scenarios for 2025-11-25 and 37 for 2026-07-28; anything less fails, and there is no list of expected failures. Run it
+//! `--alone` when a scenario fails, to see whose fault that is.
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+
+use crate::{
+    Failure,
+    command::{program, run_logged},
+    gateway::{Fixture, Gateway},
+    place::Place,
+    steps,
+};
+
+/// Each revision with the number of scenarios it scores.
+const REVISIONS: &[(&str, usize)] = &[("2025-11-25", 30), ("2026-07-28", 37)];
+const VIEW: &str = "/mcp";
+/// The address that the committed mesh file names.
+const FIXTURE_URL: &str = "http://127.0.0.1:7392/mcp";
+
 #[derive(clap::Args, Default)]
-pub(crate) struct Options {}
-pub(crate) fn run(_place: &Place, _options: &Options) -> Result<(), Failure> {
-    Err("not built yet".to_owned())
+pub(crate) struct Options {
+    /// Test the fixture itself, with no gateway in front
+    #[arg(long)]
+    alone: bool,
+    /// Only this upstream: http or stdio
+    #[arg(long)]
+    upstream: Option<String>,
+    /// Only this revision
+    #[arg(long)]
+    revision: Option<String>,
+    /// The fixture's era: both (what counts), legacy or modern
+    #[arg(long, default_value = "both")]
+    era: Option<String>,
+}
+
+/// One run of the suite.
+struct Run {
+    name: String,
+    expected: usize,
+    /// Scored scenarios and whether they passed.
+    scored: Vec<(String, bool)>,
+}
+
+pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
+    let mut runs = Vec::new();
+    let era = options.era.as_deref().unwrap_or("both");
+    if options.alone {
+        let fixture = Fixture::start(place, era)?;
+        suite(place, options, "alone", fixture.url(), &mut runs)?;
+    } else {
+        for upstream in ["http", "stdio"]
+            .into_iter()
+            .filter(|u| options.upstream.as_deref().is_none_or(|o| o == *u))
+        {
+            through_gateway(place, options, upstream, era, &mut runs)?;
+        }
+    }
+    report(&runs)
+}
+
+fn through_gateway(
+    place: &Place,
+    options: &Options,
+    upstream: &str,
+    era: &str,
+    runs: &mut Vec<Run>,
+) -> Result<(), Failure> {
+    let fixture = if upstream == "http" {
+        Some(Fixture::start(place, era)?)
+    } else {
+        None
+    };
+    let url = fixture.as_ref().map_or(FIXTURE_URL, Fixture::url).to_owned();
+    let mesh = format!("tests/conformance/mesh-{upstream}.yaml");
+    let replacements = [(FIXTURE_URL, url.as_str()), ("--era=both", &format!("--era={era}"))];
+    let mut gateway = Gateway::start(place, &format!("conformance-{upstream}"), &mesh, &replacements)?;
+    gateway.wait_for_tools(VIEW, None, &["test_simple_text"])?;
+    suite(place, options, upstream, &gateway.url(VIEW), runs)
+}
+
+/// Runs the suite for each wanted revision against one URL.
+fn suite(place: &Place, options: &Options, name: &str, url: &str, runs: &mut Vec<Run>) -> Result<(), Failure> {
+    let home = place.npm("conformance").join("node_modules");
+    let script = home.join("@modelcontextprotocol/conformance/dist/index.js");
+    if !script.is_file() {
+        return Err("the conformance suite is not installed; run `cargo xtask setup`".to_owned());
+    }
+    for (revision, expected) in REVISIONS {
+        if options.revision.as_deref().is_some_and(|only| only != *revision) {
+            continue;
+        }
+        let log = place.log(&format!("conformance-{name}-{revision}"));
+        let details = place.scratch(&format!("conformance-{name}-{revision}"))?;
+        let mut node = program(place, home.join(".bin/node"));
+        node.arg(&script)
+            .args(["server", "--url", url, "--requirements", revision, "-o"])
+            .arg(&details);
+        // The suite's exit code also counts what is not scored; its summary is what we read.
+        let ended = run_logged(&mut node, &log);
+        let text = fs::read_to_string(&log).map_err(|e| format!("cannot read {}: {e}", log.display()))?;
+        let scored = scored(&text);
+        if scored.is_empty() {
+            ended?;
+            return Err(format!("the suite wrote no summary; see {}", log.display()));
+        }
+        let name = format!("{name} · {revision}");
+        for (scenario, _) in scored.iter().filter(|(_, passed)| !passed) {
+            println!("{name}: {scenario}\n{}", why(&details, scenario));
+        }
+        runs.push(Run {
+            name,
+            expected: *expected,
+            scored,
+        });
+    }
+    Ok(())
+}
+
+/// Reads the summary: `✓ name: 3 passed, 0 failed`, then the names that are not scored.
+fn scored(text: &str) -> Vec<(String, bool)> {
+    let Some((_, summary)) = text.split_once("=== SUMMARY ===") else {
+        return Vec::new();
+    };
+    let (all, unscored) = summary.split_once("Not scored for").unwrap_or((summary, ""));
+    let unscored: Vec<&str> = unscored
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(1))
+        .collect();
+    let rows = all.lines().filter_map(|line| {
+        let (mark, rest) = line.trim().split_once(' ')?;
+        let (name, counts) = rest.split_once(": ")?;
+        let tested = !counts.starts_with("0 passed");
+        ["✓", "✗"]
+            .contains(&mark)
+            .then(|| (name.to_owned(), mark == "✓" && tested))
+    });
+    rows.filter(|(name, _)| !unscored.contains(&name.as_str())).collect()
+}
+
+/// What the suite noted about one scenario's failed checks.
+fn why(details: &Path, scenario: &str) -> String {
+    let prefix = format!("server-{scenario}-");
+    let folders = fs::read_dir(details).into_iter().flatten().flatten();
+    let folder = folders.map(|entry| entry.path()).find(|path| {
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name.starts_with(&prefix))
+    });
+    let checks = folder
+        .and_then(|folder| fs::read_to_string(folder.join("checks.json")).ok())
+        .unwrap_or_default();
+    let checks: Vec<Value> = serde_json::from_str(&checks).unwrap_or_default();
+    let field = |check: &Value, name: &str| check.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let failed = checks.iter().filter(|check| field(check, "status") == "FAILURE");
+    let lines: Vec<String> = failed
+        .map(|check| format!("    {}: {}", field(check, "id"), field(check, "errorMessage")))
+        .collect();
+    if lines.is_empty() {
+        "    no check ran".to_owned()
+    } else {
+        lines.join("\n")
+    }
+}
+
+fn report(runs: &[Run]) -> Result<(), Failure> {
+    let mut table = steps::table(&["run", "passed", "of", "failing scenarios"]);
+    let mut short = 0;
+    for run in runs {
+        let failing: Vec<&str> = run
+            .scored
+            .iter()
+            .filter(|(_, passed)| !passed)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let passed = run.scored.len() - failing.len();
+        short += usize::from(passed != run.expected || !failing.is_empty());
+        table.add_row([
+            run.name.clone(),
+            passed.to_string(),
+            run.expected.to_string(),
+            failing.join("\n"),
+        ]);
+    }
+    println!("{table}");
+    match (runs.is_empty(), short) {
+        (true, _) => Err("no run was chosen; check --upstream and --revision".to_owned()),
+        (_, 0) => Ok(()),
+        (_, short) => Err(format!("{short} of {} runs fall short", runs.len())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_is_read_without_what_is_not_scored() {
+        let text = "=== SUMMARY ===\n✓ ping: 2 passed, 0 failed\n✗ caching: 1 passed, 7 failed\n✓ empty: 0 passed, 0 failed\n\
+                    ✗ tasks: 0 passed, 1 failed\n\nTotal: 3 passed, 8 failed\n\nNot scored for 2026-07-28: 1 run.\n  ✗ tasks (extension)\n";
+        let expected = [("ping", true), ("caching", false), ("empty", false)];
+        assert_eq!(scored(text), expected.map(|(name, passed)| (name.to_owned(), passed)));
+    }
 }

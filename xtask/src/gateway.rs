@@ -1,1 +1,112 @@
-//! A gateway or a server started for a verb, on ports that nobody else has.
+//! A gateway or a fixture started for a verb, on ports that nobody else has.
+//!
+//! The mesh files of the tests are committed as a person would write them, with fixed addresses and program names. What
+//! differs from run to run is replaced in a copy, so that two runs on one machine do not meet.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    Failure,
+    command::{self, Running},
+    http,
+    place::Place,
+};
+
+/// The address that the committed mesh files listen on.
+const GATEWAY_ADDRESS: &str = "127.0.0.1:7391";
+const START_MAX: Duration = Duration::from_secs(30);
+
+/// A running `meshgate up`. It ends with this value.
+pub(crate) struct Gateway {
+    authority: String,
+    state: PathBuf,
+    running: Running,
+}
+
+impl Gateway {
+    /// Starts a committed mesh file with some of its texts replaced.
+    pub(crate) fn start(place: &Place, name: &str, mesh: &str, replacements: &[(&str, &str)]) -> Result<Self, Failure> {
+        let scratch = place.scratch(name)?;
+        let authority = format!("127.0.0.1:{}", http::free_port()?);
+        let committed = place.root().join(mesh);
+        let text = fs::read_to_string(&committed).map_err(|e| format!("cannot read {}: {e}", committed.display()))?;
+        let text = replacements
+            .iter()
+            .fold(text, |text, (from, to)| text.replace(from, to));
+        let file = scratch.join("mesh.yaml");
+        fs::write(&file, text.replace(GATEWAY_ADDRESS, &authority))
+            .map_err(|e| format!("cannot write {}: {e}", file.display()))?;
+        let state = scratch.join("state");
+        let mut command = with_built_programs(place, &place.program("meshgate")?);
+        command.arg("up").arg(&file).arg("--state").arg(&state);
+        let running = Running::start(&mut command, place.log(&format!("{name}-gateway")))?;
+        Ok(Self {
+            authority,
+            state,
+            running,
+        })
+    }
+
+    /// Waits until a list at this path shows all these texts.
+    pub(crate) fn wait_for_tools(&mut self, path: &str, token: Option<&str>, names: &[&str]) -> Result<(), Failure> {
+        let authority = self.authority.clone();
+        let shown = || {
+            let list = http::list_tools(&authority, path, token);
+            names.iter().all(|name| list.contains(name))
+        };
+        self.running
+            .wait_until(&format!("tools {}", names.join(", ")), START_MAX, shown)
+    }
+
+    /// The token that the first start generated.
+    pub(crate) fn token(&mut self) -> Result<String, Failure> {
+        let file = self.state.join("token");
+        self.running
+            .wait_until("its token file", START_MAX, || file.is_file())?;
+        let text = fs::read_to_string(&file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
+        Ok(text.trim().to_owned())
+    }
+
+    /// Where a path of it is.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.authority)
+    }
+}
+
+/// The conformance server over HTTP. It ends with this value.
+pub(crate) struct Fixture {
+    url: String,
+    _running: Running,
+}
+
+impl Fixture {
+    pub(crate) fn start(place: &Place, era: &str) -> Result<Self, Failure> {
+        let mut command = command::program(place, place.program("fixture-conformance")?);
+        command.args(["--era", era, "--http", "127.0.0.1:0"]);
+        let mut running = Running::start(&mut command, place.log("fixture-conformance"))?;
+        let log = place.log("fixture-conformance");
+        let written = || fs::read_to_string(&log).is_ok_and(|text| text.contains("/mcp\n"));
+        running.wait_until("its address", START_MAX, written)?;
+        let url = running.written().lines().next().unwrap_or_default().to_owned();
+        Ok(Self { url, _running: running })
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+/// A command that finds the programs of this build by their names.
+fn with_built_programs(place: &Place, program: &Path) -> std::process::Command {
+    let mut command = command::program(place, program);
+    let mut path = vec![place.release()];
+    path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+    if let Ok(path) = std::env::join_paths(path) {
+        command.env("PATH", path);
+    }
+    command
+}

@@ -15,6 +15,7 @@ mod command;
 mod conformance;
 mod fuzz;
 mod gateway;
+mod http;
 mod interop;
 mod place;
 mod setup;
