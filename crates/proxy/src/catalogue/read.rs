@@ -86,7 +86,7 @@ fn result_of(body: &Bytes, rules: &Rules) -> Result<(Bytes, Object), Refusal> {
 }
 
 /// Reads everything a server offers.
-pub async fn catalogue(
+pub(super) async fn catalogue(
     upstream: &Upstream,
     server: &Server,
     next_id: &(dyn Fn() -> u64 + Sync),
