@@ -54,6 +54,11 @@ pub struct Drained {
 }
 
 impl Drainer {
+    /// Another of the ends that work holds.
+    pub fn watch(&self) -> Drain {
+        self.watch.clone()
+    }
+
     /// Asks all work to finish, without waiting for it. `drain` asks too; this is for the first of several steps.
     pub fn ask(&self) {
         self.watch.asked.cancel();

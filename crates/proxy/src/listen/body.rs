@@ -4,6 +4,8 @@
 //! reached a server. The wire guard watches the pace of HTTP/1.1 bodies; HTTP/2 shares one connection among many
 //! bodies, so the time is watched here for both.
 
+use std::io;
+
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -19,39 +21,69 @@ use crate::refusal::{Reason, Refusal};
 pub async fn read_body<B>(body: B, bytes_max: usize, limits: &Limits) -> Result<Bytes, Refusal>
 where
     B: Body<Data = Bytes>,
-    B::Error: std::fmt::Display,
+    B::Error: std::error::Error + 'static,
 {
-    if body.size_hint().lower() > u64::try_from(bytes_max).unwrap_or(u64::MAX) {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > bytes_max {
         return Err(too_large());
     }
     let mut body = std::pin::pin!(body);
     let deadline = Instant::now() + limits.body_time;
-    let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
+    let mut read = Read::Nothing;
     loop {
         let frame = match timeout_at(deadline, body.frame()).await {
             Err(_) => return Err(too_slow()),
-            Ok(None) => break,
+            Ok(None) => return Ok(read.whole()),
             Ok(Some(Err(error))) => return Err(broken(&error)),
             Ok(Some(Ok(frame))) => frame,
         };
         let Ok(bytes) = frame.into_data() else { continue };
-        if first.len() + rest.len() + bytes.len() > bytes_max {
+        if read.len() + bytes.len() > bytes_max {
             return Err(too_large());
         }
-        if first.is_empty() {
-            first = bytes;
-        } else {
-            rest.extend_from_slice(&bytes);
+        read = read.and(bytes, announced);
+    }
+}
+
+/// What has been read.
+enum Read {
+    Nothing,
+    One(Bytes),
+    Many(BytesMut),
+}
+
+impl Read {
+    fn len(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::One(bytes) => bytes.len(),
+            Self::Many(bytes) => bytes.len(),
         }
     }
-    if rest.is_empty() {
-        return Ok(first);
+
+    fn and(self, more: Bytes, announced: usize) -> Self {
+        match self {
+            Self::Nothing => Self::One(more),
+            Self::One(first) => {
+                let mut bytes = BytesMut::with_capacity(announced.max(first.len() + more.len()));
+                bytes.extend_from_slice(&first);
+                bytes.extend_from_slice(&more);
+                Self::Many(bytes)
+            }
+            Self::Many(mut bytes) => {
+                bytes.extend_from_slice(&more);
+                Self::Many(bytes)
+            }
+        }
     }
-    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
-    whole.extend_from_slice(&first);
-    whole.extend_from_slice(&rest);
-    Ok(whole.freeze())
+
+    fn whole(self) -> Bytes {
+        match self {
+            Self::Nothing => Bytes::new(),
+            Self::One(bytes) => bytes,
+            Self::Many(bytes) => bytes.freeze(),
+        }
+    }
 }
 
 fn too_large() -> Refusal {
@@ -66,8 +98,19 @@ fn too_slow() -> Refusal {
     .rule("limit/body-time")
 }
 
-fn broken(error: &dyn std::fmt::Display) -> Refusal {
+/// The wire guard breaks a body off for its framing or for its pace; the first error behind it tells which.
+fn broken(error: &(dyn std::error::Error + 'static)) -> Refusal {
     tracing::debug!(%error, "request body");
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+        {
+            return too_slow();
+        }
+        cause = error.source();
+    }
     Refusal::new(
         Reason::InvalidRequest,
         "the request body broke off or its framing is malformed",
