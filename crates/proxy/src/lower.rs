@@ -1,1 +1,292 @@
-//! (in the making)
+//! Legacy clients at the edge: sessions in front of an inside that has none.
+//!
+//! Clients of 2025-11-25 and older open a session, hold a stream, answer questions in the middle of a call and expect to
+//! find everything again after a lost connection. [`Lower`] gives them that. What travels is a sealed session id
+//! ([`claims`]): it opens for one caller at one view and for nobody else, and an id that does not open looks like one
+//! that never was. What cannot travel is soft state in this process, the session's *home* ([`session`], [`table`]),
+//! every part of it bounded ([`limits`]).
+//!
+//! A request of a session is stamped modern and dispatched; what comes back is lowered by [`meshgate_bridge::lower`].
+//! The response is JSON when the answer is all there is to say, and a stream as soon as something must be said before
+//! it ([`running`], [`outbox`]). Changed lists and updated resources come from one modern subscription inside
+//! ([`listening`]).
+//!
+//! Security posture: fed by untrusted clients; every message was scanned strictly before, and every caller is known.
+
+mod claims;
+mod edge;
+mod errors;
+mod limits;
+mod listening;
+mod outbox;
+mod requests;
+mod running;
+mod session;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_core::Stream;
+use futures_core::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use meshgate_bridge::lower::Mint;
+use meshgate_identity::keys::KeyRing;
+use meshgate_mcp::Revision;
+use tokio_util::task::TaskTracker;
+
+pub use limits::SessionLimits;
+
+use self::claims::Claims;
+use self::outbox::{Outbox, Reader, ShelfLimits, Shelving};
+use self::table::Table;
+use crate::call::{Caller, Reply};
+use crate::refusal::Refusal;
+
+/// The session header, in the answer to `initialize` and in every request after it.
+pub const SESSION_ID: header::HeaderName = header::HeaderName::from_static("mcp-session-id");
+
+/// Sends a modern request inside, in the caller's exposed names. Kept for as long as a session listens, so it should
+/// hold no more than it needs.
+pub type Dispatch = Arc<dyn Fn(Bytes) -> BoxFuture<'static, Result<Reply, Refusal>> + Send + Sync>;
+
+/// Events of an SSE body; each item is whole events.
+pub type Events = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
+
+/// What a legacy client gets.
+pub enum Answer {
+    /// One JSON body.
+    Json {
+        /// The HTTP status.
+        status: StatusCode,
+        /// Headers beside the content type.
+        headers: HeaderMap,
+        /// The body.
+        body: Bytes,
+    },
+    /// A stream of events, status 200.
+    Sse {
+        /// Headers beside the content type.
+        headers: HeaderMap,
+        /// The body. Dropping it does not cancel the call.
+        events: Events,
+    },
+    /// No body.
+    Empty {
+        /// The HTTP status.
+        status: StatusCode,
+        /// Headers.
+        headers: HeaderMap,
+    },
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Json { status, body, .. } => write!(f, "Json({status}, {} bytes)", body.len()),
+            Self::Sse { .. } => f.write_str("Sse"),
+            Self::Empty { status, .. } => write!(f, "Empty({status})"),
+        }
+    }
+}
+
+/// What the view offers to a session: the members of its discovery answer, as raw JSON.
+#[derive(Clone, Debug)]
+pub struct Offered {
+    /// The view's name or path; a session is bound to it.
+    pub view: Arc<str>,
+    /// The modern `capabilities` object.
+    pub capabilities: Bytes,
+    /// The `serverInfo` object.
+    pub server_info: Bytes,
+    /// Instructions for the model.
+    pub instructions: Option<Arc<str>>,
+    /// Whether the caller's own session limit is lifted.
+    pub limits_lifted: bool,
+}
+
+/// One HTTP request of a legacy client, as far as it is known before its body is looked at.
+#[derive(Clone)]
+pub struct Edge<'a> {
+    /// The request's headers.
+    pub headers: &'a HeaderMap,
+    /// Who calls.
+    pub caller: &'a Arc<Caller>,
+    /// What the view offers.
+    pub offered: &'a Offered,
+    /// The way inside.
+    pub dispatch: Dispatch,
+}
+
+/// The clock and the randomness of the outside, so that tests can hold both.
+#[derive(Clone)]
+pub struct Seams {
+    /// Seconds since 1970; a sealed id has an expiry that must outlive the process.
+    pub now_s: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Fills with cryptographic randomness; `false` when there is none.
+    pub fill: Arc<dyn Fn(&mut [u8]) -> bool + Send + Sync>,
+}
+
+impl Seams {
+    /// The system's clock and entropy.
+    pub fn system() -> Self {
+        Self {
+            now_s: Arc::new(|| {
+                let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
+                since.unwrap_or(Duration::ZERO).as_secs()
+            }),
+            fill: Arc::new(|bytes| getrandom::fill(bytes).is_ok()),
+        }
+    }
+}
+
+/// The legacy face of the gateway. A clone is the same face.
+#[derive(Clone)]
+pub struct Lower {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    keys: Arc<KeyRing>,
+    limits: Arc<SessionLimits>,
+    seams: Seams,
+    /// This process, in session ids and in the ids of questions.
+    home: [u8; 8],
+    table: Table,
+    shelving: Arc<Shelving>,
+    tasks: TaskTracker,
+    questions: AtomicU64,
+}
+
+impl Lower {
+    /// A face without sessions yet. Session ids are sealed with `keys`.
+    pub fn new(keys: Arc<KeyRing>, limits: SessionLimits, seams: Seams) -> Self {
+        let mut home = [0; 8];
+        (seams.fill)(&mut home);
+        let shelving = Arc::new(Shelving::new(limits.replay_bytes_total_max));
+        Self {
+            inner: Arc::new(Inner {
+                keys,
+                limits: Arc::new(limits),
+                seams,
+                home,
+                table: Table::default(),
+                shelving,
+                tasks: TaskTracker::new(),
+                questions: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// The revision of the session that these headers name, when it is one of this caller at this view.
+    pub fn revision(&self, headers: &HeaderMap, caller: &Caller, view: &str) -> Option<&'static Revision> {
+        let id = headers.get(SESSION_ID)?.to_str().ok()?;
+        Some(Claims::open(&self.inner.keys, caller, view, id)?.revision)
+    }
+
+    /// Sessions that are open.
+    pub fn sessions(&self) -> usize {
+        self.inner.table.len()
+    }
+
+    /// Bytes of events kept for clients that may come back.
+    pub fn replay_bytes(&self) -> usize {
+        self.inner.shelving.held()
+    }
+
+    /// Ends sessions that nobody uses any more. To be called from time to time.
+    pub fn sweep(&self) {
+        self.inner
+            .table
+            .sweep(self.inner.limits.idle_max, (self.inner.seams.now_s)());
+    }
+
+    /// Lets go of GET streams, which would otherwise never end; running calls go on.
+    pub fn drain(&self) {
+        for session in self.inner.table.all() {
+            session.standalone.close();
+        }
+    }
+
+    /// Ends every session and waits for what runs in them.
+    pub async fn close(&self) {
+        for session in self.inner.table.all() {
+            self.inner.table.end(&session.nonce);
+        }
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+}
+
+impl Inner {
+    fn new_stream(&self, number: u64, revision: &Revision) -> Arc<Outbox> {
+        let limits = ShelfLimits {
+            events_max: self.limits.replay_events_max,
+            bytes_max: self.limits.replay_bytes_max,
+            keep_alive: self.limits.keep_alive,
+            priming_retry_ms: revision.sse_priming.then_some(self.limits.retry_ms),
+        };
+        Outbox::new(number, limits, Arc::clone(&self.shelving))
+    }
+
+    fn random<const N: usize>(&self) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        (self.seams.fill)(&mut bytes).then_some(bytes)
+    }
+}
+
+/// Gives ids to what the gateway asks on behalf of a server.
+struct Ids(Arc<Inner>);
+
+impl Mint for Ids {
+    fn question(&mut self) -> String {
+        let number = self.0.questions.fetch_add(1, Ordering::Relaxed);
+        format!("meshgate-{}-{number}", hex(&self.0.home))
+    }
+
+    fn elicitation(&mut self) -> String {
+        hex(&self.0.random::<16>().unwrap_or_default())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn json(body: Vec<u8>) -> Answer {
+    Answer::Json {
+        status: StatusCode::OK,
+        headers: content("application/json"),
+        body: body.into(),
+    }
+}
+
+fn sse(reader: Reader) -> Answer {
+    Answer::Sse {
+        headers: content("text/event-stream"),
+        events: Box::pin(reader.into_stream()),
+    }
+}
+
+fn empty(status: StatusCode) -> Answer {
+    Answer::Empty {
+        status,
+        headers: HeaderMap::new(),
+    }
+}
+
+fn content(kind: &'static str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
+    headers
+}

@@ -1,0 +1,275 @@
+//! The requests of a session: those that only a session has are answered here, all others go inside.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use meshgate_bridge::lower::{Capabilities, Offer, Rounds, stamp};
+use meshgate_mcp::{Message, Method, Span, codes, lookup, message};
+use tokio::sync::oneshot;
+
+use super::edge::accepts_streams;
+use super::errors::{error_message, is_transport};
+use super::outbox::Outbox;
+use super::running::{First, Running};
+use super::session::{Busy, CallId, Session};
+use super::{Answer, Edge, Ids, Lower, Offered, json, sse};
+use crate::refusal::{Reason, Refusal};
+
+const LEVELS: [&str; 8] = [
+    "debug",
+    "info",
+    "notice",
+    "warning",
+    "error",
+    "critical",
+    "alert",
+    "emergency",
+];
+
+impl Lower {
+    pub(super) async fn request(
+        &self,
+        edge: &Edge<'_>,
+        session: Arc<Session>,
+        body: &Bytes,
+        msg: &Message,
+        method: Method,
+    ) -> Result<Answer, Refusal> {
+        let id = msg.id.map_or(&b"null"[..], |id| id.raw(body));
+        let refused = |refusal: &Refusal| Ok(json(error_message(id, refusal, method, session.revision)));
+        match method {
+            Method::Ping => Ok(json(message::result(id, b"{}"))),
+            Method::SetLevel => match set_level(&session, edge.offered, body, msg) {
+                Ok(()) => Ok(json(message::result(id, b"{}"))),
+                Err(refusal) => refused(&refusal),
+            },
+            Method::Subscribe => match self.subscribe(edge, &session, body, msg).await {
+                Ok(()) => Ok(json(message::result(id, b"{}"))),
+                Err(refusal) => refused(&refusal),
+            },
+            Method::Unsubscribe => match unsubscribe(edge, &session, body, msg) {
+                Ok(()) => Ok(json(message::result(id, b"{}"))),
+                Err(refusal) => refused(&refusal),
+            },
+            method if !is_ours_to_carry(method) => {
+                let name = msg.method.and_then(|m| m.str(body)).unwrap_or_default();
+                Ok(json(message::error(
+                    Some(id),
+                    codes::METHOD_NOT_FOUND,
+                    &format!("method `{name}` is not offered in a session"),
+                    None,
+                )))
+            }
+            _ => self.call(edge, session, body, msg, method).await,
+        }
+    }
+
+    /// Runs a call inside and waits for the form of its response.
+    async fn call(
+        &self,
+        edge: &Edge<'_>,
+        session: Arc<Session>,
+        body: &Bytes,
+        msg: &Message,
+        method: Method,
+    ) -> Result<Answer, Refusal> {
+        let Some(id) = &msg.id else {
+            return Err(Refusal::new(Reason::InvalidRequest, "the request has no id"));
+        };
+        let streams = accepts_streams(edge.headers);
+        let call_id = CallId::of(body, id);
+        let cancelled = session
+            .begin_call(call_id.clone(), self.inner.limits.calls_per_session_max)
+            .map_err(busy)?;
+        let can = if streams {
+            session.capabilities
+        } else {
+            Capabilities::NONE
+        };
+        let stamped = session.stamped(streams, |with| stamp(body, msg, method, with));
+        let raw_id = id.raw(body).to_vec();
+        let rounds = Rounds::new(method, session.revision, can, raw_id.clone(), stamped);
+        let outbox = self.inner.new_stream(session.next_stream(), session.revision);
+        let (first, response) = oneshot::channel();
+        let running = Running {
+            session: Arc::clone(&session),
+            id: call_id,
+            raw_id: raw_id.clone(),
+            method,
+            dispatch: Arc::clone(&edge.dispatch),
+            outbox: Arc::clone(&outbox),
+            streams,
+            first: Some(first),
+            cancelled,
+            limits: Arc::clone(&self.inner.limits),
+            mint: Box::new(Ids(Arc::clone(&self.inner))),
+        };
+        self.inner.tasks.spawn(running.run(rounds));
+        let silent_max = streams.then_some(self.inner.limits.silent_max);
+        match first_of(response, silent_max).await {
+            First::Answer(answer) => Ok(json(answer)),
+            First::Refused(refusal) if is_transport(refusal.reason) => Err(refusal),
+            First::Refused(refusal) => Ok(json(error_message(&raw_id, &refusal, method, session.revision))),
+            First::Stream => self.stream(&session, outbox),
+        }
+    }
+
+    fn stream(&self, session: &Session, outbox: Arc<Outbox>) -> Result<Answer, Refusal> {
+        let reader = outbox.attach();
+        session.keep_stream(outbox, self.inner.limits.finished_streams_max);
+        reader
+            .map(sse)
+            .ok_or_else(|| Refusal::new(Reason::Internal, "the stream of a new call is taken"))
+    }
+
+    /// Adds a resource to the session's subscription, and waits until the server took it on.
+    async fn subscribe(
+        &self,
+        edge: &Edge<'_>,
+        session: &Arc<Session>,
+        body: &[u8],
+        msg: &Message,
+    ) -> Result<(), Refusal> {
+        offers(edge.offered, &["resources", "subscribe"])?;
+        let uri = uri(body, msg)?;
+        if session.listening.uris() >= self.inner.limits.subscriptions_per_session_max {
+            return Err(Refusal::new(
+                Reason::InvalidParams,
+                "this session is subscribed to as many resources as it may be; unsubscribe from one first",
+            ));
+        }
+        let Some(version) = session.listening.want(&edge.dispatch, |wanted| {
+            wanted.uris.insert(uri.clone());
+        }) else {
+            return Ok(());
+        };
+        self.listen(session);
+        let outcome = session.listening.outcome(version).await;
+        let refusal = match outcome {
+            Ok(acknowledged) if acknowledged.uris.contains(&uri) => return Ok(()),
+            Ok(_) => Refusal::new(Reason::InvalidParams, "no such resource, or it cannot be subscribed to")
+                .data([br#"{"uri":"#.as_slice(), &meshgate_mcp::json::quote(&uri), b"}"].concat()),
+            Err(refusal) => (*refusal).clone(),
+        };
+        session.listening.want(&edge.dispatch, |wanted| {
+            wanted.uris.remove(&uri);
+        });
+        Err(refusal)
+    }
+}
+
+/// The first thing the call says; a call that stays silent for too long becomes a stream.
+async fn first_of(mut response: oneshot::Receiver<First>, silent_max: Option<Duration>) -> First {
+    let ended = || First::Refused(Refusal::new(Reason::Internal, "the call ended without an answer"));
+    let Some(silent_max) = silent_max else {
+        return response.await.unwrap_or_else(|_| ended());
+    };
+    match tokio::time::timeout(silent_max, &mut response).await {
+        Ok(first) => first.unwrap_or_else(|_| ended()),
+        Err(_) => {
+            // Closed before it is looked at a last time: an answer is either here now or goes onto the stream.
+            response.close();
+            response.try_recv().unwrap_or(First::Stream)
+        }
+    }
+}
+
+fn busy(why: Busy) -> Refusal {
+    match why {
+        Busy::SameId => Refusal::new(
+            Reason::InvalidRequest,
+            "a request with this `id` is still running; use a new id for each request",
+        ),
+        Busy::Full => Refusal::new(
+            Reason::RateLimited,
+            "this session runs as many calls as it may; wait for one to end",
+        )
+        .rule("limit/session-calls"),
+    }
+}
+
+/// Whether a session may send this method inside. Tasks of 2025-11-25 are not bridged, and what only the modern era has
+/// means nothing here.
+fn is_ours_to_carry(method: Method) -> bool {
+    use Method::{
+        Complete, Other, PromptsGet, PromptsList, ResourcesList, ResourcesRead, TemplatesList, ToolsCall, ToolsList,
+    };
+    matches!(
+        method,
+        ToolsList
+            | ToolsCall
+            | ResourcesList
+            | TemplatesList
+            | ResourcesRead
+            | PromptsList
+            | PromptsGet
+            | Complete
+            | Other
+    )
+}
+
+fn set_level(session: &Session, offered: &Offered, body: &[u8], msg: &Message) -> Result<(), Refusal> {
+    offers(offered, &["logging"])?;
+    let level = msg
+        .body
+        .as_ref()
+        .and_then(|params| params.get(body, "level"))
+        .and_then(|v| v.str(body));
+    let known = level.filter(|level| LEVELS.contains(&&**level)).ok_or_else(|| {
+        Refusal::new(
+            Reason::InvalidParams,
+            "`level` must be one of the RFC 5424 names, from `debug` to `emergency`",
+        )
+    })?;
+    session.set_log_level(&known);
+    Ok(())
+}
+
+fn unsubscribe(edge: &Edge<'_>, session: &Session, body: &[u8], msg: &Message) -> Result<(), Refusal> {
+    offers(edge.offered, &["resources", "subscribe"])?;
+    let uri = uri(body, msg)?;
+    session.listening.want(&edge.dispatch, |wanted| {
+        wanted.uris.remove(&uri);
+    });
+    Ok(())
+}
+
+fn uri(body: &[u8], msg: &Message) -> Result<String, Refusal> {
+    let uri = msg
+        .body
+        .as_ref()
+        .and_then(|params| params.get(body, "uri"))
+        .and_then(|v| v.str(body));
+    uri.map(std::borrow::Cow::into_owned)
+        .ok_or_else(|| Refusal::new(Reason::InvalidParams, "`uri` must be a string; name the resource"))
+}
+
+/// A method whose capability is not offered does not exist.
+fn offers(offered: &Offered, capability: &[&str]) -> Result<(), Refusal> {
+    let src = &offered.capabilities;
+    let whole = Span {
+        start: 0,
+        end: u32::try_from(src.len()).unwrap_or(u32::MAX),
+    };
+    let found = lookup(src, whole, capability);
+    found
+        .filter(|v| matches!(v.kind, meshgate_mcp::Kind::Object | meshgate_mcp::Kind::True))
+        .map(|_| ())
+        .ok_or_else(|| {
+            Refusal::new(
+                Reason::MethodNotFound,
+                format!("this view does not offer `{}`", capability.join(".")),
+            )
+        })
+}
+
+impl Offered {
+    pub(super) fn offer(&self) -> Offer<'_> {
+        Offer {
+            capabilities: &self.capabilities,
+            server_info: &self.server_info,
+            instructions: self.instructions.as_deref(),
+        }
+    }
+}

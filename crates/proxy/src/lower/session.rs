@@ -1,0 +1,226 @@
+//! One legacy session's soft state: what its client said once and expects to be remembered.
+//!
+//! None of it proves anything: who may use a session was decided when its sealed id was opened. Losing it costs the
+//! client a new `initialize`, as its revision demands.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use meshgate_bridge::lower::{Capabilities, Stamp};
+use meshgate_mcp::{Kind, Message, Revision, Value};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::listening::Listening;
+use super::outbox::Outbox;
+use crate::call::Caller;
+
+/// What never changes in a session.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) nonce: [u8; 16],
+    pub(super) caller: Arc<Caller>,
+    pub(super) revision: &'static Revision,
+    pub(super) capabilities: Capabilities,
+    pub(super) capabilities_json: Bytes,
+    pub(super) client_info: Option<Bytes>,
+    pub(super) expires_s: u64,
+    /// Cancelled when the session is over; everything that runs for it ends with it.
+    pub(super) ended: CancellationToken,
+    /// The stream of GET.
+    pub(super) standalone: Arc<Outbox>,
+    pub(super) listening: Listening,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    used: Instant,
+    log_level: Option<Arc<str>>,
+    calls: HashMap<CallId, CancellationToken>,
+    questions: HashMap<String, mpsc::Sender<ClientAnswer>>,
+    streams: VecDeque<Arc<Outbox>>,
+    streams_made: u64,
+}
+
+/// A client's JSON-RPC id: `1` and `"1"` are two ids, `"a"` and `"\u0061"` are one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum CallId {
+    Text(String),
+    Number(Vec<u8>),
+}
+
+impl CallId {
+    pub(super) fn of(src: &[u8], id: &Value) -> Self {
+        match id.str(src) {
+            Some(text) if id.kind == Kind::String => Self::Text(text.into_owned()),
+            _ => Self::Number(id.raw(src).to_vec()),
+        }
+    }
+}
+
+/// What the client answered to the question `id`.
+#[derive(Debug)]
+pub(super) struct ClientAnswer {
+    pub(super) id: String,
+    pub(super) body: Bytes,
+    pub(super) message: Message,
+}
+
+/// Why a call cannot begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Busy {
+    /// A call with this id is still running.
+    SameId,
+    /// The session runs as many calls as it may.
+    Full,
+}
+
+/// What a session opens with.
+pub(super) struct Beginning {
+    pub(super) nonce: [u8; 16],
+    pub(super) caller: Arc<Caller>,
+    pub(super) revision: &'static Revision,
+    pub(super) capabilities: Capabilities,
+    pub(super) capabilities_json: Bytes,
+    pub(super) client_info: Option<Bytes>,
+    pub(super) expires_s: u64,
+    pub(super) standalone: Arc<Outbox>,
+}
+
+impl Session {
+    pub(super) fn begin(with: Beginning) -> Self {
+        Self {
+            nonce: with.nonce,
+            caller: with.caller,
+            revision: with.revision,
+            capabilities: with.capabilities,
+            capabilities_json: with.capabilities_json,
+            client_info: with.client_info,
+            expires_s: with.expires_s,
+            ended: CancellationToken::new(),
+            standalone: with.standalone,
+            listening: Listening::default(),
+            state: Mutex::new(State {
+                used: Instant::now(),
+                log_level: None,
+                calls: HashMap::new(),
+                questions: HashMap::new(),
+                streams: VecDeque::new(),
+                streams_made: 0,
+            }),
+        }
+    }
+
+    pub(super) fn touch(&self) {
+        self.state.lock().used = Instant::now();
+    }
+
+    /// When it was used last; `None` while a call runs or its GET stream is read.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let state = self.state.lock();
+        (state.calls.is_empty() && !self.standalone.has_reader()).then_some(state.used)
+    }
+
+    pub(super) fn set_log_level(&self, level: &str) {
+        self.state.lock().log_level = Some(level.into());
+    }
+
+    /// Runs `with` over what this session adds to a request. A client that cannot read a stream cannot be asked.
+    pub(super) fn stamped<T>(&self, can_ask: bool, with: impl FnOnce(&Stamp<'_>) -> T) -> T {
+        let log_level = self.state.lock().log_level.clone();
+        with(&Stamp {
+            capabilities: if can_ask { &self.capabilities_json } else { b"{}" },
+            client_info: self.client_info.as_deref(),
+            log_level: log_level.as_deref(),
+        })
+    }
+
+    /// Registers a running call; the token ends it.
+    pub(super) fn begin_call(&self, id: CallId, calls_max: usize) -> Result<CancellationToken, Busy> {
+        let mut state = self.state.lock();
+        state.used = Instant::now();
+        if state.calls.contains_key(&id) {
+            return Err(Busy::SameId);
+        }
+        if state.calls.len() >= calls_max {
+            return Err(Busy::Full);
+        }
+        let cancelled = self.ended.child_token();
+        state.calls.insert(id, cancelled.clone());
+        Ok(cancelled)
+    }
+
+    pub(super) fn end_call(&self, id: &CallId) {
+        let mut state = self.state.lock();
+        state.calls.remove(id);
+        state.used = Instant::now();
+    }
+
+    /// The client no longer wants the call `id`.
+    pub(super) fn cancel_call(&self, id: &CallId) {
+        if let Some(call) = self.state.lock().calls.get(id) {
+            call.cancel();
+        }
+    }
+
+    pub(super) fn ask(&self, id: &str, answers: mpsc::Sender<ClientAnswer>) {
+        self.state.lock().questions.insert(id.to_owned(), answers);
+    }
+
+    pub(super) fn forget_questions(&self, ids: &[String]) {
+        let mut state = self.state.lock();
+        for id in ids {
+            state.questions.remove(id);
+        }
+    }
+
+    /// Hands the client's answer to the call that asked. Each question takes one answer; a late one is dropped.
+    pub(super) fn answer(&self, answer: ClientAnswer) {
+        let waiting = self.state.lock().questions.remove(&answer.id);
+        if let Some(waiting) = waiting {
+            // The channel holds one place per open question, so a full or closed one means nobody waits any more.
+            let _late = waiting.try_send(answer);
+        }
+    }
+
+    pub(super) fn next_stream(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.streams_made += 1;
+        state.streams_made
+    }
+
+    /// Keeps a stream so that the client can come back to it; finished ones make room for each other.
+    pub(super) fn keep_stream(&self, stream: Arc<Outbox>, finished_max: usize) {
+        let mut state = self.state.lock();
+        let finished = state.streams.iter().filter(|s| s.is_closed()).count();
+        if finished >= finished_max
+            && let Some(oldest) = state.streams.iter().position(|s| s.is_closed())
+        {
+            state.streams.remove(oldest);
+        }
+        state.streams.push_back(stream);
+    }
+
+    /// The stream with this number: 0 is the one of GET.
+    pub(super) fn stream(&self, number: u64) -> Option<Arc<Outbox>> {
+        if number == self.standalone.number() {
+            return Some(Arc::clone(&self.standalone));
+        }
+        self.state.lock().streams.iter().find(|s| s.number() == number).cloned()
+    }
+
+    /// Ends everything that runs for the session.
+    pub(super) fn end(&self) {
+        self.ended.cancel();
+        self.standalone.close();
+        let mut state = self.state.lock();
+        state.questions.clear();
+        for stream in state.streams.drain(..) {
+            stream.close();
+        }
+    }
+}
