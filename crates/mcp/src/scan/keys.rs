@@ -173,28 +173,26 @@ pub(super) fn imitated(level: Level, text: &[u8]) -> Option<&'static str> {
         Level::Arguments | Level::Plain => return None,
     };
     if text.is_ascii() {
-        variant(names, text)
-    } else {
-        variant(names, &folded(text)?)
+        return equal_but_for_case(names, text).filter(|name| name.as_bytes() != text);
     }
+    equal_but_for_case(names, &folded(text)?)
 }
 
-fn variant(names: &'static [&'static str], text: &[u8]) -> Option<&'static str> {
-    let name = names
+fn equal_but_for_case(names: &'static [&'static str], text: &[u8]) -> Option<&'static str> {
+    names
         .iter()
-        .find(|name| name.len() == text.len() && name.as_bytes().eq_ignore_ascii_case(text))?;
-    (name.as_bytes() != text).then_some(*name)
+        .find(|name| name.len() == text.len() && name.as_bytes().eq_ignore_ascii_case(text))
+        .copied()
 }
 
 /// The two characters outside of ASCII whose simple case folding lies inside of it: `ſ` (U+017F) and `K` (U+212A).
-/// What is not ASCII even then imitates nothing. The result is in upper case where it was folded, so that it never
-/// passes for the name itself.
+/// What is not ASCII even then imitates nothing.
 fn folded(text: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(text).ok()?;
     text.chars()
         .map(|char| match char {
-            '\u{17f}' => Some(b'S'),
-            '\u{212a}' => Some(b'K'),
+            '\u{17f}' => Some(b's'),
+            '\u{212a}' => Some(b'k'),
             _ => u8::try_from(char).ok().filter(u8::is_ascii),
         })
         .collect()
