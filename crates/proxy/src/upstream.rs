@@ -1,5 +1,277 @@
-//! The way to a server.
+//! The way to one server, whatever it speaks and however it is reached.
+//!
+//! A caller hands over a modern request and gets modern messages back. Behind that, this facade keeps the server
+//! reachable: it finds out the server's era once, starts a child again that has ended, waits longer after each failure,
+//! and says for the status what it is doing. One task does all of that ([`keep`]), so two callers never start a server
+//! twice; a call only ever waits for it.
+//!
+//! The task, the children's pipes and the connections live on the runtime that called [`Upstream::start`]: the one that
+//! serves calls.
 
 pub mod http;
 pub mod limits;
 pub mod stdio;
+
+mod connected;
+mod in_flight;
+mod keep;
+mod legacy;
+mod modern;
+mod patience;
+mod probe;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use meshgate_mcp::Era;
+use meshgate_model::{Reach, Server};
+use parking_lot::Mutex;
+use rustls::ClientConfig;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use self::connected::Connected;
+use self::in_flight::InFlight;
+use self::limits::{PROBE_MAX, WireLimits};
+use self::patience::{Patience, too_late};
+pub use self::probe::own_id;
+use crate::call::{Outbound, Reply};
+use crate::refusal::{Executed, Reason, Refusal};
+use crate::supervise::SupervisorProgram;
+
+/// What every upstream of a process has in common.
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamOptions {
+    /// How children are supervised.
+    pub supervisor: SupervisorProgram,
+    /// Sizes.
+    pub limits: WireLimits,
+    /// Replaces TLS with the public roots.
+    pub tls: Option<Arc<ClientConfig>>,
+}
+
+/// One server.
+pub struct Upstream {
+    shared: Arc<Shared>,
+    /// The task that keeps the server reachable; it ends with this value.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// What the callers and the keeping task share.
+struct Shared {
+    server: Arc<Server>,
+    options: UpstreamOptions,
+    /// The connection, while there is one.
+    current: ArcSwapOption<Connected>,
+    phase: watch::Sender<Phase>,
+    /// Counts connections; tells a catalogue when to look again.
+    connections: watch::Sender<u64>,
+    /// A caller would like a connection now.
+    wanted: Notify,
+    restarts: AtomicU64,
+    in_flight: InFlight,
+    shutdown: CancellationToken,
+}
+
+/// What the keeping task is doing.
+#[derive(Clone, Debug)]
+enum Phase {
+    Starting,
+    Up,
+    Away {
+        refusal: Refusal,
+        since: tokio::time::Instant,
+        /// When a caller may ask for another attempt.
+        eager_from: tokio::time::Instant,
+        /// When the next attempt comes by itself.
+        next: tokio::time::Instant,
+    },
+}
+
+/// Whether a server can be called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It can.
+    Up,
+    /// The first answer has not come yet.
+    Starting,
+    /// It cannot.
+    Away {
+        /// Why.
+        why: String,
+        /// For how long.
+        since: Duration,
+    },
+}
+
+/// What an operator wants to know of a server.
+#[derive(Clone, Debug)]
+pub struct UpstreamStatus {
+    /// The server's era, once it is known.
+    pub era: Option<Era>,
+    /// The revision spoken with it.
+    pub revision: Option<&'static str>,
+    /// Whether it can be called.
+    pub state: State,
+    /// The supervisor's process id, for a child.
+    pub pid: Option<u32>,
+    /// How often it had to be connected to again.
+    pub restarts: u64,
+    /// Calls it is working on.
+    pub in_flight: usize,
+    /// The last lines of a child's standard error.
+    pub stderr: Vec<String>,
+    /// Lines of a child that were no message, since it was started.
+    pub noise: u64,
+}
+
+impl Upstream {
+    /// Begins to connect to the server. Must be called on the runtime that serves calls.
+    pub fn start(server: Arc<Server>, options: UpstreamOptions) -> Arc<Self> {
+        let shared = Arc::new(Shared {
+            server,
+            options,
+            current: ArcSwapOption::empty(),
+            phase: watch::Sender::new(Phase::Starting),
+            connections: watch::Sender::new(0),
+            wanted: Notify::new(),
+            restarts: AtomicU64::new(0),
+            in_flight: InFlight::default(),
+            shutdown: CancellationToken::new(),
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(keep::run(Arc::clone(&shared)));
+        Arc::new(Self {
+            shared,
+            tasks: Mutex::new(tasks),
+        })
+    }
+
+    /// The server's definition.
+    pub fn server(&self) -> &Arc<Server> {
+        &self.shared.server
+    }
+
+    /// Makes a call: a modern request in the server's own names, with [`Outbound::id`] as its id.
+    ///
+    /// A reply of one message from a modern HTTP server has not been scanned; everything else is valid JSON-RPC.
+    pub async fn call(&self, out: Outbound) -> Result<Reply, Refusal> {
+        let connected = self.shared.connected(out.deadline).await?;
+        let patience = Patience::new(&out, self.shared.server.deadline, self.shared.server.hard_deadline);
+        connected.call(out, patience, self.shared.in_flight.begin()).await
+    }
+
+    /// What the server says of itself: a modern `DiscoverResult`, at most a minute old.
+    pub async fn discover(&self) -> Result<Bytes, Refusal> {
+        let out = probe::discover_request(PROBE_MAX);
+        let connected = self.shared.connected(out.deadline).await?;
+        if let Some(known) = connected.known_discover() {
+            return Ok(known);
+        }
+        let patience = Patience::new(&out, PROBE_MAX, PROBE_MAX);
+        connected.discover(out, patience, self.shared.in_flight.begin()).await
+    }
+
+    /// Counts connections to the server; a change means that its catalogue may be another one.
+    pub fn connections(&self) -> watch::Receiver<u64> {
+        self.shared.connections.subscribe()
+    }
+
+    /// The server's era, once it is known.
+    pub fn era(&self) -> Option<Era> {
+        self.shared.current.load().as_ref().map(|connected| connected.era())
+    }
+
+    /// What an operator wants to know.
+    pub fn status(&self) -> UpstreamStatus {
+        let connected = self.shared.current.load_full();
+        let stdio = connected.as_ref().and_then(|connected| connected.stdio());
+        let state = match &*self.shared.phase.borrow() {
+            Phase::Up => State::Up,
+            Phase::Starting => State::Starting,
+            Phase::Away { refusal, since, .. } => State::Away {
+                why: refusal.message.clone().into_owned(),
+                since: since.elapsed(),
+            },
+        };
+        UpstreamStatus {
+            era: connected.as_ref().map(|connected| connected.era()),
+            revision: connected.as_ref().map(|connected| connected.revision()),
+            state,
+            pid: stdio.and_then(|link| link.pid()),
+            restarts: self.shared.restarts.load(Ordering::Relaxed),
+            in_flight: self.shared.in_flight.count(),
+            stderr: stdio.map(|link| link.stderr_tail()).unwrap_or_default(),
+            noise: stdio.map_or(0, |link| link.strays().noise.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Ends the connection, and a child with everything it has started.
+    pub async fn close(&self) {
+        self.shared.shutdown.cancel();
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+impl Shared {
+    /// The connection, waited for if need be. What is refused here has not been sent.
+    async fn connected(&self, deadline: Instant) -> Result<Arc<Connected>, Refusal> {
+        if let Some(connected) = self.open_connection() {
+            return Ok(connected);
+        }
+        let waited = tokio::time::timeout_at(deadline.into(), self.wait_connected()).await;
+        waited.unwrap_or_else(|_| Err(too_late(Executed::No)))
+    }
+
+    fn open_connection(&self) -> Option<Arc<Connected>> {
+        self.current.load_full().filter(|connected| connected.is_open())
+    }
+
+    async fn wait_connected(&self) -> Result<Arc<Connected>, Refusal> {
+        let mut phase = self.phase.subscribe();
+        loop {
+            let seen = phase.borrow_and_update().clone();
+            if let Some(connected) = self.open_connection() {
+                return Ok(connected);
+            }
+            if let Phase::Away {
+                refusal,
+                eager_from,
+                next,
+                ..
+            } = seen
+            {
+                let now = tokio::time::Instant::now();
+                if now < eager_from {
+                    return Err(refusal.retry(next.min(eager_from).duration_since(now)));
+                }
+            }
+            self.wanted.notify_one();
+            if phase.changed().await.is_err() || self.shutdown.is_cancelled() {
+                return Err(Refusal::server(
+                    Reason::ServerAway,
+                    Executed::No,
+                    "server is being stopped",
+                ));
+            }
+        }
+    }
+
+    /// Whether callers may ask for an attempt before its time: dialling is cheap, starting a process is not.
+    fn is_cheap(&self) -> bool {
+        matches!(self.server.reach, Reach::Http { .. })
+    }
+}
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstream")
+            .field("server", &self.shared.server.name)
+            .finish_non_exhaustive()
+    }
+}

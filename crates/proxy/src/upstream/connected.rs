@@ -1,0 +1,184 @@
+//! A server that can be called right now.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use meshgate_mcp::{Envelope, Era, MODERN, Rules, scan};
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::http::{HttpLink, broken};
+use super::in_flight::Guard;
+use super::legacy::Legacy;
+use super::limits::{DISCOVER_AGE_MAX, SWEEP_EVERY};
+use super::modern;
+use super::patience::{self, Patience, too_late};
+use super::stdio::StdioLink;
+use crate::call::{Outbound, Reply};
+use crate::refusal::{Executed, Refusal};
+
+/// How the server is spoken to.
+pub(super) enum Way {
+    /// Modern, over HTTP.
+    Http(Arc<HttpLink>),
+    /// Modern, over a pipe.
+    Stdio(Arc<StdioLink>),
+    /// Legacy, with the link below it.
+    Legacy(Legacy, Below),
+}
+
+/// What a legacy session runs on.
+pub(super) enum Below {
+    Http(Arc<HttpLink>),
+    Stdio(Arc<StdioLink>),
+}
+
+/// One connection, from its handshake to its end.
+pub(super) struct Connected {
+    way: Way,
+    discover: Mutex<Option<(Bytes, Instant)>>,
+    /// Set when a call showed that the era may be another one.
+    doubt: CancellationToken,
+    over: AtomicBool,
+}
+
+impl Connected {
+    pub(super) fn new(way: Way, discover: Option<Bytes>) -> Self {
+        let discover = discover.map(|result| (result, Instant::now()));
+        Self {
+            way,
+            discover: Mutex::new(discover),
+            doubt: CancellationToken::new(),
+            over: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn era(&self) -> Era {
+        match self.way {
+            Way::Http(_) | Way::Stdio(_) => Era::Modern,
+            Way::Legacy(..) => Era::Legacy,
+        }
+    }
+
+    pub(super) fn revision(&self) -> &'static str {
+        match &self.way {
+            Way::Http(_) | Way::Stdio(_) => MODERN.name,
+            Way::Legacy(legacy, _) => legacy.revision(),
+        }
+    }
+
+    pub(super) fn stdio(&self) -> Option<&Arc<StdioLink>> {
+        match &self.way {
+            Way::Stdio(link) | Way::Legacy(_, Below::Stdio(link)) => Some(link),
+            Way::Http(_) | Way::Legacy(_, Below::Http(_)) => None,
+        }
+    }
+
+    fn http(&self) -> Option<&Arc<HttpLink>> {
+        match &self.way {
+            Way::Http(link) | Way::Legacy(_, Below::Http(link)) => Some(link),
+            Way::Stdio(_) | Way::Legacy(_, Below::Stdio(_)) => None,
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        !self.over.load(Ordering::Relaxed) && self.stdio().is_none_or(|link| !link.is_closed())
+    }
+
+    pub(super) async fn call(&self, out: Outbound, patience: Patience, guard: Guard) -> Result<Reply, Refusal> {
+        match &self.way {
+            Way::Http(link) => {
+                let reply = modern::call_http(link, out, patience, guard).await;
+                if let Err(refusal) = &reply
+                    && modern::casts_doubt(refusal)
+                {
+                    self.doubt.cancel();
+                }
+                reply
+            }
+            Way::Stdio(link) => modern::call_stdio(link, out, patience, guard).await,
+            Way::Legacy(legacy, _) => {
+                let reply = timeout_at(patience.until(), legacy.call(out)).await;
+                match reply.map_err(|_| too_late(Executed::Unknown))?? {
+                    Reply::One(message) => Ok(Reply::One(message)),
+                    Reply::Stream(messages) => Ok(Reply::Stream(patience::bounded(messages, patience, guard))),
+                }
+            }
+        }
+    }
+
+    /// The `DiscoverResult`, if it is young enough.
+    pub(super) fn known_discover(&self) -> Option<Bytes> {
+        let known = self.discover.lock();
+        let (result, since) = known.as_ref()?;
+        (since.elapsed() < DISCOVER_AGE_MAX).then(|| result.clone())
+    }
+
+    /// Asks for the `DiscoverResult`.
+    pub(super) async fn discover(&self, out: Outbound, patience: Patience, guard: Guard) -> Result<Bytes, Refusal> {
+        let Reply::One(body) = self.call(out, patience, guard).await? else {
+            return Err(broken("server answered `server/discover` with a stream"));
+        };
+        let answer = scan(&body, &Rules::SERVER)
+            .ok()
+            .filter(|message| message.envelope == Envelope::Result);
+        let Some(result) = answer.and_then(|message| message.body) else {
+            return Err(broken("server answered `server/discover` without a result"));
+        };
+        let result = body.slice(result.span.start as usize..result.span.end as usize);
+        *self.discover.lock() = Some((result.clone(), Instant::now()));
+        Ok(result)
+    }
+
+    /// Waits until the connection is over, and says whether its era is in doubt.
+    pub(super) async fn over(&self) -> bool {
+        let doubted = tokio::select! {
+            () = self.link_closed() => false,
+            () = self.session_closed() => false,
+            () = self.sweep() => false,
+            () = self.doubt.cancelled() => true,
+        };
+        self.over.store(true, Ordering::Relaxed);
+        doubted
+    }
+
+    /// Ends the connection in peace.
+    pub(super) async fn close(&self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(link) = self.stdio() {
+            link.close().await;
+        }
+    }
+
+    /// Why the connection is over.
+    pub(super) fn close_reason(&self) -> Option<Arc<str>> {
+        self.stdio().and_then(|link| link.close_reason())
+    }
+
+    async fn link_closed(&self) {
+        match self.stdio() {
+            Some(link) => link.closed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn session_closed(&self) {
+        match &self.way {
+            Way::Legacy(legacy, _) => legacy.closed().await,
+            Way::Http(_) | Way::Stdio(_) => std::future::pending().await,
+        }
+    }
+
+    /// Looks after idle connections for ever.
+    async fn sweep(&self) {
+        let Some(link) = self.http() else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            link.sweep();
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Keeping one server reachable.
+//!
+//! Connect, wait until it is over, connect again; after a failure wait, and longer after each further one. The era is
+//! remembered from one connection to the next, and forgotten when a connection that built on it fails.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use meshgate_mcp::Era;
+use meshgate_model::{EnvValue, EraChoice, Reach};
+use tokio::time::{Instant, sleep_until};
+
+use super::connected::{Below, Connected, Way};
+use super::http::HttpLink;
+use super::legacy::Legacy;
+use super::limits::{BACKOFF_MAX, EAGER_PAUSE, GOOD_LIFE};
+use super::probe::{self, Verdict};
+use super::stdio::{StdioCommand, StdioLink, read_value};
+use super::{Phase, Shared};
+use crate::refusal::{Executed, Reason, Refusal};
+
+/// The pause after the first failure: short enough that a child that crashed once is hardly missed.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Runs until the upstream is closed.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut keeper = Keeper {
+        shared: Arc::clone(&shared),
+        era: None,
+        failures: 0,
+    };
+    loop {
+        let ended = tokio::select! {
+            () = shared.shutdown.cancelled() => return,
+            ended = keeper.attempt() => ended,
+        };
+        let Some(refusal) = ended else { return };
+        if !keeper.pause(refusal).await {
+            return;
+        }
+    }
+}
+
+struct Keeper {
+    shared: Arc<Shared>,
+    /// What the server spoke last time.
+    era: Option<Era>,
+    /// Failures in a row.
+    failures: u32,
+}
+
+impl Keeper {
+    /// Connects and stays until the connection is over. `None` when the upstream was closed.
+    async fn attempt(&mut self) -> Option<Refusal> {
+        let shared = Arc::clone(&self.shared);
+        shared.phase.send_replace(Phase::Starting);
+        let connected = match self.connect().await {
+            Ok(connected) => Arc::new(connected),
+            Err(refusal) => {
+                self.failures += 1;
+                return Some(refusal);
+            }
+        };
+        let began = Instant::now();
+        self.era = Some(connected.era());
+        tracing::info!(
+            server = &*shared.server.name,
+            revision = connected.revision(),
+            "server is up"
+        );
+        shared.current.store(Some(Arc::clone(&connected)));
+        shared.phase.send_replace(Phase::Up);
+        shared.connections.send_modify(|count| *count += 1);
+        let doubted = tokio::select! {
+            doubted = connected.over() => doubted,
+            () = shared.shutdown.cancelled() => {
+                shared.current.store(None);
+                connected.close().await;
+                return None;
+            }
+        };
+        shared.current.store(None);
+        shared.restarts.fetch_add(1, Ordering::Relaxed);
+        if doubted {
+            self.era = None;
+        }
+        self.failures = if began.elapsed() >= GOOD_LIFE {
+            1
+        } else {
+            self.failures + 1
+        };
+        let why = connected
+            .close_reason()
+            .map_or_else(|| "server is away: its session ended".to_owned(), |why| why.to_string());
+        Some(Refusal::server(Reason::ServerAway, Executed::No, why))
+    }
+
+    /// Waits before the next attempt; `false` when the upstream was closed meanwhile.
+    async fn pause(&self, refusal: Refusal) -> bool {
+        tracing::warn!(server = &*self.shared.server.name, why = %refusal, failures = self.failures, "server is away");
+        let now = Instant::now();
+        let next = now + backoff(self.failures);
+        let eager_from = if self.shared.is_cheap() {
+            next.min(now + EAGER_PAUSE)
+        } else {
+            next
+        };
+        // The call that meets this refusal has not been sent, whatever ended the connection.
+        let refusal = Refusal {
+            executed: Executed::No,
+            ..refusal
+        };
+        self.shared.phase.send_replace(Phase::Away {
+            refusal,
+            since: now,
+            eager_from,
+            next,
+        });
+        tokio::select! {
+            () = self.shared.shutdown.cancelled() => false,
+            () = sleep_until(next) => true,
+            () = self.wanted(eager_from) => true,
+        }
+    }
+
+    async fn wanted(&self, from: Instant) {
+        sleep_until(from).await;
+        self.shared.wanted.notified().await;
+    }
+
+    async fn connect(&mut self) -> Result<Connected, Refusal> {
+        let shared = Arc::clone(&self.shared);
+        let result = match &shared.server.reach {
+            Reach::Http { url, headers } => self.connect_http(url, headers).await,
+            Reach::Stdio {
+                command,
+                args,
+                env,
+                cwd,
+            } => {
+                let command = StdioCommand {
+                    server: Arc::clone(&shared.server.name),
+                    program: command.clone(),
+                    args: args.clone(),
+                    env: env.clone(),
+                    cwd: cwd.clone(),
+                };
+                self.connect_stdio(&command).await
+            }
+        };
+        if result.is_err() {
+            // What was believed of the server may be the reason.
+            self.era = None;
+        }
+        result
+    }
+
+    async fn connect_http(&self, url: &str, headers: &[(String, EnvValue)]) -> Result<Connected, Refusal> {
+        let (options, server) = (&self.shared.options, &self.shared.server);
+        let link = HttpLink::new(url, extra_headers(headers)?, options.limits, options.tls.clone())?;
+        let link = Arc::new(link);
+        if self.known_legacy() {
+            let legacy = Legacy::over_http(Arc::clone(&link), server).await?;
+            return Ok(Connected::new(Way::Legacy(legacy, Below::Http(link)), None));
+        }
+        match self.checked(probe::ask_http(&link).await?)? {
+            Verdict::Modern(discover) => Ok(Connected::new(Way::Http(link), Some(discover))),
+            Verdict::Legacy => {
+                let legacy = Legacy::over_http(Arc::clone(&link), server).await?;
+                Ok(Connected::new(Way::Legacy(legacy, Below::Http(link)), None))
+            }
+        }
+    }
+
+    async fn connect_stdio(&mut self, command: &StdioCommand) -> Result<Connected, Refusal> {
+        let shared = Arc::clone(&self.shared);
+        let options = &shared.options;
+        let link = StdioLink::spawn(command, &options.supervisor, options.limits).await?;
+        if !self.known_legacy() {
+            match probe::ask_stdio(&link).await {
+                Ok(verdict) => {
+                    if let Verdict::Modern(discover) = self.checked(verdict)? {
+                        return Ok(Connected::new(Way::Stdio(link), Some(discover)));
+                    }
+                }
+                Err(refusal) => return self.after_silent_end(command, &link, refusal).await,
+            }
+        }
+        let legacy = Legacy::over_stdio(Arc::clone(&link), &shared.server).await?;
+        Ok(Connected::new(Way::Legacy(legacy, Below::Stdio(link)), None))
+    }
+
+    /// A child that ended on the question for its era: some legacy servers do, so it is greeted the legacy way once.
+    async fn after_silent_end(
+        &self,
+        command: &StdioCommand,
+        link: &Arc<StdioLink>,
+        refusal: Refusal,
+    ) -> Result<Connected, Refusal> {
+        let cannot_start = link.close_reason().is_none_or(|why| why.contains("cannot be started"));
+        if cannot_start || self.shared.server.era == EraChoice::Modern {
+            return Err(refusal);
+        }
+        let options = &self.shared.options;
+        let again = StdioLink::spawn(command, &options.supervisor, options.limits).await?;
+        match Legacy::over_stdio(Arc::clone(&again), &self.shared.server).await {
+            Ok(legacy) => Ok(Connected::new(Way::Legacy(legacy, Below::Stdio(again)), None)),
+            Err(_) => Err(refusal),
+        }
+    }
+
+    fn known_legacy(&self) -> bool {
+        match self.shared.server.era {
+            EraChoice::Legacy => true,
+            EraChoice::Modern => false,
+            EraChoice::Auto => self.era == Some(Era::Legacy),
+        }
+    }
+
+    /// A server that is configured as modern must be it.
+    fn checked(&self, verdict: Verdict) -> Result<Verdict, Refusal> {
+        if verdict == Verdict::Legacy && self.shared.server.era == EraChoice::Modern {
+            let message = "server is configured as `era: modern`, but does not answer `server/discover` as one";
+            return Err(Refusal::server(Reason::ServerAway, Executed::No, message));
+        }
+        Ok(verdict)
+    }
+}
+
+/// Half a second, then 1, 2, 4 … up to a minute; give or take a tenth, so that many servers do not come at once.
+fn backoff(failures: u32) -> Duration {
+    let pause = match failures {
+        0 | 1 => FIRST_PAUSE,
+        more => Duration::from_secs(1u64.checked_shl(more - 2).unwrap_or(u64::MAX)).min(BACKOFF_MAX),
+    };
+    let mut random = [0; 1];
+    // Without randomness the pause is as good, only less spread.
+    let _ = getrandom::fill(&mut random);
+    pause.mul_f64(0.9 + 0.2 * f64::from(u8::from_ne_bytes(random)) / 255.0)
+}
+
+/// The operator's own headers for a server.
+fn extra_headers(configured: &[(String, EnvValue)]) -> Result<HeaderMap, Refusal> {
+    let mut all = HeaderMap::with_capacity(configured.len());
+    for (name, value) in configured {
+        let wrong = |what: &str| {
+            Refusal::new(
+                Reason::ServerAway,
+                format!("header `{name}` of the server: its {what} is malformed"),
+            )
+        };
+        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("name"))?;
+        let mut value = HeaderValue::from_str(&read_value(name, value)?).map_err(|_| wrong("value"))?;
+        value.set_sensitive(true);
+        all.append(header, value);
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::backoff;
+    use std::time::Duration;
+
+    #[test]
+    fn pauses_grow_to_a_minute_and_no_further() {
+        let seconds = |failures| backoff(failures).as_secs_f64();
+        assert!((0.45..=0.55).contains(&seconds(1)));
+        assert!((0.9..=1.1).contains(&seconds(2)));
+        assert!((3.6..=4.4).contains(&seconds(4)));
+        assert!(backoff(7) <= Duration::from_secs(66));
+        assert!(seconds(200) >= 54.0);
+    }
+}

@@ -1,0 +1,224 @@
+//! A call to a server that speaks what we speak inside.
+//!
+//! The request goes out as it is. Over HTTP its routing headers are made from the request itself, never copied from a
+//! client. An HTTP status decides nothing as long as the body is a JSON-RPC message, because servers disagree about
+//! statuses; without such a body the status becomes a refusal of ours, so that no challenge or error page of a server
+//! ever reaches a client.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use http::StatusCode;
+use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use meshgate_mcp::{Envelope, MODERN, Message, Method, Rules, Splice, headers, scan};
+use tokio::time::timeout_at;
+
+use super::http::{Events, HttpAnswer, HttpLink, broken, cut_off, is_json};
+use super::in_flight::Guard;
+use super::patience::{self, Patience, too_late};
+use super::stdio::{Received, StdioLink};
+use crate::call::{Outbound, Reply};
+use crate::refusal::{Executed, Reason, Refusal};
+
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const VERSION: HeaderValue = HeaderValue::from_static(MODERN.name);
+
+/// Makes a call over HTTP.
+///
+/// A single JSON answer with a success status is passed on unscanned: whoever reads it next scans it anyway.
+pub(super) async fn call_http(
+    link: &HttpLink,
+    out: Outbound,
+    patience: Patience,
+    guard: Guard,
+) -> Result<Reply, Refusal> {
+    let headers = routing_headers(&out)?;
+    let answer = link.post(headers, out.body, patience.until().into_std()).await?;
+    match answer {
+        HttpAnswer::One { status, headers, body } if status.is_success() && is_json(&headers) => Ok(Reply::One(body)),
+        HttpAnswer::One { status, headers, body } => error_body(out.id, status, &headers, body),
+        HttpAnswer::Empty { status, headers } => Err(refused_by_status(status, &headers)),
+        HttpAnswer::Stream { events, .. } => {
+            let source = EventMessages {
+                events: Some(events),
+                id: out.id,
+            };
+            patience::reply(source, patience, guard).await
+        }
+    }
+}
+
+/// Makes a call over a pipe.
+pub(super) async fn call_stdio(
+    link: &Arc<StdioLink>,
+    out: Outbound,
+    patience: Patience,
+    guard: Guard,
+) -> Result<Reply, Refusal> {
+    let opened = timeout_at(patience.until(), link.call(out.id, out.body)).await;
+    let call = opened.map_err(|_| too_late(Executed::No))??;
+    patience::reply(call, patience, guard).await
+}
+
+/// The headers that mirror the request.
+pub(super) fn routing_headers(out: &Outbound) -> Result<HeaderMap, Refusal> {
+    let mut all = HeaderMap::with_capacity(16);
+    all.insert(PROTOCOL_VERSION, VERSION);
+    let method = match out.method {
+        Method::Other => HeaderValue::from_str(&out.method_name)
+            .map_err(|_| Refusal::new(Reason::MethodNotFound, "method cannot be sent as a header"))?,
+        known => HeaderValue::from_static(known.as_str()),
+    };
+    all.insert(METHOD, method);
+    if let Some(name) = &out.name {
+        let value = HeaderValue::from_str(&headers::encode(name))
+            .map_err(|_| Refusal::new(Reason::InvalidParams, "name cannot be sent as a header"))?;
+        all.insert(NAME, value);
+    }
+    if let Some(traceparent) = &out.traceparent {
+        all.insert(TRACEPARENT, traceparent.clone());
+    }
+    for (name, value) in &out.param_headers {
+        all.insert(name, value.clone());
+    }
+    Ok(all)
+}
+
+/// A body that came with an error status or without the right type: a JSON-RPC response all the same, or a refusal.
+fn error_body(id: u64, status: StatusCode, headers: &HeaderMap, body: Bytes) -> Result<Reply, Refusal> {
+    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        return Err(refused_by_status(status, headers));
+    }
+    match scan(&body, &Rules::SERVER) {
+        Ok(message) if message.is_response() => Ok(Reply::One(with_id(id, body, &message))),
+        _ => Err(refused_by_status(status, headers)),
+    }
+}
+
+/// The response under the id of its request. Errors may come without one, or with one that nobody used.
+fn with_id(id: u64, body: Bytes, message: &Message) -> Bytes {
+    if message.id.and_then(|found| found.u64(&body)) == Some(id) {
+        return body;
+    }
+    let mut splice = Splice::new(&body);
+    match &message.id {
+        Some(found) => splice.replace(found.span, id.to_string().into_bytes()),
+        None => splice.insert(&message.root, "id", id.to_string().into_bytes()),
+    }
+    splice.finish().into()
+}
+
+/// What an HTTP status means that came without a JSON-RPC message. The call may have run in any case.
+pub(super) fn refused_by_status(status: StatusCode, headers: &HeaderMap) -> Refusal {
+    let code = status.as_u16();
+    let refuse = |reason, message: String| {
+        Refusal::server(reason, Executed::Unknown, message).rule(format!("upstream/http-{code}"))
+    };
+    let refusal = match code {
+        401 | 403 => refuse(
+            Reason::ServerAway,
+            format!("server refused the gateway's own credential (http {code}); its operator must correct it"),
+        ),
+        429 => refuse(Reason::RateLimited, "server has too many calls (http 429)".to_owned()),
+        503 => refuse(Reason::ServerAway, "server is away (http 503)".to_owned()),
+        502 | 504 => refuse(
+            Reason::ServerAway,
+            format!("server cannot be reached behind its own proxy (http {code})"),
+        ),
+        300..=399 => refuse(
+            Reason::ServerBroken,
+            format!("server answered with a redirect (http {code}); correct its url"),
+        ),
+        200..=299 => refuse(
+            Reason::ServerBroken,
+            "server answered without a json-rpc message".to_owned(),
+        ),
+        _ => refuse(
+            Reason::ServerBroken,
+            format!("server answered http {code} without a json-rpc message"),
+        ),
+    };
+    match retry_after(headers) {
+        Some(after) => refusal.retry(after),
+        None => refusal,
+    }
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<std::time::Duration> {
+    let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(std::time::Duration::from_secs(seconds.min(3600)))
+}
+
+/// Whether an answer makes it doubtful that the server is modern at all.
+pub(super) fn casts_doubt(refusal: &Refusal) -> bool {
+    let rule = refusal.rule.as_deref().unwrap_or_default();
+    matches!(
+        rule,
+        "upstream/http-400" | "upstream/http-404" | "upstream/http-405" | "upstream/http-406" | "upstream/http-415"
+    )
+}
+
+/// The messages of an event stream.
+pub(super) struct EventMessages {
+    /// `None` once the response has been read.
+    pub(super) events: Option<Events>,
+    pub(super) id: u64,
+}
+
+impl EventMessages {
+    /// What an event holds; `None` for keep-alives and for requests, which a modern server may not send.
+    fn message(&mut self, data: Vec<u8>) -> Option<Result<Received, Refusal>> {
+        if data.is_empty() {
+            return None;
+        }
+        let data = Bytes::from(data);
+        let Ok(message) = scan(&data, &Rules::SERVER) else {
+            self.events = None;
+            return Some(Err(broken("server sent an event that is no json-rpc message")));
+        };
+        match message.envelope {
+            Envelope::Notification => Some(Ok(Received::Notice(data))),
+            Envelope::Request => None,
+            Envelope::Result | Envelope::Error => {
+                let response = with_id(self.id, data, &message);
+                if let Some(events) = self.events.take() {
+                    events.finish();
+                }
+                Some(Ok(Received::Response(response)))
+            }
+        }
+    }
+}
+
+impl Stream for EventMessages {
+    type Item = Result<Received, Refusal>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let Some(events) = &mut self.events else {
+                return Poll::Ready(None);
+            };
+            match ready!(Pin::new(events).poll_next(cx)) {
+                Some(Ok(event)) => {
+                    if let Some(message) = self.message(event.data) {
+                        return Poll::Ready(Some(message));
+                    }
+                }
+                Some(Err(refusal)) => {
+                    self.events = None;
+                    return Poll::Ready(Some(Err(refusal)));
+                }
+                None => {
+                    self.events = None;
+                    return Poll::Ready(Some(Err(cut_off())));
+                }
+            }
+        }
+    }
+}
