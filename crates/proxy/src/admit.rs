@@ -4,10 +4,13 @@
 //! then form, then bytes, then the era of the message, and only then what a modern message must mirror in its headers.
 //! Nothing here looks at who is calling.
 
+use std::sync::Arc;
+
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use meshgate_mcp::{Envelope, MODERN, Message, Method, Revision, Rules, Target, headers, json, meta};
+use meshgate_mcp::{MODERN, Message, Method, Revision, Rules, headers, json, meta};
+use meshgate_model::Listener;
 
 use crate::listen::authority;
 use crate::refusal::{Reason, Refusal};
@@ -34,29 +37,40 @@ pub struct Authorities {
 
 impl Authorities {
     /// What a listener at `port` answers to: the configured names, or on loopback the names of loopback.
-    pub fn new(hosts: &[String], origins: &[String], loopback: bool, port: u16, tls: bool) -> Self {
-        let mut all: Vec<String> = Vec::new();
-        for host in hosts {
+    pub fn of(listener: &Listener, port: u16) -> Self {
+        let loopback = listener.is_loopback();
+        let (scheme, default_port) = if listener.tls.is_some() {
+            ("https", 443)
+        } else {
+            ("http", 80)
+        };
+        let mut hosts = Vec::new();
+        let local = ["localhost", "127.0.0.1", "[::1]"].map(Arc::from);
+        let named: &[Arc<str>] = match &listener.hosts {
+            Some(named) => named,
+            None if loopback => &local,
+            None => &[],
+        };
+        for host in named {
             let host = host.to_ascii_lowercase();
-            if !has_port(&host) {
-                all.push(format!("{host}:{port}"));
-            }
-            all.push(host);
-        }
-        if loopback {
-            for host in ["localhost", "127.0.0.1", "[::1]"] {
-                all.push(format!("{host}:{port}"));
-                if port == 80 || port == 443 {
-                    all.push(host.to_owned());
+            if has_port(&host) {
+                hosts.push(host);
+            } else {
+                hosts.push(format!("{host}:{port}"));
+                if port == default_port {
+                    hosts.push(host);
                 }
             }
         }
-        let scheme = if tls { "https" } else { "http" };
-        let mut origins: Vec<String> = origins.iter().map(|o| normal_origin(o)).collect();
-        if loopback {
-            origins.extend(["localhost", "127.0.0.1", "[::1]"].iter().map(|host| format!("{scheme}://{host}:{port}")));
-        }
-        Self { hosts: all, origins }
+        let origins = match &listener.origins {
+            Some(named) => named.iter().map(|origin| normal_origin(origin)).collect(),
+            None if loopback => hosts
+                .iter()
+                .map(|host| normal_origin(&format!("{scheme}://{host}")))
+                .collect(),
+            None => Vec::new(),
+        };
+        Self { hosts, origins }
     }
 
     /// Checks `Host` (exactly one, of the list) and `Origin` (absent, or of the list).
@@ -84,7 +98,8 @@ impl Authorities {
 }
 
 fn has_port(host: &str) -> bool {
-    host.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
+    host.rsplit_once(':')
+        .is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// An origin in lower case, without the port that its scheme implies.
@@ -105,10 +120,19 @@ pub fn check_form(headers: &HeaderMap) -> Result<(), Refusal> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
     let essence = content_type.split(';').next().unwrap_or("").trim();
     if !essence.eq_ignore_ascii_case("application/json") {
-        return Err(Refusal::new(Reason::UnsupportedMedia, "`Content-Type` must be `application/json`"));
+        return Err(Refusal::new(
+            Reason::UnsupportedMedia,
+            "`Content-Type` must be `application/json`",
+        ));
     }
-    if headers.get(CONTENT_ENCODING).is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(Refusal::new(Reason::UnsupportedMedia, "`Content-Encoding` is not served; send the body plain"));
+    if headers
+        .get(CONTENT_ENCODING)
+        .is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        return Err(Refusal::new(
+            Reason::UnsupportedMedia,
+            "`Content-Encoding` is not served; send the body plain",
+        ));
     }
     if !accepts(headers, "application", "json") || !accepts(headers, "text", "event-stream") {
         return Err(Refusal::new(
@@ -120,22 +144,30 @@ pub fn check_form(headers: &HeaderMap) -> Result<(), Refusal> {
         let routing = [VERSION, METHOD, NAME, SESSION, http::header::AUTHORIZATION].contains(name)
             || name.as_str().starts_with(PARAM_PREFIX);
         if routing && headers.get_all(name).iter().nth(1).is_some() {
-            return Err(Refusal::new(Reason::HeaderMismatch, format!("header `{name}` may appear once")));
+            return Err(Refusal::new(
+                Reason::HeaderMismatch,
+                format!("header `{name}` may appear once"),
+            ));
         }
     }
     Ok(())
 }
 
 fn accepts(headers: &HeaderMap, kind: &str, subtype: &str) -> bool {
-    headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).any(|range| {
-        let mut parts = range.split(';');
-        let essence = parts.next().unwrap_or("").trim();
-        let refused = parts.any(|p| matches!(p.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
-        let Some((k, s)) = essence.split_once('/') else { return false };
-        !refused
-            && (k == "*" || k.eq_ignore_ascii_case(kind))
-            && (s == "*" || s.eq_ignore_ascii_case(subtype))
-    })
+    headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','))
+        .any(|range| {
+            let mut parts = range.split(';');
+            let essence = parts.next().unwrap_or("").trim();
+            let refused = parts.any(|p| matches!(p.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
+            let Some((k, s)) = essence.split_once('/') else {
+                return false;
+            };
+            !refused && (k == "*" || k.eq_ignore_ascii_case(kind)) && (s == "*" || s.eq_ignore_ascii_case(subtype))
+        })
 }
 
 /// One strict scan of what a client sent.
@@ -143,10 +175,17 @@ fn accepts(headers: &HeaderMap, kind: &str, subtype: &str) -> bool {
 /// `duplicate_arguments` lets duplicate members inside `arguments` through; the rule of the server that the call turns
 /// out to go to has the last word.
 pub fn scan(body: &[u8], bytes_max: usize, duplicate_arguments: bool) -> Result<Message, Refusal> {
-    let rules = Rules { bytes_max, duplicate_arguments, ..Rules::CLIENT };
+    let rules = Rules {
+        bytes_max,
+        duplicate_arguments,
+        ..Rules::CLIENT
+    };
     meshgate_mcp::scan(body, &rules).map_err(|e| {
-        let reason =
-            if e.code() == meshgate_mcp::codes::PARSE_ERROR { Reason::Parse } else { Reason::InvalidRequest };
+        let reason = if e.code() == meshgate_mcp::codes::PARSE_ERROR {
+            Reason::Parse
+        } else {
+            Reason::InvalidRequest
+        };
         Refusal::new(reason, e.to_string())
     })
 }
@@ -165,26 +204,44 @@ pub fn face(headers: &HeaderMap, body: &[u8], message: &Message) -> Face {
     let in_meta = message.meta.as_ref().is_some_and(|m| {
         m.get(body, meta::PROTOCOL_VERSION).is_some() || m.get(body, meta::CLIENT_CAPABILITIES).is_some()
     });
-    let in_header = headers.get(VERSION).is_some_and(|v| v.as_bytes() >= MODERN.name.as_bytes() && dated(v));
-    if in_meta || in_header { Face::Modern } else { Face::Legacy }
+    let in_header = headers
+        .get(VERSION)
+        .is_some_and(|v| v.as_bytes() >= MODERN.name.as_bytes() && dated(v));
+    if in_meta || in_header {
+        Face::Modern
+    } else {
+        Face::Legacy
+    }
 }
 
 fn dated(value: &HeaderValue) -> bool {
     let bytes = value.as_bytes();
-    bytes.len() == 10 && bytes.iter().enumerate().all(|(i, b)| if i == 4 || i == 7 { *b == b'-' } else { b.is_ascii_digit() })
+    bytes.len() == 10
+        && bytes.iter().enumerate().all(|(i, b)| {
+            if i == 4 || i == 7 {
+                *b == b'-'
+            } else {
+                b.is_ascii_digit()
+            }
+        })
 }
 
 /// What a modern request must carry and mirror (ladder steps 7 to 10). Gives the method.
 pub fn check_modern(parts: &Parts, body: &[u8], message: &Message, legacy_face: bool) -> Result<Method, Refusal> {
     let invalid = |text: &'static str| Refusal::new(Reason::InvalidMeta, text);
-    let fields = message.meta.as_ref().ok_or_else(|| invalid("`params._meta` is required by 2026-07-28"))?;
+    let fields = message
+        .meta
+        .as_ref()
+        .ok_or_else(|| invalid("`params._meta` is required by 2026-07-28"))?;
     let version = fields
         .get(body, meta::PROTOCOL_VERSION)
         .and_then(|v| v.str(body))
         .ok_or_else(|| invalid("`_meta` needs `io.modelcontextprotocol/protocolVersion`, a string"))?;
     let capabilities = fields.get(body, meta::CLIENT_CAPABILITIES);
     if !capabilities.is_some_and(|v| v.kind == meshgate_mcp::Kind::Object) {
-        return Err(invalid("`_meta` needs `io.modelcontextprotocol/clientCapabilities`, an object"));
+        return Err(invalid(
+            "`_meta` needs `io.modelcontextprotocol/clientCapabilities`, an object",
+        ));
     }
     mirrored(&parts.headers, &VERSION, Some(&version))?;
     let name = message.method.as_ref().and_then(|m| m.str(body)).unwrap_or_default();
@@ -197,9 +254,21 @@ pub fn check_modern(parts: &Parts, body: &[u8], message: &Message, legacy_face: 
         return Err(unsupported_version(&version, legacy_face));
     }
     if let Some(level) = fields.get(body, meta::LOG_LEVEL) {
-        const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+        const LEVELS: [&str; 8] = [
+            "debug",
+            "info",
+            "notice",
+            "warning",
+            "error",
+            "critical",
+            "alert",
+            "emergency",
+        ];
         if !level.str(body).is_some_and(|l| LEVELS.contains(&&*l)) {
-            return Err(Refusal::new(Reason::InvalidParams, "`io.modelcontextprotocol/logLevel` is not a log level"));
+            return Err(Refusal::new(
+                Reason::InvalidParams,
+                "`io.modelcontextprotocol/logLevel` is not a log level",
+            ));
         }
     }
     Ok(method)
@@ -207,12 +276,7 @@ pub fn check_modern(parts: &Parts, body: &[u8], message: &Message, legacy_face: 
 
 /// The value that `Mcp-Name` mirrors, where the method has one and the body gives it.
 pub fn target<'a>(method: Method, body: &'a [u8], message: &'a Message) -> Option<std::borrow::Cow<'a, str>> {
-    let member = match method.row().target {
-        Target::None => return None,
-        Target::Name => "name",
-        Target::Uri => "uri",
-        Target::TaskId => "taskId",
-    };
+    let member = method.row().target.member()?;
     message.body.as_ref()?.get(body, member)?.str(body)
 }
 
@@ -220,7 +284,12 @@ pub fn target<'a>(method: Method, body: &'a [u8], message: &'a Message) -> Optio
 pub fn unsupported_version(requested: &str, legacy_face: bool) -> Refusal {
     let mut supported = vec![MODERN.name];
     if legacy_face {
-        supported.extend(meshgate_mcp::REVISIONS.iter().map(|r: &Revision| r.name).filter(|n| *n != MODERN.name));
+        supported.extend(
+            meshgate_mcp::REVISIONS
+                .iter()
+                .map(|r: &Revision| r.name)
+                .filter(|n| *n != MODERN.name),
+        );
     }
     let mut data = b"{\"supported\":[".to_vec();
     for (i, name) in supported.iter().enumerate() {
@@ -232,7 +301,11 @@ pub fn unsupported_version(requested: &str, legacy_face: bool) -> Refusal {
     data.extend_from_slice(b"],\"requested\":");
     json::push_quoted(&mut data, requested);
     data.push(b'}');
-    Refusal::new(Reason::UnsupportedVersion, "this protocol version is not served; use one of `data.supported`").data(data)
+    Refusal::new(
+        Reason::UnsupportedVersion,
+        "this protocol version is not served; use one of `data.supported`",
+    )
+    .data(data)
 }
 
 /// A header must be there and, decoded, equal what the body says.
@@ -247,11 +320,6 @@ fn mirrored(headers: &HeaderMap, name: &HeaderName, expected: Option<&str>) -> R
         (None, Some(_)) => mismatch(format!("header `{name}` is required and must equal the body")),
         (_, None) => Ok(()),
     }
-}
-
-/// Whether a message is one that only a legacy client may send: an answer to a question.
-pub fn is_answer(message: &Message) -> bool {
-    matches!(message.envelope, Envelope::Result | Envelope::Error)
 }
 
 #[cfg(test)]

@@ -27,7 +27,9 @@ pub fn authenticate(snapshot: &Snapshot, view: &View, headers: &HeaderMap) -> Re
     let application = snapshot
         .application_by_token_digest(&token_digest(token))
         .ok_or_else(|| challenge("the bearer token is not known here", true))?;
-    Ok(Caller { application: Some(Arc::clone(&application.name)) })
+    Ok(Caller {
+        application: Some(Arc::clone(&application.name)),
+    })
 }
 
 /// The bearer token of a request; `None` when there is no `Authorization` at all.
@@ -53,5 +55,7 @@ fn challenge(text: &'static str, presented: bool) -> Refusal {
     } else {
         HeaderValue::from_static("Bearer realm=\"meshgate\"")
     };
-    Refusal::new(Reason::Unauthenticated, text).rule("authentication/token").header(WWW_AUTHENTICATE, value)
+    Refusal::new(Reason::Unauthenticated, text)
+        .rule("authentication/token")
+        .header(WWW_AUTHENTICATE, value)
 }

@@ -65,9 +65,16 @@ pub struct Reshape {
 impl Reshape {
     /// Puts one message into the caller's words.
     pub fn shape(&mut self, body: &Bytes) -> Result<Shaped, Refusal> {
-        let rules = Rules { bytes_max: self.bytes_max, ..Rules::SERVER };
+        let rules = Rules {
+            bytes_max: self.bytes_max,
+            ..Rules::SERVER
+        };
         let message = scan(body, &rules).map_err(|e| {
-            Refusal::server(Reason::ServerBroken, Executed::Unknown, format!("the server's answer is not sound: {e}"))
+            Refusal::server(
+                Reason::ServerBroken,
+                Executed::Unknown,
+                format!("the server's answer is not sound: {e}"),
+            )
         })?;
         match message.envelope {
             Envelope::Notification => Ok(self.notification(body, &message)),
@@ -81,7 +88,9 @@ impl Reshape {
     /// An error without an id answers the only call there is on its stream.
     fn is_ours(&self, body: &[u8], message: &Message) -> bool {
         match message.id {
-            Some(id) => id.u64(body) == Some(self.hop_id) || message.envelope == Envelope::Error && id.raw(body) == b"null",
+            Some(id) => {
+                id.u64(body) == Some(self.hop_id) || message.envelope == Envelope::Error && id.raw(body) == b"null"
+            }
             None => message.envelope == Envelope::Error,
         }
     }
@@ -92,13 +101,17 @@ impl Reshape {
         let mut splice = Splice::new(body);
         match Method::parse(&method) {
             Method::Progress => {
-                let Some(token) = self.call.progress_token() else { return Shaped::Dropped("progress_unasked") };
+                let Some(token) = self.call.progress_token() else {
+                    return Shaped::Dropped("progress_unasked");
+                };
                 let ours = params.and_then(|p| p.get(body, meta::PROGRESS_TOKEN));
                 let Some(ours) = ours.filter(|t| t.u64(body) == Some(self.hop_id)) else {
                     return Shaped::Dropped("foreign_progress");
                 };
                 let text = params.and_then(|p| p.get(body, "progress")).map(|p| p.raw(body));
-                let value = text.and_then(|t| std::str::from_utf8(t).ok()).and_then(|t| t.parse::<f64>().ok());
+                let value = text
+                    .and_then(|t| std::str::from_utf8(t).ok())
+                    .and_then(|t| t.parse::<f64>().ok());
                 if let (Some(value), Some(last)) = (value, self.progress)
                     && value <= last
                 {
@@ -108,7 +121,12 @@ impl Reshape {
                 splice.replace(ours.span, token.to_vec());
             }
             Method::LogMessage => {
-                let asked = self.call.message.meta.as_ref().is_some_and(|m| m.get(&self.call.body, meta::LOG_LEVEL).is_some());
+                let asked = self
+                    .call
+                    .message
+                    .meta
+                    .as_ref()
+                    .is_some_and(|m| m.get(&self.call.body, meta::LOG_LEVEL).is_some());
                 if !asked {
                     return Shaped::Dropped("log_unasked");
                 }
@@ -116,11 +134,20 @@ impl Reshape {
             Method::Cancelled => return Shaped::Dropped("cancelled_by_server"),
             _ => {}
         }
-        Shaped::Notification(if splice.is_empty() { body.clone() } else { Bytes::from(splice.finish()) })
+        Shaped::Notification(if splice.is_empty() {
+            body.clone()
+        } else {
+            Bytes::from(splice.finish())
+        })
     }
 
     fn error(&self, body: &Bytes, message: &Message) -> Shaped {
-        let code = message.body.as_ref().and_then(|e| e.get(body, "code")).and_then(|c| c.i64(body)).unwrap_or(codes::INTERNAL_ERROR);
+        let code = message
+            .body
+            .as_ref()
+            .and_then(|e| e.get(body, "code"))
+            .and_then(|c| c.i64(body))
+            .unwrap_or(codes::INTERNAL_ERROR);
         let mut splice = Splice::new(body);
         match message.id {
             Some(id) => splice.replace(id.span, self.call.id().to_vec()),
@@ -136,7 +163,11 @@ impl Reshape {
             splice.replace(id.span, self.call.id().to_vec());
         }
         let Some(result) = &message.body else {
-            return Err(Refusal::server(Reason::ServerBroken, Executed::Unknown, "the server's `result` is not an object"));
+            return Err(Refusal::server(
+                Reason::ServerBroken,
+                Executed::Unknown,
+                "the server's `result` is not an object",
+            ));
         };
         let kind = result.get(body, "resultType").and_then(|v| v.str(body));
         let outcome = match kind.as_deref() {
@@ -151,7 +182,10 @@ impl Reshape {
             _ if result.get(body, "isError").and_then(|v| v.bool(body)) == Some(true) => Outcome::ToolError,
             _ => Outcome::Done,
         };
-        if matches!(self.call.method, Method::TasksGet | Method::TasksUpdate | Method::TasksCancel) {
+        if matches!(
+            self.call.method,
+            Method::TasksGet | Method::TasksUpdate | Method::TasksCancel
+        ) {
             self.seal_task_id(body, result, &mut splice);
         }
         if self.call.method.row().cacheable && outcome == Outcome::Done {
@@ -164,16 +198,31 @@ impl Reshape {
 
     /// Seals the state of a question, and refuses questions that the client has not said it can answer.
     fn questions(&self, body: &Bytes, result: &Object, splice: &mut Splice<'_>) -> Result<(), Refusal> {
-        if let Some(requests) = result.get(body, "inputRequests").and_then(|r| Object::read(body, r.span)) {
+        if let Some(requests) = result
+            .get(body, "inputRequests")
+            .and_then(|r| Object::read(body, r.span))
+        {
             for request in &requests.members {
-                let method = lookup(body, request.value.span, &["method"]).and_then(|m| m.str(body)).unwrap_or_default();
+                let method = lookup(body, request.value.span, &["method"])
+                    .and_then(|m| m.str(body))
+                    .unwrap_or_default();
                 let mode = lookup(body, request.value.span, &["params", "mode"]).and_then(|m| m.str(body));
                 self.check_capability(&method, mode.as_deref())?;
             }
         }
-        let inner = result.get(body, "requestState").and_then(|s| s.str(body)).map(std::borrow::Cow::into_owned);
-        let sealed =
-            seal_state(&self.view, &self.call, &self.destination, &self.caller, &self.keys, self.now, inner)?;
+        let inner = result
+            .get(body, "requestState")
+            .and_then(|s| s.str(body))
+            .map(std::borrow::Cow::into_owned);
+        let sealed = seal_state(
+            &self.view,
+            &self.call,
+            &self.destination,
+            &self.caller,
+            &self.keys,
+            self.now,
+            inner,
+        )?;
         match result.get(body, "requestState") {
             Some(theirs) => splice.replace(theirs.span, json::quote(&sealed)),
             None => splice.insert(result, "requestState", json::quote(&sealed)),
@@ -189,7 +238,12 @@ impl Reshape {
             (Method::RootsList, _) => &["roots"],
             _ => &[],
         };
-        let declared = self.call.message.meta.as_ref().and_then(|m| m.get(&self.call.body, meta::CLIENT_CAPABILITIES));
+        let declared = self
+            .call
+            .message
+            .meta
+            .as_ref()
+            .and_then(|m| m.get(&self.call.body, meta::CLIENT_CAPABILITIES));
         let has = declared.is_some_and(|c| !path.is_empty() && lookup(&self.call.body, c.span, path).is_some());
         if has {
             return Ok(());
@@ -244,7 +298,9 @@ impl Reshape {
         if !self.view.view.is_merged() {
             return;
         }
-        let Some(server) = self.view.servers.get(self.destination.server) else { return };
+        let Some(server) = self.view.servers.get(self.destination.server) else {
+            return;
+        };
         let mut wrap = |uri: &str, kind| Some(crate::catalogue::wrapped(&server.server.alias, uri, kind));
         content::map_uris(body, message, self.call.method, Direction::ToClient, &mut wrap, splice);
     }
@@ -254,7 +310,10 @@ impl Reshape {
         let validator = self.destination.tool.as_ref()?.facts.output.as_ref()?;
         let message = scan(body, &Rules::SERVER).ok()?;
         let structured = message.body.as_ref()?.get(body, "structuredContent")?;
-        validator.check(structured.raw(body)).err().map(|violation| violation.to_string())
+        validator
+            .check(structured.raw(body))
+            .err()
+            .map(|violation| violation.to_string())
     }
 }
 

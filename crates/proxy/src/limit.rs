@@ -24,7 +24,11 @@ impl Rate {
     /// `per_second` sustained and `burst` at once; both at least one.
     pub fn new(per_second: u32, burst: u32) -> Self {
         let interval = Duration::from_secs(1) / per_second.max(1);
-        Self { interval, burst: interval * burst.max(1), cells: Mutex::new(HashMap::new()) }
+        Self {
+            interval,
+            burst: interval * burst.max(1),
+            cells: Mutex::new(HashMap::new()),
+        }
     }
 
     /// Counts one call of `key` at `now`, or says when the next may come.
@@ -50,7 +54,12 @@ impl Rate {
 }
 
 fn refuse(wait: Duration) -> Refusal {
-    Refusal::new(Reason::RateLimited, "too many calls; wait as long as `Retry-After` says").rule("limit/calls").retry(wait)
+    Refusal::new(
+        Reason::RateLimited,
+        "too many calls; wait as long as `Retry-After` says",
+    )
+    .rule("limit/calls")
+    .retry(wait)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod connection;
 mod drive;
 mod head;
 mod refused;
+mod watch;
 pub mod wire;
 
 use std::convert::Infallible;

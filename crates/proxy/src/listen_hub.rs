@@ -50,15 +50,28 @@ pub async fn listen(
     let mut granted = Vec::new();
     let mut streams: SelectAll<BoxStream<'static, Bytes>> = SelectAll::new();
     for (server, uris) in by_server(&view, &filter.uris) {
-        let Some(server) = view.servers.get(server).cloned() else { continue };
-        let source = Source { server, uris, id: id.clone(), merged: view.view.is_merged(), ids: ids.clone() };
+        let Some(server) = view.servers.get(server).cloned() else {
+            continue;
+        };
+        let source = Source {
+            server,
+            uris,
+            id: id.clone(),
+            merged: view.view.is_merged(),
+            ids: ids.clone(),
+        };
         if let Ok(Some((messages, honoured))) = tokio::time::timeout(ACK_PATIENCE, source.open()).await {
             granted.extend(honoured);
             streams.push(source.updates(messages));
         }
     }
     if !filter.kinds.is_empty() {
-        streams.push(list_changes(view.view.path.clone(), filter.kinds.clone(), id.clone(), events));
+        streams.push(list_changes(
+            view.view.path.clone(),
+            filter.kinds.clone(),
+            id.clone(),
+            events,
+        ));
     }
     let ack = acknowledgement(&id, &filter.kinds, &granted, !filter.uris.is_empty());
     Ok(Reply::Stream(stream(ack, streams, id, drain)))
@@ -67,7 +80,10 @@ pub async fn listen(
 fn filter(call: &Call, view: &ViewState) -> Result<Filter, Refusal> {
     let body = &call.body;
     let wrong = || Refusal::new(Reason::InvalidParams, "`params.notifications` is required, an object");
-    let wanted = call.param("notifications").filter(|v| v.kind == Kind::Object).ok_or_else(wrong)?;
+    let wanted = call
+        .param("notifications")
+        .filter(|v| v.kind == Kind::Object)
+        .ok_or_else(wrong)?;
     let wanted = Object::read(body, wanted.span).ok_or_else(wrong)?;
     let on = |name: &str| wanted.get(body, name).and_then(|v| v.bool(body)) == Some(true);
     let mut filter = Filter::default();
@@ -80,11 +96,17 @@ fn filter(call: &Call, view: &ViewState) -> Result<Filter, Refusal> {
     if on("resourcesListChanged") && view.capabilities.resources {
         filter.kinds.push(ListKind::Resources);
     }
-    if let Some(uris) = wanted.get(body, "resourceSubscriptions").filter(|v| v.kind == Kind::Array) {
-        filter.uris = elements(body, uris.span).filter_map(|v| v.str(body).map(std::borrow::Cow::into_owned)).collect();
+    if let Some(uris) = wanted
+        .get(body, "resourceSubscriptions")
+        .filter(|v| v.kind == Kind::Array)
+    {
+        filter.uris = elements(body, uris.span)
+            .filter_map(|v| v.str(body).map(std::borrow::Cow::into_owned))
+            .collect();
     }
     if filter.uris.len() > SUBSCRIPTIONS_MAX {
-        let text = format!("`resourceSubscriptions` may name {SUBSCRIPTIONS_MAX} resources; open another stream for more");
+        let text =
+            format!("`resourceSubscriptions` may name {SUBSCRIPTIONS_MAX} resources; open another stream for more");
         return Err(Refusal::new(Reason::InvalidParams, text).rule("limit/subscriptions"));
     }
     Ok(filter)
@@ -100,7 +122,11 @@ fn by_server(view: &ViewState, uris: &[String]) -> BTreeMap<usize, Vec<String>> 
             Some((0, uri.clone()))
         };
         let Some((server, original)) = found else { continue };
-        let offers = view.servers.get(server).and_then(|s| s.catalogue.as_ref()).is_some_and(|c| c.capabilities.subscribe);
+        let offers = view
+            .servers
+            .get(server)
+            .and_then(|s| s.catalogue.as_ref())
+            .is_some_and(|c| c.capabilities.subscribe);
         if offers {
             grouped.entry(server).or_default().push(original);
         }
@@ -191,25 +217,50 @@ struct Source {
 
 impl Source {
     fn exposed(&self, uri: &str) -> String {
-        if self.merged { wrapped(&self.server.server.alias, uri, UriKind::Resource) } else { uri.to_owned() }
+        if self.merged {
+            wrapped(&self.server.server.alias, uri, UriKind::Resource)
+        } else {
+            uri.to_owned()
+        }
     }
 
     /// Opens the subscription and reads what the server grants, in the client's words.
     async fn open(&self) -> Option<(Messages, Vec<String>)> {
         let quoted: Vec<Vec<u8>> = self.uris.iter().map(|uri| json::quote(uri)).collect();
-        let params = [b"\"notifications\":{\"resourceSubscriptions\":[".as_slice(), &quoted.join(&b','), b"]}"].concat();
+        let params = [
+            b"\"notifications\":{\"resourceSubscriptions\":[".as_slice(),
+            &quoted.join(&b','),
+            b"]}",
+        ]
+        .concat();
         let deadline = tokio::time::Instant::now().into_std() + Duration::from_secs(365 * 24 * 3600);
-        let out = internal_request(self.ids.fetch_add(1, Ordering::Relaxed), Method::Listen, &params, deadline);
-        let Ok(Reply::Stream(mut messages)) = self.server.upstream.call(out).await else { return None };
+        let out = internal_request(
+            self.ids.fetch_add(1, Ordering::Relaxed),
+            Method::Listen,
+            &params,
+            deadline,
+        );
+        let Ok(Reply::Stream(mut messages)) = self.server.upstream.call(out).await else {
+            return None;
+        };
         let body = messages.next().await?.ok()?;
         let message = scan(&body, &Rules::SERVER).ok()?;
         if message.method?.str(&body).map(|m| Method::parse(&m)) != Some(Method::SubscriptionAck) {
             return None;
         }
-        let granted = message.body.as_ref()?.get(&body, "notifications").and_then(|n| Object::read(&body, n.span));
-        let uris = granted.as_ref().and_then(|g| g.get(&body, "resourceSubscriptions")).map(|uris| {
-            elements(&body, uris.span).filter_map(|v| v.str(&body).map(|uri| self.exposed(&uri))).collect()
-        });
+        let granted = message
+            .body
+            .as_ref()?
+            .get(&body, "notifications")
+            .and_then(|n| Object::read(&body, n.span));
+        let uris = granted
+            .as_ref()
+            .and_then(|g| g.get(&body, "resourceSubscriptions"))
+            .map(|uris| {
+                elements(&body, uris.span)
+                    .filter_map(|v| v.str(&body).map(|uri| self.exposed(&uri)))
+                    .collect()
+            });
         Some((messages, uris.unwrap_or_default()))
     }
 
@@ -249,7 +300,14 @@ impl Source {
         }
         if self.merged {
             let alias = &self.server.server.alias;
-            content::map_uris(body, &message, method, Direction::ToClient, &mut |uri, kind| Some(wrapped(alias, uri, kind)), &mut splice);
+            content::map_uris(
+                body,
+                &message,
+                method,
+                Direction::ToClient,
+                &mut |uri, kind| Some(wrapped(alias, uri, kind)),
+                &mut splice,
+            );
         }
         Some(Bytes::from(splice.finish()))
     }
@@ -267,5 +325,10 @@ fn stream(ack: Bytes, changes: SelectAll<BoxStream<'static, Bytes>>, id: Bytes, 
     let changes = changes.chain(futures_util::stream::pending());
     let until = changes.take_until(async move { drain.asked().await });
     let tail = futures_util::stream::once(async move { last });
-    Box::pin(futures_util::stream::once(async move { ack }).chain(until).chain(tail).map(Ok))
+    Box::pin(
+        futures_util::stream::once(async move { ack })
+            .chain(until)
+            .chain(tail)
+            .map(Ok),
+    )
 }

@@ -4,7 +4,7 @@
 //! call, however early, goes unrecorded. Writing it down is the other runtime's work.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Instant, SystemTime};
 
 use meshgate_telemetry::{AccessRecord, Ids, Records, Refused, TraceContext};
@@ -22,7 +22,8 @@ pub struct Observer {
 #[derive(Clone)]
 pub struct CallRecord(Arc<Mutex<Open>>);
 
-struct Open {
+/// The state of a record that is not closed yet.
+pub struct Open {
     record: Option<AccessRecord>,
     started: Instant,
     handed_over: Option<Instant>,
@@ -41,7 +42,10 @@ impl Drop for Open {
 impl Observer {
     /// An observer that hands its records to `records`; `entropy` seeds the span ids.
     pub fn new(records: Arc<Records>, entropy: [u8; 16]) -> Self {
-        Self { records, ids: Ids::new(entropy) }
+        Self {
+            records,
+            ids: Ids::new(entropy),
+        }
     }
 
     /// The record of a request that just arrived. `traceparent` is the HTTP header, if one came.
@@ -70,7 +74,28 @@ impl Observer {
     }
 }
 
+impl From<Arc<Mutex<Open>>> for CallRecord {
+    fn from(open: Arc<Mutex<Open>>) -> Self {
+        Self(open)
+    }
+}
+
 impl CallRecord {
+    /// A record that nobody keeps: for work that outlives the request it began with.
+    pub fn unkept() -> Self {
+        Self(Arc::new(Mutex::new(Open {
+            record: None,
+            started: Instant::now(),
+            handed_over: None,
+            records: Arc::new(Records::new(0)),
+        })))
+    }
+
+    /// A reference that does not keep the record open.
+    pub fn downgrade(&self) -> Weak<Mutex<Open>> {
+        Arc::downgrade(&self.0)
+    }
+
     /// Fills in what has become known.
     pub fn note(&self, fill: impl FnOnce(&mut AccessRecord)) {
         if let Some(record) = self.0.lock().record.as_mut() {

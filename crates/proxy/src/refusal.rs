@@ -122,7 +122,11 @@ impl Refusal {
 
     /// A refusal on the way to, or by, the server.
     pub fn server(reason: Reason, executed: Executed, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { by: By::Server, executed, ..Self::new(reason, message) }
+        Self {
+            by: By::Server,
+            executed,
+            ..Self::new(reason, message)
+        }
     }
 
     /// Names the rule that refused.

@@ -37,7 +37,11 @@ pub struct Call {
 impl Call {
     /// The method as text.
     pub fn method_name(&self) -> std::borrow::Cow<'_, str> {
-        self.message.method.as_ref().and_then(|m| m.str(&self.body)).unwrap_or_default()
+        self.message
+            .method
+            .as_ref()
+            .and_then(|m| m.str(&self.body))
+            .unwrap_or_default()
     }
 
     /// The caller's JSON-RPC id, raw.
@@ -63,7 +67,9 @@ impl Call {
 
     /// The span of `arguments`, when it is an object.
     pub fn arguments(&self) -> Option<Span> {
-        self.param("arguments").filter(|v| v.kind == Kind::Object).map(|v| v.span)
+        self.param("arguments")
+            .filter(|v| v.kind == Kind::Object)
+            .map(|v| v.span)
     }
 
     fn slice(&self, span: Span) -> Bytes {
@@ -93,13 +99,27 @@ fn missing(field: &'static str) -> Refusal {
 }
 
 /// Finds the server of a call.
-pub fn destination(view: &ViewState, call: &Call, caller: &Caller, keys: &KeyRing, now: u64) -> Result<Destination, Refusal> {
-    let to = |server: usize, name: Option<Arc<str>>| Destination { server, tool: None, name, state: None };
+pub fn destination(
+    view: &ViewState,
+    call: &Call,
+    caller: &Caller,
+    keys: &KeyRing,
+    now: u64,
+) -> Result<Destination, Refusal> {
+    let to = |server: usize, name: Option<Arc<str>>| Destination {
+        server,
+        tool: None,
+        name,
+        state: None,
+    };
     let mut destination = match call.method {
         Method::ToolsCall => {
             let name = call.param_str("name").ok_or_else(|| missing("name"))?;
             let entry = view.tools.get(&*name).ok_or_else(|| unknown("tool", &name))?;
-            Destination { tool: Some(entry.clone()), ..to(entry.server, Some(entry.original.clone())) }
+            Destination {
+                tool: Some(entry.clone()),
+                ..to(entry.server, Some(entry.original.clone()))
+            }
         }
         Method::PromptsGet => {
             let name = call.param_str("name").ok_or_else(|| missing("name"))?;
@@ -141,7 +161,11 @@ fn by_uri(view: &ViewState, uri: &str) -> Result<(usize, Arc<str>), Refusal> {
         unknown("resource", uri).data(data)
     };
     if !view.view.is_merged() {
-        return if view.servers.is_empty() { Err(unknown()) } else { Ok((0, Arc::from(uri))) };
+        return if view.servers.is_empty() {
+            Err(unknown())
+        } else {
+            Ok((0, Arc::from(uri)))
+        };
     }
     let (alias, original) = naming::unwrap_uri(uri).ok_or_else(unknown)?;
     let server = view.by_alias(&alias).ok_or_else(unknown)?;
@@ -156,13 +180,25 @@ fn complete(view: &ViewState, call: &Call) -> Result<Destination, Refusal> {
         .ok_or_else(|| Refusal::new(Reason::InvalidParams, "`params.ref` is required, an object"))?;
     let field = |name: &str| reference.get(body, name).and_then(|v| v.str(body));
     let (server, name) = match (field("type").as_deref(), field("name"), field("uri")) {
-        (Some("ref/prompt"), Some(name), _) => {
-            view.prompts.get(&*name).cloned().ok_or_else(|| unknown("prompt", &name))?
-        }
+        (Some("ref/prompt"), Some(name), _) => view
+            .prompts
+            .get(&*name)
+            .cloned()
+            .ok_or_else(|| unknown("prompt", &name))?,
         (Some("ref/resource"), _, Some(uri)) => by_uri(view, &uri)?,
-        _ => return Err(Refusal::new(Reason::InvalidParams, "`params.ref` must be a `ref/prompt` with `name` or a `ref/resource` with `uri`")),
+        _ => {
+            return Err(Refusal::new(
+                Reason::InvalidParams,
+                "`params.ref` must be a `ref/prompt` with `name` or a `ref/resource` with `uri`",
+            ));
+        }
     };
-    Ok(Destination { server, tool: None, name: Some(name), state: None })
+    Ok(Destination {
+        server,
+        tool: None,
+        name: Some(name),
+        state: None,
+    })
 }
 
 fn scope(view: &ViewState, caller: &Caller) -> Vec<u8> {
@@ -195,15 +231,25 @@ fn open_state(
     now: u64,
 ) -> Result<Option<Option<String>>, Refusal> {
     let wrong = || {
-        Refusal::new(Reason::InvalidParams, "`requestState` is not valid for this call, or not any more; call again without it")
-            .rule("view/request-state")
-            .data(b"{\"reason\":\"invalid_request_state\"}".to_vec())
+        Refusal::new(
+            Reason::InvalidParams,
+            "`requestState` is not valid for this call, or not any more; call again without it",
+        )
+        .rule("view/request-state")
+        .data(b"{\"reason\":\"invalid_request_state\"}".to_vec())
     };
     let Some(state) = call.param("requestState") else {
         // Every question of ours comes with a state, so answers without one belong to no question.
-        return if call.param("inputResponses").is_some() { Err(wrong()) } else { Ok(None) };
+        return if call.param("inputResponses").is_some() {
+            Err(wrong())
+        } else {
+            Ok(None)
+        };
     };
-    let token = state.str(&call.body).filter(|t| t.len() <= SEALED_BYTES_MAX).ok_or_else(wrong)?;
+    let token = state
+        .str(&call.body)
+        .filter(|t| t.len() <= SEALED_BYTES_MAX)
+        .ok_or_else(wrong)?;
     let aad = state_binding(view, call, destination.name.as_deref(), caller);
     let plain = keys.open(Purpose::RequestState, &aad, &token).map_err(|_| wrong())?;
     let claims = StateClaims::decode(&plain).ok_or_else(wrong)?;
@@ -236,7 +282,11 @@ impl StateClaims {
         let end = 10 + usize::from(*plain.get(9)?);
         let server = std::str::from_utf8(plain.get(10..end)?).ok()?.to_owned();
         let inner = std::str::from_utf8(plain.get(end..)?).ok()?.to_owned();
-        Some(Self { expires, server, inner: given.then_some(inner) })
+        Some(Self {
+            expires,
+            server,
+            inner: given.then_some(inner),
+        })
     }
 }
 
@@ -250,11 +300,24 @@ pub fn seal_state(
     now: u64,
     inner: Option<String>,
 ) -> Result<String, Refusal> {
-    let server = view.servers.get(destination.server).map(|s| s.server.name.to_string()).unwrap_or_default();
-    let claims = StateClaims { expires: now + STATE_LIFE_S, server, inner };
+    let server = view
+        .servers
+        .get(destination.server)
+        .map(|s| s.server.name.to_string())
+        .unwrap_or_default();
+    let claims = StateClaims {
+        expires: now + STATE_LIFE_S,
+        server,
+        inner,
+    };
     let aad = state_binding(view, call, destination.name.as_deref(), caller);
-    keys.seal(Purpose::RequestState, &aad, &claims.encode())
-        .map_err(|_| Refusal::server(Reason::Internal, Executed::Unknown, "the request state could not be sealed"))
+    keys.seal(Purpose::RequestState, &aad, &claims.encode()).map_err(|_| {
+        Refusal::server(
+            Reason::Internal,
+            Executed::Unknown,
+            "the request state could not be sealed",
+        )
+    })
 }
 
 /// Seals a task id, so that it says which server has it and is good for its caller only.
@@ -271,11 +334,20 @@ fn open_task(view: &ViewState, token: &str, caller: &Caller, keys: &KeyRing) -> 
     if token.len() > SEALED_BYTES_MAX {
         return Err(wrong());
     }
-    let plain = keys.open(Purpose::TaskId, &scope(view, caller), token).map_err(|_| wrong())?;
+    let plain = keys
+        .open(Purpose::TaskId, &scope(view, caller), token)
+        .map_err(|_| wrong())?;
     let end = 1 + usize::from(*plain.first().ok_or_else(wrong)?);
     let name = plain.get(1..end).ok_or_else(wrong)?;
-    let id = plain.get(end..).and_then(|id| std::str::from_utf8(id).ok()).ok_or_else(wrong)?;
-    let server = view.servers.iter().position(|s| s.server.name.as_bytes() == name).ok_or_else(wrong)?;
+    let id = plain
+        .get(end..)
+        .and_then(|id| std::str::from_utf8(id).ok())
+        .ok_or_else(wrong)?;
+    let server = view
+        .servers
+        .iter()
+        .position(|s| s.server.name.as_bytes() == name)
+        .ok_or_else(wrong)?;
     Ok((server, Arc::from(id)))
 }
 
@@ -328,7 +400,10 @@ pub fn outbound(
         id,
         method: call.method,
         method_name: Arc::from(&*call.method_name()),
-        name: destination.name.clone().filter(|_| call.method.row().target != Target::None),
+        name: destination
+            .name
+            .clone()
+            .filter(|_| call.method.row().target != Target::None),
         param_headers: param_headers(call, destination)?,
         body: Bytes::from(splice.finish()),
         deadline,
@@ -367,18 +442,33 @@ fn retarget(view: &ViewState, call: &Call, destination: &Destination, params: &O
 
 fn unwrap_uris(call: &Call, server: &ServerInView, splice: &mut Splice<'_>) {
     let alias = &server.server.alias;
-    let mut unwrap = |uri: &str, _| naming::unwrap_uri(uri).filter(|(a, _)| *a == **alias).map(|(_, original)| original);
-    content::map_uris(&call.body, &call.message, call.method, Direction::ToServer, &mut unwrap, splice);
+    let mut unwrap = |uri: &str, _| {
+        naming::unwrap_uri(uri)
+            .filter(|(a, _)| *a == **alias)
+            .map(|(_, original)| original)
+    };
+    content::map_uris(
+        &call.body,
+        &call.message,
+        call.method,
+        Direction::ToServer,
+        &mut unwrap,
+        splice,
+    );
 }
 
 fn param_headers(call: &Call, destination: &Destination) -> Result<Vec<(HeaderName, HeaderValue)>, Refusal> {
-    let Some(tool) = &destination.tool else { return Ok(Vec::new()) };
+    let Some(tool) = &destination.tool else {
+        return Ok(Vec::new());
+    };
     let mut headers = Vec::new();
     for mirrored in &tool.facts.param_headers {
         if let Some(value) = mirrored.value(&call.body, call.arguments()) {
             let name = format!("{PARAM_PREFIX}{}", mirrored.name.to_ascii_lowercase());
             let header = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
-            headers.push(header.ok_or_else(|| Refusal::new(Reason::Internal, "a mirrored argument does not fit a header"))?);
+            headers.push(
+                header.ok_or_else(|| Refusal::new(Reason::Internal, "a mirrored argument does not fit a header"))?,
+            );
         }
     }
     Ok(headers)

@@ -46,17 +46,29 @@ enum Content {
 impl ReplyBody {
     /// A whole body.
     pub fn full(bytes: Bytes) -> Self {
-        Self { content: Content::Full(Some(bytes)), record: None, ended: false }
+        Self {
+            content: Content::Full(Some(bytes)),
+            record: None,
+            ended: false,
+        }
     }
 
     /// No body.
     pub fn empty() -> Self {
-        Self { content: Content::Full(None), record: None, ended: false }
+        Self {
+            content: Content::Full(None),
+            record: None,
+            ended: false,
+        }
     }
 
     /// A body that comes in pieces; dropping it cancels what feeds it.
     pub fn stream(chunks: Chunks) -> Self {
-        Self { content: Content::Stream(chunks), record: None, ended: false }
+        Self {
+            content: Content::Stream(chunks),
+            record: None,
+            ended: false,
+        }
     }
 
     /// Counts the body's bytes in a record and keeps it open.
@@ -80,10 +92,7 @@ impl Body for ReplyBody {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
         let chunk = match &mut this.content {
             Content::Full(bytes) => bytes.take(),
@@ -170,7 +179,11 @@ pub async fn modern(id: Bytes, reply: Reply) -> Result<Response<ReplyBody>, Refu
 }
 
 fn broken_off() -> Refusal {
-    Refusal::server(Reason::ServerBroken, Executed::Unknown, "the server ended its answer without a response")
+    Refusal::server(
+        Reason::ServerBroken,
+        Executed::Unknown,
+        "the server ended its answer without a response",
+    )
 }
 
 /// Frames modern messages as events, with comments while nothing happens, and an error event where the stream breaks.
@@ -181,7 +194,12 @@ fn frame_events(id: Bytes, first: Bytes, rest: Messages) -> Chunks {
         rest: Messages,
         done: bool,
     }
-    let state = State { id, first: Some(first), rest, done: false };
+    let state = State {
+        id,
+        first: Some(first),
+        rest,
+        done: false,
+    };
     Box::pin(futures_util::stream::unfold(state, |mut state| async move {
         if state.done {
             return None;
@@ -216,8 +234,12 @@ fn frame_events(id: Bytes, first: Bytes, rest: Messages) -> Chunks {
 /// Whether a message that the mesh made or checked is a response (as against a notification).
 pub fn is_response(body: &[u8]) -> bool {
     let rules = meshgate_mcp::Rules::SERVER;
-    meshgate_mcp::scan(body, &rules)
-        .is_ok_and(|m| matches!(m.envelope, meshgate_mcp::Envelope::Result | meshgate_mcp::Envelope::Error))
+    meshgate_mcp::scan(body, &rules).is_ok_and(|m| {
+        matches!(
+            m.envelope,
+            meshgate_mcp::Envelope::Result | meshgate_mcp::Envelope::Error
+        )
+    })
 }
 
 fn status_of(body: &[u8]) -> StatusCode {
@@ -257,7 +279,9 @@ pub fn error_body(id: Option<&[u8]>, refusal: &Refusal) -> Vec<u8> {
         _ => vec![b'{'],
     };
     json::push_quoted(&mut data, meta::VENDOR_REFUSAL);
-    data.extend_from_slice(format!(":{{\"by\":\"{by}\",\"reason\":\"{reason}\",\"executed\":\"{executed}\"").as_bytes());
+    data.extend_from_slice(
+        format!(":{{\"by\":\"{by}\",\"reason\":\"{reason}\",\"executed\":\"{executed}\"").as_bytes(),
+    );
     if let Some(rule) = &refusal.rule {
         data.extend_from_slice(b",\"rule\":");
         json::push_quoted(&mut data, rule);
@@ -282,7 +306,9 @@ pub fn refused_as(status: StatusCode, id: Option<&[u8]>, refusal: &Refusal) -> R
         response.headers_mut().insert(name, value.clone());
     }
     if let Some(after) = refusal.retry {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
     }
     response
 }

@@ -97,9 +97,15 @@ impl Edge {
         let routing = self.core.catalogues.routing().load_full();
         let (parts, body) = request.into_parts();
         let traceparent = parts.headers.get("traceparent").and_then(|v| v.to_str().ok());
-        let record = self.core.observer.open(connection.peer().ip(), routing.revision, traceparent);
+        let record = self
+            .core
+            .observer
+            .open(connection.peer().ip(), routing.revision, traceparent);
         let mut arrival = Arrival::default();
-        let response = match self.admitted(&mut arrival, routing, &parts, body, &connection, &record).await {
+        let response = match self
+            .admitted(&mut arrival, routing, &parts, body, &connection, &record)
+            .await
+        {
             Ok(response) => response,
             Err(refusal) => {
                 record.refused(&refusal);
@@ -156,8 +162,16 @@ impl Edge {
         }
         let body = read_body(body, core.limits.body_bytes, &core.limits).await?;
         record.note(|r| r.bytes_in = body.len() as u64);
+        if body.first() == Some(&b'[')
+            && let Some(answer) = core.batched(context(None), parts, &body).await
+        {
+            arrival.legacy = true;
+            return answer;
+        }
         let message = admit::scan(&body, core.limits.body_bytes, view.tolerates_duplicates)?;
-        arrival.id = message.id.map(|id| body.slice(id.span.start as usize..id.span.end as usize));
+        arrival.id = message
+            .id
+            .map(|id| body.slice(id.span.start as usize..id.span.end as usize));
         note_method(record, &body, &message);
         match admit::face(&parts.headers, &body, &message) {
             Face::Legacy => {
@@ -167,7 +181,8 @@ impl Edge {
             }
             Face::Modern => {
                 record.note(|r| r.era_client = Some(telemetry::Era::Modern));
-                core.modern(context(Some(parts.headers.clone())), parts, body, message).await
+                core.modern(context(Some(parts.headers.clone())), parts, body, message)
+                    .await
             }
         }
     }
@@ -185,7 +200,9 @@ impl Edge {
         let proven = match found {
             Some(view) => authenticate(snapshot, &view.view, &parts.headers),
             None => match snapshot.views.first() {
-                Some(any) if !any.anonymous => authenticate(snapshot, any, &parts.headers).and_then(|_| Err(not_found())),
+                Some(any) if !any.anonymous => {
+                    authenticate(snapshot, any, &parts.headers).and_then(|_| Err(not_found()))
+                }
                 _ => Err(not_found()),
             },
         };
@@ -230,17 +247,17 @@ impl Core {
             // The core protocol defines no notification from client to server over HTTP: taken, and dropped.
             Envelope::Notification => return Ok(respond::empty_answer(StatusCode::ACCEPTED)),
             Envelope::Result | Envelope::Error => {
-                return Err(Refusal::new(Reason::InvalidRequest, "a response is not a request; 2026-07-28 has no client responses"));
+                return Err(Refusal::new(
+                    Reason::InvalidRequest,
+                    "a response is not a request; 2026-07-28 has no client responses",
+                ));
             }
         }
         let method = admit::check_modern(parts, &body, &message, true)?;
         let call = Call { body, message, method };
         let id = call.id();
-        let record = context.record.clone();
         let reply = self.dispatch_call(Arc::new(context), call).await?;
-        let response = respond::modern(id, reply).await?;
-        let _ = record;
-        Ok(response)
+        respond::modern(id, reply).await
     }
 
     /// A modern request in the caller's exposed names, from bytes; what the face of legacy clients dispatches.
@@ -272,11 +289,23 @@ impl Core {
         }
         let hop_id = self.ids.fetch_add(1, Ordering::Relaxed);
         let trace = self.trace(&context, &call);
-        let out = resolve::outbound(view, &call, &destination, hop_id, now() + server.server.hard_deadline, &trace)?;
+        let out = resolve::outbound(
+            view,
+            &call,
+            &destination,
+            hop_id,
+            now() + server.server.hard_deadline,
+            &trace,
+        )?;
         context.record.handed_over();
         let reply = server.upstream.call(out).await?;
         let era = server.upstream.era();
-        context.record.note(|r| r.era_server = era);
+        context.record.note(|r| {
+            r.era_server = era.map(|era| match era {
+                Era::Legacy => telemetry::Era::Legacy,
+                Era::Modern => telemetry::Era::Modern,
+            });
+        });
         let shape = Reshape {
             view: context.view.clone(),
             call: Arc::new(call),
@@ -321,25 +350,41 @@ impl Core {
             Method::PromptsList => ListKind::Prompts,
             _ => return Ok(None),
         };
-        let cursor = match call.param("cursor") {
-            None => None,
-            Some(cursor) => Some(cursor.str(&call.body).ok_or_else(|| {
-                Refusal::new(Reason::InvalidParams, "`cursor` must be a string").rule("view/cursor")
-            })?),
-        };
-        let body = page(view, kind, cursor.as_deref(), &context.caller, &self.keys, PAGE_ITEMS, unix_now())?;
+        let cursor =
+            match call.param("cursor") {
+                None => None,
+                Some(cursor) => Some(cursor.str(&call.body).ok_or_else(|| {
+                    Refusal::new(Reason::InvalidParams, "`cursor` must be a string").rule("view/cursor")
+                })?),
+            };
+        let body = page(
+            view,
+            kind,
+            cursor.as_deref(),
+            &context.caller,
+            &self.keys,
+            PAGE_ITEMS,
+            unix_now(),
+        )?;
         Ok(Some(Reply::One(result(call, &body))))
     }
 
     /// Our own span towards the server, under the caller's trace where the caller has one.
     fn trace(&self, context: &CallContext, call: &Call) -> TraceKeys {
-        let theirs = call.message.meta.as_ref().and_then(|m| m.get(&call.body, meta::TRACEPARENT)).and_then(|v| v.str(&call.body));
+        let theirs = call
+            .message
+            .meta
+            .as_ref()
+            .and_then(|m| m.get(&call.body, meta::TRACEPARENT))
+            .and_then(|v| v.str(&call.body));
         if let Some(theirs) = theirs {
             let ours = self.observer.trace(Some(&theirs));
             context.record.note(|r| r.trace = ours);
         }
         let trace = context.record.trace().unwrap_or_else(|| self.observer.trace(None));
-        TraceKeys { traceparent: self.observer.child(&trace).header_value().as_str().to_owned() }
+        TraceKeys {
+            traceparent: self.observer.child(&trace).header_value().as_str().to_owned(),
+        }
     }
 }
 
@@ -350,13 +395,18 @@ fn result(call: &Call, result: &[u8]) -> Bytes {
 
 /// Arguments that HTTP mirrors must be mirrored rightly, by the schema that was published.
 fn check_mirrored(context: &CallContext, call: &Call, destination: &Destination) -> Result<(), Refusal> {
-    let (Some(headers), Some(tool)) = (&context.mirrored, &destination.tool) else { return Ok(()) };
+    let (Some(headers), Some(tool)) = (&context.mirrored, &destination.tool) else {
+        return Ok(());
+    };
     for mirrored in &tool.facts.param_headers {
         let name = format!("{}{}", admit::PARAM_PREFIX, mirrored.name.to_ascii_lowercase());
         let value = headers.get(&name).map(HeaderValue::as_bytes);
-        mirrored
-            .check(value, &call.body, call.arguments())
-            .map_err(|e| Refusal::new(Reason::HeaderMismatch, format!("header `Mcp-Param-{}`: {e}", mirrored.name)))?;
+        mirrored.check(value, &call.body, call.arguments()).map_err(|e| {
+            Refusal::new(
+                Reason::HeaderMismatch,
+                format!("header `Mcp-Param-{}`: {e}", mirrored.name),
+            )
+        })?;
     }
     Ok(())
 }
@@ -397,44 +447,54 @@ fn shaped(mut shape: Reshape, context: Arc<CallContext>, reply: Reply) -> Result
         }
     };
     let state = (messages, shape, context, false);
-    let stream: Messages = Box::pin(futures_util::stream::unfold(state, |(mut messages, mut shape, context, done)| async move {
-        if done {
-            return None;
-        }
-        loop {
-            let next = match messages.next().await {
-                None => Err(no_response()),
-                Some(Err(refusal)) => Err(refusal),
-                Some(Ok(body)) => match shape.shape(&body) {
-                    Ok(Shaped::Dropped(why)) => {
-                        tracing::debug!(why, "a message of the server is not passed on");
-                        continue;
-                    }
-                    Ok(Shaped::Notification(body)) => return Some((Ok(body), (messages, shape, context, false))),
-                    Ok(Shaped::Response(body, outcome)) => {
-                        context.record.came_back();
-                        note_outcome(&context.record, &shape, &body, outcome);
-                        Ok(body)
-                    }
-                    Err(refusal) => Err(refusal),
-                },
-            };
-            if let Err(refusal) = &next {
-                context.record.refused(refusal);
+    let stream: Messages = Box::pin(futures_util::stream::unfold(
+        state,
+        |(mut messages, mut shape, context, done)| async move {
+            if done {
+                return None;
             }
-            return Some((next, (messages, shape, context, true)));
-        }
-    }));
+            loop {
+                let next = match messages.next().await {
+                    None => Err(no_response()),
+                    Some(Err(refusal)) => Err(refusal),
+                    Some(Ok(body)) => match shape.shape(&body) {
+                        Ok(Shaped::Dropped(why)) => {
+                            tracing::debug!(why, "a message of the server is not passed on");
+                            continue;
+                        }
+                        Ok(Shaped::Notification(body)) => return Some((Ok(body), (messages, shape, context, false))),
+                        Ok(Shaped::Response(body, outcome)) => {
+                            context.record.came_back();
+                            note_outcome(&context.record, &shape, &body, outcome);
+                            Ok(body)
+                        }
+                        Err(refusal) => Err(refusal),
+                    },
+                };
+                if let Err(refusal) = &next {
+                    context.record.refused(refusal);
+                }
+                return Some((next, (messages, shape, context, true)));
+            }
+        },
+    ));
     Ok(Reply::Stream(stream))
 }
 
 fn no_response() -> Refusal {
-    Refusal::server(Reason::ServerBroken, Executed::Unknown, "the server ended its answer without a response")
+    Refusal::server(
+        Reason::ServerBroken,
+        Executed::Unknown,
+        "the server ended its answer without a response",
+    )
 }
 
 fn method_not_allowed() -> Refusal {
-    Refusal::new(Reason::MethodNotAllowed, "this endpoint takes POST; GET and DELETE only within a legacy session")
-        .header(http::header::ALLOW, HeaderValue::from_static("POST"))
+    Refusal::new(
+        Reason::MethodNotAllowed,
+        "this endpoint takes POST; GET and DELETE only within a legacy session",
+    )
+    .header(http::header::ALLOW, HeaderValue::from_static("POST"))
 }
 
 /// Errors of the protocol ride on 200 for legacy clients; errors of HTTP keep their status.
@@ -446,10 +506,16 @@ fn legacy_status(reason: Reason) -> StatusCode {
 }
 
 fn note_method(record: &CallRecord, body: &Bytes, message: &Message) {
-    let Some(name) = message.method.as_ref().and_then(|m| m.str(body)) else { return };
+    let Some(name) = message.method.as_ref().and_then(|m| m.str(body)) else {
+        return;
+    };
     let known = Method::parse(&name).as_str();
     record.note(|r| {
-        r.method = if known.is_empty() { name.into_owned().into() } else { known.into() };
+        r.method = if known.is_empty() {
+            name.into_owned().into()
+        } else {
+            known.into()
+        };
     });
 }
 
@@ -470,7 +536,11 @@ fn note_outcome(record: &CallRecord, shape: &Reshape, body: &Bytes, outcome: Out
     if outcome == Outcome::Done
         && let Some(violation) = shape.check_structured(body)
     {
-        tracing::warn!(tool = shape.destination.name.as_deref(), violation, "the structured result does not match its schema");
+        tracing::warn!(
+            tool = shape.destination.name.as_deref(),
+            violation,
+            "the structured result does not match its schema"
+        );
     }
     record.note(|r| match outcome {
         Outcome::Done => r.outcome = Some(telemetry::Outcome::Ok),

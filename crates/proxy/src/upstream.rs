@@ -15,7 +15,6 @@ pub mod stdio;
 mod connected;
 mod in_flight;
 mod keep;
-mod legacy;
 mod modern;
 mod patience;
 mod probe;

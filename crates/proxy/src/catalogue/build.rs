@@ -19,7 +19,11 @@ const MERGED_EXTENSIONS: [&str; 1] = ["io.modelcontextprotocol/ui"];
 
 /// What the gateway calls itself, towards clients (`serverInfo`) and servers (`clientInfo`).
 pub fn gateway_identity() -> Vec<u8> {
-    format!("{{\"name\":\"meshgate\",\"version\":\"{}\"}}", env!("CARGO_PKG_VERSION")).into_bytes()
+    format!(
+        "{{\"name\":\"meshgate\",\"version\":\"{}\"}}",
+        env!("CARGO_PKG_VERSION")
+    )
+    .into_bytes()
 }
 
 /// Builds a view from what its servers offer now.
@@ -52,7 +56,11 @@ pub(super) fn view_state(view: &Arc<View>, servers: Vec<ServerInView>, items_max
 
 fn union(servers: &[ServerInView]) -> Capabilities {
     let mut all = Capabilities::default();
-    for c in servers.iter().filter_map(|s| s.catalogue.as_ref()).map(|c| c.capabilities) {
+    for c in servers
+        .iter()
+        .filter_map(|s| s.catalogue.as_ref())
+        .map(|c| c.capabilities)
+    {
         all.tools |= c.tools;
         all.prompts |= c.prompts;
         all.resources |= c.resources;
@@ -70,9 +78,13 @@ fn build_list(state: &mut ViewState, kind: ListKind, items_max: usize) -> ViewLi
     let view = state.view.clone();
     let mut items = Vec::new();
     for index in 0..state.servers.len() {
-        let (Some(entry), Some(server)) = (view.servers.get(index), state.servers.get(index).cloned()) else { continue };
+        let (Some(entry), Some(server)) = (view.servers.get(index), state.servers.get(index).cloned()) else {
+            continue;
+        };
         let Some(catalogue) = &server.catalogue else { continue };
-        let Some(list) = catalogue.lists.get(kind as usize) else { continue };
+        let Some(list) = catalogue.lists.get(kind as usize) else {
+            continue;
+        };
         let shown = expose(state, index, entry, kind, list);
         if !server.away {
             items.extend(shown);
@@ -82,7 +94,12 @@ fn build_list(state: &mut ViewState, kind: ListKind, items_max: usize) -> ViewLi
     let mut hasher = DefaultHasher::new();
     items.hash(&mut hasher);
     let digest = hasher.finish();
-    let mut list = ViewList { items, tail, whole: None, digest };
+    let mut list = ViewList {
+        items,
+        tail,
+        whole: None,
+        digest,
+    };
     if list.items.len() <= items_max {
         list.whole = Some(Bytes::from(super::serve::result(kind, &list.items, None, &list.tail)));
     }
@@ -90,13 +107,7 @@ fn build_list(state: &mut ViewState, kind: ListKind, items_max: usize) -> ViewLi
 }
 
 /// The items of one server as the view shows them, entered into the view's tables.
-fn expose(
-    state: &mut ViewState,
-    index: usize,
-    entry: &ViewServer,
-    kind: ListKind,
-    list: &ServerList,
-) -> Vec<Bytes> {
+fn expose(state: &mut ViewState, index: usize, entry: &ViewServer, kind: ListKind, list: &ServerList) -> Vec<Bytes> {
     let view = state.view.clone();
     let alias = entry.server.alias.clone();
     let mut admitted: Vec<(&Item, Arc<str>)> = Vec::with_capacity(list.items.len());
@@ -119,7 +130,14 @@ fn expose(
         match kind {
             ListKind::Tools => {
                 let facts = item.facts.clone().unwrap_or_else(|| Arc::new(ToolFacts::default()));
-                state.tools.insert(exposed.clone(), ToolEntry { server: index, original: item.key.clone(), facts });
+                state.tools.insert(
+                    exposed.clone(),
+                    ToolEntry {
+                        server: index,
+                        original: item.key.clone(),
+                        facts,
+                    },
+                );
             }
             ListKind::Prompts => {
                 state.prompts.insert(exposed.clone(), (index, item.key.clone()));
@@ -152,15 +170,36 @@ fn rewrite(items: &[(&Item, Arc<str>)], kind: ListKind, alias: &str, wrap: bool)
         whole.extend_from_slice(&item.raw);
     }
     whole.extend_from_slice(b"]}}");
-    let rules = Rules { bytes_max: usize::MAX, ..Rules::SERVER };
-    let Some(message) = scan(&whole, &rules).ok() else { return Vec::new() };
-    let Some(array) = message.body.as_ref().and_then(|b| b.get(&whole, kind.member())).copied() else { return Vec::new() };
+    let rules = Rules {
+        bytes_max: usize::MAX,
+        ..Rules::SERVER
+    };
+    let Some(message) = scan(&whole, &rules).ok() else {
+        return Vec::new();
+    };
+    let Some(array) = message
+        .body
+        .as_ref()
+        .and_then(|b| b.get(&whole, kind.member()))
+        .copied()
+    else {
+        return Vec::new();
+    };
     let mut splice = Splice::new(&whole);
     if wrap {
-        content::map_uris(&whole, &message, kind.method(), Direction::ToClient, &mut |uri, k| Some(wrapped(alias, uri, k)), &mut splice);
+        content::map_uris(
+            &whole,
+            &message,
+            kind.method(),
+            Direction::ToClient,
+            &mut |uri, k| Some(wrapped(alias, uri, k)),
+            &mut splice,
+        );
     }
     for (value, (item, exposed)) in elements(&whole, array.span).zip(items) {
-        let Some(object) = Object::read(&whole, value.span) else { continue };
+        let Some(object) = Object::read(&whole, value.span) else {
+            continue;
+        };
         if matches!(kind, ListKind::Tools | ListKind::Prompts)
             && item.key != *exposed
             && let Some(name) = object.get(&whole, kind.key())
@@ -206,9 +245,16 @@ pub fn wrapped(alias: &str, uri: &str, kind: UriKind) -> String {
 }
 
 fn cut(spliced: &Bytes, kind: ListKind) -> Vec<Bytes> {
-    let rules = Rules { bytes_max: usize::MAX, ..Rules::SERVER };
-    let Ok(message) = scan(spliced, &rules) else { return Vec::new() };
-    let Some(array) = message.body.as_ref().and_then(|b| b.get(spliced, kind.member())) else { return Vec::new() };
+    let rules = Rules {
+        bytes_max: usize::MAX,
+        ..Rules::SERVER
+    };
+    let Ok(message) = scan(spliced, &rules) else {
+        return Vec::new();
+    };
+    let Some(array) = message.body.as_ref().and_then(|b| b.get(spliced, kind.member())) else {
+        return Vec::new();
+    };
     elements(spliced, array.span)
         .map(|v| spliced.slice(v.span.start as usize..v.span.end as usize))
         .collect()
@@ -217,8 +263,14 @@ fn cut(spliced: &Bytes, kind: ListKind) -> Vec<Bytes> {
 /// Everything of a list result but its items and cursor: `,"resultType":…,"ttlMs":…,"cacheScope":…,"_meta":{…}`.
 fn tail(state: &ViewState, kind: ListKind) -> Vec<u8> {
     let mut tail = cache_hints(state.view.list_ttl_ms);
-    let single = if state.view.is_merged() { None } else { state.servers.first() };
-    let list = single.and_then(|s| s.catalogue.as_ref()).and_then(|c| c.lists.get(kind as usize));
+    let single = if state.view.is_merged() {
+        None
+    } else {
+        state.servers.first()
+    };
+    let list = single
+        .and_then(|s| s.catalogue.as_ref())
+        .and_then(|c| c.lists.get(kind as usize));
     for member in list.map(|l| l.extra.as_slice()).unwrap_or_default() {
         tail.push(b',');
         tail.extend_from_slice(member);
@@ -231,7 +283,12 @@ fn tail(state: &ViewState, kind: ListKind) -> Vec<u8> {
         tail.push(b',');
         tail.extend_from_slice(member);
     }
-    let away: Vec<&str> = state.servers.iter().filter(|s| s.away).map(|s| &*s.server.alias).collect();
+    let away: Vec<&str> = state
+        .servers
+        .iter()
+        .filter(|s| s.away)
+        .map(|s| &*s.server.alias)
+        .collect();
     if !away.is_empty() {
         tail.push(b',');
         json::push_quoted(&mut tail, meta::VENDOR_AWAY);
@@ -255,7 +312,10 @@ fn cache_hints(ttl_ms: u64) -> Vec<u8> {
 
 /// A view of one server shows that server's capabilities as they are; a merged one shows the union.
 fn capabilities_raw(state: &ViewState) -> Vec<u8> {
-    if let (false, Some(catalogue)) = (state.view.is_merged(), state.servers.first().and_then(|s| s.catalogue.as_ref())) {
+    if let (false, Some(catalogue)) = (
+        state.view.is_merged(),
+        state.servers.first().and_then(|s| s.catalogue.as_ref()),
+    ) {
         let discover = &catalogue.discover;
         if let Some(value) = whole_object(discover).and_then(|o| o.get(discover, "capabilities").copied()) {
             return value.raw(discover).to_vec();
@@ -270,7 +330,10 @@ fn capabilities_raw(state: &ViewState) -> Vec<u8> {
         members.push("\"prompts\":{\"listChanged\":true}".to_owned());
     }
     if c.resources {
-        members.push(format!("\"resources\":{{\"subscribe\":{},\"listChanged\":true}}", c.subscribe));
+        members.push(format!(
+            "\"resources\":{{\"subscribe\":{},\"listChanged\":true}}",
+            c.subscribe
+        ));
     }
     if c.completions {
         members.push("\"completions\":{}".to_owned());
@@ -284,11 +347,18 @@ fn capabilities_raw(state: &ViewState) -> Vec<u8> {
 
 /// An extension's settings as the first server that has it gave them.
 fn extension(state: &ViewState, id: &str) -> Option<String> {
-    state.servers.iter().filter_map(|s| s.catalogue.as_ref()).find_map(|catalogue| {
-        let object = whole_object(&catalogue.discover)?;
-        let value = lookup(&catalogue.discover, object.span, &["capabilities", "extensions", id])?;
-        Some(format!("\"{id}\":{}", std::str::from_utf8(value.raw(&catalogue.discover)).ok()?))
-    })
+    state
+        .servers
+        .iter()
+        .filter_map(|s| s.catalogue.as_ref())
+        .find_map(|catalogue| {
+            let object = whole_object(&catalogue.discover)?;
+            let value = lookup(&catalogue.discover, object.span, &["capabilities", "extensions", id])?;
+            Some(format!(
+                "\"{id}\":{}",
+                std::str::from_utf8(value.raw(&catalogue.discover)).ok()?
+            ))
+        })
 }
 
 fn discover(state: &ViewState) -> Vec<u8> {
@@ -337,4 +407,3 @@ fn instructions(view: &View, servers: &[ServerInView]) -> Option<Arc<str>> {
     let merged = merged.trim_end();
     (!merged.is_empty()).then(|| Arc::from(merged))
 }
-

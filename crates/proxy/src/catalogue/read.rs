@@ -72,7 +72,9 @@ fn broken(text: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
 /// The result object of a response, or the server's error as a refusal.
 fn result_of(body: &Bytes, rules: &Rules) -> Result<(Bytes, Object), Refusal> {
     let message = scan(body, rules).map_err(|e| broken(format!("the server's answer: {e}")))?;
-    let object = message.body.ok_or_else(|| broken("the server's answer has no result object"))?;
+    let object = message
+        .body
+        .ok_or_else(|| broken("the server's answer has no result object"))?;
     if message.envelope != Envelope::Result {
         let code = object.get(body, "code").and_then(|c| c.i64(body)).unwrap_or_default();
         let reason = if code == meshgate_mcp::codes::METHOD_NOT_FOUND {
@@ -80,7 +82,11 @@ fn result_of(body: &Bytes, rules: &Rules) -> Result<(Bytes, Object), Refusal> {
         } else {
             Reason::ServerBroken
         };
-        return Err(Refusal::server(reason, Executed::Unknown, format!("the server answered with error {code}")));
+        return Err(Refusal::server(
+            reason,
+            Executed::Unknown,
+            format!("the server answered with error {code}"),
+        ));
     }
     Ok((body.clone(), object))
 }
@@ -94,8 +100,10 @@ pub(super) async fn catalogue(
 ) -> Result<ServerCatalogue, Refusal> {
     let discover = upstream.discover().await?;
     let capabilities = capabilities(&discover);
-    let instructions = whole_object(&discover)
-        .and_then(|o| o.get(&discover, "instructions").and_then(|v| v.str(&discover).map(|s| Arc::from(&*s))));
+    let instructions = whole_object(&discover).and_then(|o| {
+        o.get(&discover, "instructions")
+            .and_then(|v| v.str(&discover).map(|s| Arc::from(&*s)))
+    });
     let mut lists: [ServerList; 4] = Default::default();
     for (kind, list) in ListKind::ALL.into_iter().zip(lists.iter_mut()) {
         let offered = match kind {
@@ -112,7 +120,12 @@ pub(super) async fn catalogue(
             };
         }
     }
-    Ok(ServerCatalogue { discover, capabilities, instructions, lists })
+    Ok(ServerCatalogue {
+        discover,
+        capabilities,
+        instructions,
+        lists,
+    })
 }
 
 /// The object that a whole buffer holds.
@@ -122,7 +135,9 @@ pub(super) fn whole_object(src: &[u8]) -> Option<Object> {
 }
 
 fn capabilities(discover: &Bytes) -> Capabilities {
-    let Some(span) = whole_object(discover).map(|o| o.span) else { return Capabilities::default() };
+    let Some(span) = whole_object(discover).map(|o| o.span) else {
+        return Capabilities::default();
+    };
     let has = |path: &[&str]| lookup(discover, span, path).is_some_and(|v| !matches!(v.kind, Kind::Null | Kind::False));
     Capabilities {
         tools: has(&["capabilities", "tools"]),
@@ -161,7 +176,9 @@ async fn pages(
         let body = drain_reply(upstream.call(out).await?).await?;
         let (body, result) = result_of(&body, &Rules::SERVER)?;
         take_page(&mut list, &mut names, server, kind, &body, &result, page == 0);
-        cursor = result.get(&body, "nextCursor").and_then(|c| c.str(&body).map(std::borrow::Cow::into_owned));
+        cursor = result
+            .get(&body, "nextCursor")
+            .and_then(|c| c.str(&body).map(std::borrow::Cow::into_owned));
         match &cursor {
             None => return Ok(list),
             Some(next) if !seen.insert(next.clone()) => {
@@ -187,9 +204,7 @@ fn take_page(
 ) {
     for member in &result.members {
         let key = member.key.of(body);
-        let raw = |m: &meshgate_mcp::Member| {
-            body.slice(m.key.start as usize - 1..m.value.span.end as usize)
-        };
+        let raw = |m: &meshgate_mcp::Member| body.slice(m.key.start as usize - 1..m.value.span.end as usize);
         match key {
             k if k == kind.member().as_bytes() => {
                 for value in elements(body, member.value.span) {
@@ -228,18 +243,28 @@ fn item(server: &Server, kind: ListKind, body: &Bytes, value: meshgate_mcp::Valu
         ListKind::Tools => Some(Arc::new(tool_facts(server, body, &object, &key)?)),
         _ => None,
     };
-    Some(Item { key: Arc::from(&*key), raw: body.slice(value.span.start as usize..value.span.end as usize), facts })
+    Some(Item {
+        key: Arc::from(&*key),
+        raw: body.slice(value.span.start as usize..value.span.end as usize),
+        facts,
+    })
 }
 
 /// Whether a name is one that clients and models can carry.
 pub(super) fn showable(name: &str) -> bool {
     (1..=NAME_CHARS_MAX).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
 /// `None` means that the tool must not be shown: its header annotations are invalid, and clients must drop it.
 fn tool_facts(server: &Server, body: &Bytes, tool: &Object, name: &str) -> Option<ToolFacts> {
-    let schema = |member: &str| tool.get(body, member).filter(|v| v.kind == Kind::Object).map(|v| v.raw(body));
+    let schema = |member: &str| {
+        tool.get(body, member)
+            .filter(|v| v.kind == Kind::Object)
+            .map(|v| v.raw(body))
+    };
     let compile = |check: Check, member: &str| {
         let schema = schema(member).filter(|_| check != Check::Off)?;
         match Validator::compile(schema) {

@@ -41,7 +41,12 @@ impl ListCursor {
         let digest = u64::from_be_bytes(plain.get(1..9)?.try_into().ok()?);
         let offset = u32::from_be_bytes(plain.get(9..13)?.try_into().ok()?);
         let expires = u64::from_be_bytes(plain.get(13..21)?.try_into().ok()?);
-        (plain.len() == 21).then_some(Self { kind, digest, offset, expires })
+        (plain.len() == 21).then_some(Self {
+            kind,
+            digest,
+            offset,
+            expires,
+        })
     }
 }
 
@@ -100,13 +105,18 @@ fn open(
 ) -> Result<ListCursor, Refusal> {
     // One answer for every kind of wrong cursor: which part was wrong is nobody's business.
     let wrong = || {
-        Refusal::new(Reason::InvalidParams, "`cursor` is not valid, or not any more; list again without it")
-            .rule("view/cursor")
+        Refusal::new(
+            Reason::InvalidParams,
+            "`cursor` is not valid, or not any more; list again without it",
+        )
+        .rule("view/cursor")
     };
     if token.len() > CURSOR_BYTES_MAX {
         return Err(wrong());
     }
-    let plain = keys.open(Purpose::Cursor, &binding(state, caller), token).map_err(|_| wrong())?;
+    let plain = keys
+        .open(Purpose::Cursor, &binding(state, caller), token)
+        .map_err(|_| wrong())?;
     let cursor = ListCursor::decode(&plain).ok_or_else(wrong)?;
     let current = cursor.kind == kind && cursor.digest == state.list(kind).digest && cursor.expires >= now;
     if current { Ok(cursor) } else { Err(wrong()) }

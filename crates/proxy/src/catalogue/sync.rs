@@ -21,7 +21,7 @@ use super::build::view_state;
 use super::{CurrentRouting, ListKind, Routing, ServerCatalogue, ServerInView, read};
 use crate::call::{Messages, Reply};
 use crate::refusal::Refusal;
-use crate::upstream::Upstream;
+use crate::upstream::{State, Upstream};
 
 /// The first pause after a server could not be read; it doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(500);
@@ -109,7 +109,11 @@ impl Catalogues {
 
     /// The tools a server has shown, and why and since when it is away, if it is.
     pub fn server_state(&self, name: &str) -> (Option<Arc<ServerCatalogue>>, Option<(String, Instant)>) {
-        self.known.lock().get(name).map(|k| (k.catalogue.clone(), k.away.clone())).unwrap_or_default()
+        self.known
+            .lock()
+            .get(name)
+            .map(|k| (k.catalogue.clone(), k.away.clone()))
+            .unwrap_or_default()
     }
 
     /// Ends when every server has answered or failed once, or after `patience`.
@@ -203,9 +207,11 @@ impl Catalogues {
             return None;
         }
         let mut wanted = Vec::new();
-        for (on, member) in
-            [(tools, "toolsListChanged"), (resources, "resourcesListChanged"), (prompts, "promptsListChanged")]
-        {
+        for (on, member) in [
+            (tools, "toolsListChanged"),
+            (resources, "resourcesListChanged"),
+            (prompts, "promptsListChanged"),
+        ] {
             if on {
                 wanted.push(format!("\"{member}\":true"));
             }
@@ -266,7 +272,12 @@ impl Catalogues {
                 let upstream = self.upstreams.get(&entry.server.name)?.clone();
                 let known = known.get(&entry.server.name).cloned().unwrap_or_default();
                 let away = known.away.is_some() || known.catalogue.is_none();
-                Some(ServerInView { server: entry.server.clone(), upstream, catalogue: known.catalogue, away })
+                Some(ServerInView {
+                    server: entry.server.clone(),
+                    upstream,
+                    catalogue: known.catalogue,
+                    away,
+                })
             });
             let state = view_state(view, servers.collect(), self.items_max);
             let kinds: Vec<ListKind> = ListKind::ALL
@@ -274,17 +285,27 @@ impl Catalogues {
                 .filter(|kind| {
                     // A view of one server passes on what its server announces; a merged one only real changes.
                     let passed_on = !view.is_merged() && announced.contains(kind);
-                    let differs = before.views.get(&view.path).is_some_and(|b| b.list(*kind).digest != state.list(*kind).digest);
+                    let differs = before
+                        .views
+                        .get(&view.path)
+                        .is_some_and(|b| b.list(*kind).digest != state.list(*kind).digest);
                     passed_on || differs
                 })
                 .collect();
             if !kinds.is_empty() {
-                events.push(ListEvent { path: view.path.clone(), kinds });
+                events.push(ListEvent {
+                    path: view.path.clone(),
+                    kinds,
+                });
             }
             views.insert(view.path.clone(), Arc::new(state));
         }
         let revision = self.revision.fetch_add(1, Ordering::Relaxed) + 1;
-        self.routing.store(Arc::new(Routing { snapshot: self.snapshot.clone(), views, revision }));
+        self.routing.store(Arc::new(Routing {
+            snapshot: self.snapshot.clone(),
+            views,
+            revision,
+        }));
         drop(known);
         for event in events {
             // Nobody listening is no fault.
@@ -295,10 +316,14 @@ impl Catalogues {
 
 /// Waits for the next change: `None` when the subscription is lost, `Some(None)` for what is not a list change.
 async fn next_change(changes: &mut Option<Messages>) -> Option<Option<ListKind>> {
-    let Some(messages) = changes else { return std::future::pending().await };
+    let Some(messages) = changes else {
+        return std::future::pending().await;
+    };
     let body = messages.next().await?.ok()?;
     let message = scan(&body, &Rules::SERVER).ok()?;
-    let Some(method) = message.method.and_then(|m| m.str(&body).map(|s| Method::parse(&s))) else { return None };
+    let Some(method) = message.method.and_then(|m| m.str(&body).map(|s| Method::parse(&s))) else {
+        return None;
+    };
     Some(match method {
         Method::ToolsChanged => Some(ListKind::Tools),
         Method::ResourcesChanged => Some(ListKind::Resources),
@@ -307,11 +332,16 @@ async fn next_change(changes: &mut Option<Messages>) -> Option<Option<ListKind>>
     })
 }
 
-/// Ends when the server is seen to be away.
+/// Ends when the server is seen to be away, or has been connected to again.
 async fn gone(upstream: &Upstream) {
+    let mut connections = upstream.connections();
+    connections.mark_unchanged();
     loop {
-        tokio::time::sleep(LOOK).await;
-        if upstream.is_away() {
+        tokio::select! {
+            changed = connections.changed() => if changed.is_ok() { return },
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        if matches!(upstream.status().state, State::Away { .. }) {
             return;
         }
     }

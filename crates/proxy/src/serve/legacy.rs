@@ -1,0 +1,150 @@
+//! The legacy face: from a request of a session to the answer of its revision.
+//!
+//! All of the era's own rules are in [`crate::lower`]; what is given to it here is who calls, what the view offers, and a
+//! way inside that takes modern requests. That way looks the view up anew for each request, so that a session that lives
+//! for hours sees what is true now.
+
+use super::{
+    Arc, Bytes, CallContext, CallRecord, Caller, Core, Message, Parts, Reason, Refusal, ReplyBody, Response, Verb,
+    gateway_identity, respond,
+};
+use crate::lower::{Answer, Dispatch, Edge, Offered};
+
+impl Core {
+    /// GET and DELETE within a session.
+    pub(super) async fn attached(
+        self: &Arc<Self>,
+        context: CallContext,
+        parts: &Parts,
+    ) -> Result<Response<ReplyBody>, Refusal> {
+        let offered = offered(&context);
+        let edge = self.edge(&context, parts, &offered);
+        let answer = if parts.method == Verb::GET {
+            self.lower.get(&edge).await?
+        } else {
+            self.lower.delete(&edge).await?
+        };
+        Ok(response(answer))
+    }
+
+    /// One message of a legacy client.
+    pub(super) async fn lowered(
+        self: &Arc<Self>,
+        context: CallContext,
+        parts: &Parts,
+        body: Bytes,
+        message: Message,
+    ) -> Result<Response<ReplyBody>, Refusal> {
+        let offered = offered(&context);
+        let edge = self.edge(&context, parts, &offered);
+        Ok(response(self.lower.post(&edge, &body, &message).await?))
+    }
+
+    /// Several messages of a 2025-03-26 client; `None` when this is not a session of a revision that has batches.
+    pub(super) async fn batched(
+        self: &Arc<Self>,
+        context: CallContext,
+        parts: &Parts,
+        body: &Bytes,
+    ) -> Option<Result<Response<ReplyBody>, Refusal>> {
+        let revision = self
+            .lower
+            .revision(&parts.headers, &context.caller, &context.view.view.name)?;
+        if !revision.batching {
+            return None;
+        }
+        let offered = offered(&context);
+        let edge = self.edge(&context, parts, &offered);
+        let tolerant = context.view.tolerates_duplicates;
+        let rules = meshgate_mcp::Rules {
+            bytes_max: self.limits.body_bytes,
+            duplicate_arguments: tolerant,
+            ..meshgate_mcp::Rules::CLIENT
+        };
+        let split = match meshgate_mcp::batch(body, &rules) {
+            Ok(split) => split,
+            Err(e) => return Some(Err(Refusal::new(Reason::InvalidRequest, e.to_string()))),
+        };
+        let scanned: Result<Vec<(Bytes, Message)>, Refusal> = split
+            .into_iter()
+            .map(|span| {
+                let part = body.slice(span.start as usize..span.end as usize);
+                let message = super::admit::scan(&part, self.limits.body_bytes, tolerant)?;
+                Ok((part, message))
+            })
+            .collect();
+        Some(match scanned {
+            Ok(parts) => self.lower.post_batch(&edge, &parts).await.map(response),
+            Err(refusal) => Err(refusal),
+        })
+    }
+
+    fn edge<'a>(self: &Arc<Self>, context: &'a CallContext, parts: &'a Parts, offered: &'a Offered) -> Edge<'a> {
+        Edge {
+            headers: &parts.headers,
+            caller: &context.caller,
+            offered,
+            dispatch: self.way_inside(context),
+        }
+    }
+
+    /// Sends modern requests of a session inside.
+    fn way_inside(self: &Arc<Self>, context: &CallContext) -> Dispatch {
+        let core = self.clone();
+        let path = context.view.view.path.clone();
+        let caller: Arc<Caller> = context.caller.clone();
+        // The session may keep this for its whole life; the record must close with its own request.
+        let record = context.record.downgrade();
+        Arc::new(move |body| {
+            let (core, path, caller) = (core.clone(), path.clone(), caller.clone());
+            let record = record.upgrade().map_or_else(CallRecord::unkept, CallRecord::from);
+            Box::pin(async move {
+                let routing = core.catalogues.routing().load_full();
+                let view = routing
+                    .views
+                    .get(&path)
+                    .cloned()
+                    .ok_or_else(|| Refusal::new(Reason::NotFound, "the view is gone; initialize again"))?;
+                let context = CallContext {
+                    routing,
+                    view,
+                    caller,
+                    mirrored: None,
+                    record,
+                };
+                core.dispatch(Arc::new(context), body).await
+            })
+        })
+    }
+}
+
+fn offered(context: &CallContext) -> Offered {
+    let view = &context.view;
+    Offered {
+        view: view.view.name.clone(),
+        capabilities: view.capabilities_raw.clone(),
+        server_info: Bytes::from(gateway_identity()),
+        instructions: view.instructions.clone(),
+        limits_lifted: view.view.limits_lifted,
+    }
+}
+
+fn response(answer: Answer) -> Response<ReplyBody> {
+    match answer {
+        Answer::Json { status, headers, body } => {
+            let mut response = respond::json_answer(status, body);
+            response.headers_mut().extend(headers);
+            response
+        }
+        Answer::Sse { headers, events } => {
+            let mut response = respond::event_answer(events);
+            response.headers_mut().extend(headers);
+            response
+        }
+        Answer::Empty { status, headers } => {
+            let mut response = respond::empty_answer(status);
+            response.headers_mut().extend(headers);
+            response
+        }
+    }
+}
