@@ -1,0 +1,26 @@
+//! What a lifted server may cost, in one place.
+
+use std::time::Duration;
+
+/// The whole handshake with a server.
+pub(super) const HANDSHAKE_MAX: Duration = Duration::from_secs(30);
+/// A request of the gateway's own: log level, subscription, cancellation, the answer to a question.
+pub(super) const ERRAND_MAX: Duration = Duration::from_secs(5);
+/// Messages that one listen may leave unread before it is ended.
+pub(super) const LISTEN_MESSAGES_MAX: usize = 256;
+/// Resources that one listen may watch; more are missing from its acknowledgement.
+pub(super) const LISTEN_RESOURCES_MAX: usize = 256;
+/// Subscriptions that are asked for at the same time.
+pub(super) const SUBSCRIBING_MAX: usize = 8;
+/// Log messages that wait for the request that asked for them.
+pub(super) const LOGS_WAITING_MAX: usize = 64;
+/// How long a stream that the server let go is left alone when the server does not say.
+pub(super) const RESUME_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause that a server may ask for.
+pub(super) const RESUME_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Resumptions in a row that bring nothing before a call is given up.
+pub(super) const RESUMES_FRUITLESS_MAX: u32 = 5;
+/// The longest pause between two attempts to open the standalone stream.
+pub(super) const FOLLOW_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How long the server may take to open the standalone stream.
+pub(super) const FOLLOW_MAX: Duration = Duration::from_secs(30);
