@@ -1,0 +1,37 @@
+//! What must hold for any bytes at all, one function per parser.
+//!
+//! The functions stand in a library and not in the fuzz targets, so that a plain test can run them over the committed
+//! corpus with any compiler (`tests/corpus.rs`), and a crash that a fuzzer finds becomes a file there.
+//!
+//! A target fails by panicking: each says in its assertions what it promises.
+
+#![forbid(unsafe_code)]
+
+mod framing;
+mod headers;
+mod messages;
+
+pub use framing::{lines, sse};
+pub use headers::{headers, params};
+pub use messages::{content, scan, splice};
+
+/// A target: its name, which is also its folder in `corpus/`, and its body.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: [Target; 7] = [
+    ("scan", scan),
+    ("splice", splice),
+    ("headers", headers),
+    ("params", params),
+    ("sse", sse),
+    ("lines", lines),
+    ("content", content),
+];
+
+/// Cuts bytes at the first occurrence of `separator`; without one the second part is empty.
+fn cut(input: &[u8], separator: u8) -> (&[u8], &[u8]) {
+    let at = input.iter().position(|byte| *byte == separator).unwrap_or(input.len());
+    let (first, rest) = input.split_at(at);
+    (first, rest.get(1..).unwrap_or_default())
+}
