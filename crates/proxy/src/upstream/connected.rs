@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::http::{HttpLink, broken};
 use super::in_flight::Guard;
-use super::legacy::Legacy;
 use super::limits::{DISCOVER_AGE_MAX, SWEEP_EVERY};
 use super::modern;
 use super::patience::{self, Patience, too_late};
 use super::stdio::StdioLink;
 use crate::call::{Outbound, Reply};
+use crate::lift::{Lifted, Link};
 use crate::refusal::{Executed, Refusal};
 
 /// How the server is spoken to.
@@ -25,14 +25,8 @@ pub(super) enum Way {
     Http(Arc<HttpLink>),
     /// Modern, over a pipe.
     Stdio(Arc<StdioLink>),
-    /// Legacy, with the link below it.
-    Legacy(Legacy, Below),
-}
-
-/// What a legacy session runs on.
-pub(super) enum Below {
-    Http(Arc<HttpLink>),
-    Stdio(Arc<StdioLink>),
+    /// Legacy, lifted, with the link below it.
+    Lifted(Arc<Lifted>, Link),
 }
 
 /// One connection, from its handshake to its end.
@@ -58,28 +52,28 @@ impl Connected {
     pub(super) fn era(&self) -> Era {
         match self.way {
             Way::Http(_) | Way::Stdio(_) => Era::Modern,
-            Way::Legacy(..) => Era::Legacy,
+            Way::Lifted(..) => Era::Legacy,
         }
     }
 
     pub(super) fn revision(&self) -> &'static str {
         match &self.way {
             Way::Http(_) | Way::Stdio(_) => MODERN.name,
-            Way::Legacy(legacy, _) => legacy.revision(),
+            Way::Lifted(lifted, _) => lifted.revision().name,
         }
     }
 
     pub(super) fn stdio(&self) -> Option<&Arc<StdioLink>> {
         match &self.way {
-            Way::Stdio(link) | Way::Legacy(_, Below::Stdio(link)) => Some(link),
-            Way::Http(_) | Way::Legacy(_, Below::Http(_)) => None,
+            Way::Stdio(link) | Way::Lifted(_, Link::Stdio(link)) => Some(link),
+            Way::Http(_) | Way::Lifted(_, Link::Http(_)) => None,
         }
     }
 
     fn http(&self) -> Option<&Arc<HttpLink>> {
         match &self.way {
-            Way::Http(link) | Way::Legacy(_, Below::Http(link)) => Some(link),
-            Way::Stdio(_) | Way::Legacy(_, Below::Stdio(_)) => None,
+            Way::Http(link) | Way::Lifted(_, Link::Http(link)) => Some(link),
+            Way::Stdio(_) | Way::Lifted(_, Link::Stdio(_)) => None,
         }
     }
 
@@ -99,8 +93,8 @@ impl Connected {
                 reply
             }
             Way::Stdio(link) => modern::call_stdio(link, out, patience, guard).await,
-            Way::Legacy(legacy, _) => {
-                let reply = timeout_at(patience.until(), legacy.call(out)).await;
+            Way::Lifted(lifted, _) => {
+                let reply = timeout_at(patience.until(), lifted.call(out)).await;
                 match reply.map_err(|_| too_late(Executed::Unknown))?? {
                     Reply::One(message) => Ok(Reply::One(message)),
                     Reply::Stream(messages) => Ok(Reply::Stream(patience::bounded(messages, patience, guard))),
@@ -111,6 +105,9 @@ impl Connected {
 
     /// The `DiscoverResult`, if it is young enough.
     pub(super) fn known_discover(&self) -> Option<Bytes> {
+        if let Way::Lifted(lifted, _) = &self.way {
+            return Some(lifted.discover_result());
+        }
         let known = self.discover.lock();
         let (result, since) = known.as_ref()?;
         (since.elapsed() < DISCOVER_AGE_MAX).then(|| result.clone())
@@ -147,6 +144,9 @@ impl Connected {
     /// Ends the connection in peace.
     pub(super) async fn close(&self) {
         self.over.store(true, Ordering::Relaxed);
+        if let Way::Lifted(lifted, _) = &self.way {
+            lifted.close().await;
+        }
         if let Some(link) = self.stdio() {
             link.close().await;
         }
@@ -166,7 +166,7 @@ impl Connected {
 
     async fn session_closed(&self) {
         match &self.way {
-            Way::Legacy(legacy, _) => legacy.closed().await,
+            Way::Lifted(lifted, _) => lifted.closed().await,
             Way::Http(_) | Way::Stdio(_) => std::future::pending().await,
         }
     }

@@ -214,7 +214,7 @@ impl HttpLink {
                 // The request came back whole: not a byte of it was written.
                 Err(SendError::Unsent(whole)) if !fresh => {
                     *stage = Stage::Unsent;
-                    request = whole;
+                    request = *whole;
                     reused += 1;
                 }
                 Err(SendError::Unsent(_)) => {

@@ -12,13 +12,13 @@ use meshgate_mcp::Era;
 use meshgate_model::{EnvValue, EraChoice, Reach};
 use tokio::time::{Instant, sleep_until};
 
-use super::connected::{Below, Connected, Way};
+use super::connected::{Connected, Way};
 use super::http::HttpLink;
-use super::legacy::Legacy;
-use super::limits::{BACKOFF_MAX, EAGER_PAUSE, GOOD_LIFE};
+use super::limits::{BACKOFF_MAX, EAGER_PAUSE, GOOD_LIFE, HANDSHAKE_MAX};
 use super::probe::{self, Verdict};
 use super::stdio::{StdioCommand, StdioLink, read_value};
 use super::{Phase, Shared};
+use crate::lift::{Lifted, Link};
 use crate::refusal::{Executed, Reason, Refusal};
 
 /// The pause after the first failure: short enough that a child that crashed once is hardly missed.
@@ -158,19 +158,15 @@ impl Keeper {
     }
 
     async fn connect_http(&self, url: &str, headers: &[(String, EnvValue)]) -> Result<Connected, Refusal> {
-        let (options, server) = (&self.shared.options, &self.shared.server);
+        let options = &self.shared.options;
         let link = HttpLink::new(url, extra_headers(headers)?, options.limits, options.tls.clone())?;
         let link = Arc::new(link);
         if self.known_legacy() {
-            let legacy = Legacy::over_http(Arc::clone(&link), server).await?;
-            return Ok(Connected::new(Way::Legacy(legacy, Below::Http(link)), None));
+            return lifted(Link::Http(link)).await;
         }
         match self.checked(probe::ask_http(&link).await?)? {
             Verdict::Modern(discover) => Ok(Connected::new(Way::Http(link), Some(discover))),
-            Verdict::Legacy => {
-                let legacy = Legacy::over_http(Arc::clone(&link), server).await?;
-                Ok(Connected::new(Way::Legacy(legacy, Below::Http(link)), None))
-            }
+            Verdict::Legacy => lifted(Link::Http(link)).await,
         }
     }
 
@@ -188,8 +184,7 @@ impl Keeper {
                 Err(refusal) => return self.after_silent_end(command, &link, refusal).await,
             }
         }
-        let legacy = Legacy::over_stdio(Arc::clone(&link), &shared.server).await?;
-        Ok(Connected::new(Way::Legacy(legacy, Below::Stdio(link)), None))
+        lifted(Link::Stdio(link)).await
     }
 
     /// A child that ended on the question for its era: some legacy servers do, so it is greeted the legacy way once.
@@ -205,10 +200,7 @@ impl Keeper {
         }
         let options = &self.shared.options;
         let again = StdioLink::spawn(command, &options.supervisor, options.limits).await?;
-        match Legacy::over_stdio(Arc::clone(&again), &self.shared.server).await {
-            Ok(legacy) => Ok(Connected::new(Way::Legacy(legacy, Below::Stdio(again)), None)),
-            Err(_) => Err(refusal),
-        }
+        lifted(Link::Stdio(again)).await.map_err(|_| refusal)
     }
 
     fn known_legacy(&self) -> bool {
@@ -227,6 +219,12 @@ impl Keeper {
         }
         Ok(verdict)
     }
+}
+
+/// Greets a legacy server.
+async fn lifted(link: Link) -> Result<Connected, Refusal> {
+    let lifted = Lifted::connect(link.clone(), (Instant::now() + HANDSHAKE_MAX).into_std()).await?;
+    Ok(Connected::new(Way::Lifted(lifted, link), None))
 }
 
 /// Half a second, then 1, 2, 4 … up to a minute; give or take a tenth, so that many servers do not come at once.

@@ -74,6 +74,8 @@ pub(crate) const STDERR_LINE_BYTES_MAX: usize = 1024;
 pub(crate) const STDERR_LINES_PER_SECOND: u32 = 20;
 /// How long a server may take to answer the question for its era.
 pub(crate) const PROBE_MAX: Duration = Duration::from_secs(10);
+/// How long a legacy server may take for its handshake; a package runner may be fetching the server meanwhile.
+pub(crate) const HANDSHAKE_MAX: Duration = Duration::from_secs(60);
 /// The longest pause between two attempts to reach a server.
 pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// The shortest pause between two attempts to reach an HTTP server that calls ask for.

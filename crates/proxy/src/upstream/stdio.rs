@@ -295,10 +295,7 @@ async fn until_gone(routes: Arc<Routes>, work: impl Future<Output = ()>) {
 
 async fn read(routes: Arc<Routes>, mut from: ChildStdout, mut decoder: LineDecoder) {
     let mut buffer = vec![0; 64 << 10];
-    loop {
-        let Ok(count @ 1..) = from.read(&mut buffer).await else {
-            break;
-        };
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
         decoder.push(buffer.get(..count).unwrap_or_default());
         loop {
             let received = match decoder.next_line() {

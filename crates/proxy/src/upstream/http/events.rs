@@ -16,7 +16,7 @@ use crate::refusal::Refusal;
 pub struct Events {
     decoder: SseDecoder,
     /// `None` once the stream has ended.
-    exchange: Option<Exchange>,
+    exchange: Option<Box<Exchange>>,
     pool: Arc<Pool>,
 }
 
@@ -24,7 +24,7 @@ impl Events {
     pub(super) fn new(exchange: Exchange, pool: Arc<Pool>, event_bytes_max: usize) -> Self {
         Self {
             decoder: SseDecoder::new(event_bytes_max),
-            exchange: Some(exchange),
+            exchange: Some(Box::new(exchange)),
             pool,
         }
     }
@@ -36,7 +36,7 @@ impl Events {
 
     fn recycle(&mut self) {
         if let Some(exchange) = self.exchange.take() {
-            self.pool.put(exchange);
+            self.pool.put(*exchange);
         }
     }
 }

@@ -55,7 +55,7 @@ impl Drop for Slot {
 /// Why a request has no answer.
 pub(super) enum SendError {
     /// No byte of it was written: it may be sent again.
-    Unsent(Request<Full<Bytes>>),
+    Unsent(Box<Request<Full<Bytes>>>),
     /// Some of it may have arrived.
     Lost,
 }
@@ -95,9 +95,11 @@ impl Conn {
             drive(driver, cx);
             response.as_mut().poll(cx)
         });
-        answer
-            .await
-            .map_err(|mut error| error.take_message().map_or(SendError::Lost, SendError::Unsent))
+        answer.await.map_err(|mut error| {
+            error
+                .take_message()
+                .map_or(SendError::Lost, |whole| SendError::Unsent(Box::new(whole)))
+        })
     }
 
     /// Looks whether the connection is open and idle, without waiting.

@@ -50,10 +50,7 @@ pub(super) async fn drain(mut from: impl AsyncRead + Unpin, server: Arc<str>, se
     };
     let mut line = Vec::new();
     let mut buffer = vec![0; 8 << 10];
-    loop {
-        let Ok(count @ 1..) = from.read(&mut buffer).await else {
-            break;
-        };
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
         for part in buffer
             .get(..count)
             .unwrap_or_default()
