@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -121,6 +122,16 @@ impl<'de> Deserialize<'de> for Size {
         }
         deserializer.deserialize_any(Bytes)
     }
+}
+
+/// Reads an IP address with a port.
+pub(crate) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        D::Error::custom(format!(
+            "`{text}` is not an IP address with a port; write it like `127.0.0.1:7300` or `[::1]:7300`"
+        ))
+    })
 }
 
 impl JsonSchema for Period {

@@ -1,5 +1,75 @@
-//! (types first; the rest follows)
-use crate::{Config, Finding, Snapshot};
-pub(crate) fn compile(_: &Config) -> Result<(Snapshot, Vec<Finding>), Vec<Finding>> {
-    Err(Vec::new())
+//! From documents to a snapshot: what they mean together.
+//!
+//! Each kind is checked in a file of its own, in the order in which they build on each other, and every check goes on
+//! after a finding, so that one run shows everything there is to repair. Only a configuration without a single error
+//! becomes a snapshot: nothing half right is ever served.
+
+mod applications;
+mod gateway;
+mod mesh;
+mod names;
+mod report;
+mod servers;
+mod unpinned;
+mod values;
+mod views;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+use crate::finding::{Finding, Severity};
+use crate::parse::Config;
+use crate::snapshot::{Snapshot, TokenSource};
+use report::Report;
+
+pub(crate) fn compile(config: Config) -> Result<(Snapshot, Vec<Finding>), Vec<Finding>> {
+    let Config {
+        documents,
+        warnings,
+        sources,
+    } = config;
+    let mut report = Report::new(warnings);
+    names::check(&documents, &mut report);
+    let (mesh, validation) = mesh::compile(&documents, &mut report);
+    let servers = servers::compile(&documents, &validation, &mut report);
+    let edge = gateway::compile(&documents, &mesh, &mut report);
+    let all_views = views::compile(&documents, &servers, &edge, &mut report);
+    let applications = applications::compile(&documents, &all_views, &mut report);
+    let (gateway, views) = gateway::choose_views(edge, all_views, &mut report);
+    if servers.is_empty() {
+        report.no_server(sources.first());
+    }
+
+    let findings = report.findings;
+    if findings.iter().any(|finding| finding.severity == Severity::Error) {
+        return Err(findings);
+    }
+    let paths = views
+        .iter()
+        .enumerate()
+        .map(|(index, view)| (view.path.clone(), index))
+        .collect();
+    let mut tokens = HashMap::new();
+    for (index, application) in applications.iter().enumerate() {
+        for token in &application.tokens {
+            if let TokenSource::Sha256(digest) = token {
+                tokens.insert(*digest, index);
+            }
+        }
+    }
+    Ok((
+        Snapshot {
+            revision: 0,
+            mesh,
+            gateway,
+            servers,
+            views,
+            applications,
+            paths,
+            tokens,
+        },
+        findings,
+    ))
 }

@@ -28,7 +28,7 @@ impl fmt::Display for Severity {
 /// One thing that is wrong, or worth knowing, about a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Stable code, `MG0001` and up; `finding::CODES` lists them.
+    /// Stable code, `MG0001` and up; [`codes::ALL`] lists them.
     pub code: &'static str,
     /// Error or warning.
     pub severity: Severity,
@@ -64,3 +64,110 @@ impl fmt::Display for Finding {
 }
 
 impl std::error::Error for Finding {}
+
+impl Finding {
+    pub(crate) fn error(code: &'static str, source: &Arc<str>, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            severity: Severity::Error,
+            message: message.into(),
+            remedy: String::new(),
+            source: source.clone(),
+            document: None,
+            path: String::new(),
+            span: None,
+        }
+    }
+
+    pub(crate) fn warning(code: &'static str, source: &Arc<str>, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(code, source, message)
+        }
+    }
+
+    pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = remedy.into();
+        self
+    }
+
+    pub(crate) fn at(mut self, span: Range<usize>) -> Self {
+        self.span = Some(span);
+        self
+    }
+}
+
+/// Declares the codes once, as constants and as the list that the documentation is made from.
+macro_rules! codes {
+    ($($name:ident = $code:literal, $meaning:literal;)*) => {
+        /// The codes of findings. A code never changes its meaning and is never used again for another.
+        pub mod codes {
+            $(#[doc = $meaning] pub const $name: &str = $code;)*
+            /// Every code with its meaning.
+            pub const ALL: &[(&str, &str)] = &[$(($code, $meaning)),*];
+        }
+    };
+}
+
+codes! {
+    SYNTAX = "MG0001", "the file is not YAML or JSON";
+    FORM = "MG0002", "a value does not have the form of its field";
+    UNKNOWN_FIELD = "MG0003", "a field does not exist";
+    MISSING_FIELD = "MG0004", "a required field is missing";
+    UNKNOWN_VALUE = "MG0005", "a value is not one of those the field has";
+    DUPLICATE_FIELD = "MG0006", "a field is written twice";
+    TOO_LARGE = "MG0007", "the file is too large, too deep or repeats too much";
+    NOT_A_DOCUMENT = "MG0008", "a document is not a mapping";
+    API_VERSION = "MG0009", "`apiVersion` is missing or not one this program reads";
+    KIND = "MG0010", "`kind` is missing or not one of the kinds";
+    NAME = "MG0101", "a name or team does not follow its grammar";
+    NAME_TWICE = "MG0102", "two documents of one kind have the same name";
+    ONE_ONLY = "MG0103", "a second document of a kind of which there is one";
+    PATH_HOME = "MG0104", "a file path begins with `~`, which no shell expands here";
+    RANGE = "MG0105", "a limit or a time is outside its range";
+    NO_SERVER = "MG0106", "the configuration has no server";
+    NO_LISTENER = "MG0201", "a gateway has an empty list of listeners";
+    LISTENER_TLS = "MG0202", "a listener that is not loopback has no TLS";
+    LISTENER_OPEN = "MG0203", "a listener that is not loopback has no application that could prove itself";
+    LISTENER_HOSTS = "MG0204", "a listener that is not loopback does not name its hosts";
+    LISTENER_TWICE = "MG0205", "two listeners have the same address";
+    HOST = "MG0206", "a host does not follow its grammar";
+    ORIGIN = "MG0207", "an origin does not follow its grammar";
+    UNKNOWN_VIEW = "MG0208", "a view is named that does not exist";
+    ADMIN_ADDRESS = "MG0209", "the admin listener is not loopback, or its address is taken";
+    ALIAS = "MG0301", "an alias does not follow its grammar";
+    ALIAS_TWICE = "MG0302", "two servers have the same alias";
+    REACH = "MG0303", "a server is not reached in exactly one way";
+    COMMAND = "MG0304", "a command or argument cannot be executed as written";
+    UNPINNED = "MG0305", "a package is run without a version";
+    ENVIRONMENT = "MG0306", "the name of an environment variable does not follow its grammar";
+    VALUE_SOURCE = "MG0307", "a value does not come from exactly one place";
+    LITERAL_SECRET = "MG0308", "a secret seems to be written in the file";
+    URL = "MG0309", "a URL does not follow its grammar";
+    HEADER = "MG0310", "a header cannot be set, or its name or value does not follow its grammar";
+    PLAIN_HTTP = "MG0311", "a server beyond this machine is reached without TLS";
+    DEADLINES = "MG0312", "`deadline` is longer than `hardDeadline`";
+    VIEW_PATH = "MG0401", "the path of a view does not follow its grammar";
+    VIEW_PATH_TWICE = "MG0402", "two views have the same path";
+    UNKNOWN_SERVER = "MG0403", "a server is named that does not exist";
+    SERVER_TWICE = "MG0404", "a view names the same server twice";
+    ANONYMOUS = "MG0405", "an anonymous view is served beyond loopback";
+    LIFTED = "MG0406", "a view without limits is served beyond loopback";
+    INSTRUCTIONS = "MG0407", "instructions are too long";
+    TOOL_NAME = "MG0408", "the name of a tool does not follow its grammar";
+    RENAME = "MG0409", "two tools get the same name, or a hidden tool is renamed or allowed";
+    PLAIN_MERGED = "MG0410", "a view shows names of several servers without their prefix";
+    EMPTY_VIEW = "MG0411", "a view has no server";
+    TOKEN_SOURCE = "MG0501", "a token does not come from exactly one place";
+    TOKEN_DIGEST = "MG0502", "the digest of a token is not 64 hexadecimal digits";
+    TOKEN_TWICE = "MG0503", "a token is given twice";
+    NO_TOKEN = "MG0504", "an application has no token, so nobody can prove to be it";
+    EVERY_VIEW = "MG0505", "`*` stands beside names of views";
+    NO_VIEW = "MG0506", "an application may use no view";
+    MCP_JSON = "MG0601", "an `mcp.json` holds no object of servers";
+    ENTRY_NAME = "MG0602", "the name of an entry gives no alias, or the same as another";
+    ENTRY_FIELD = "MG0603", "a field of an entry means nothing here";
+    ENTRY_DISABLED = "MG0604", "an entry is disabled and left out";
+    ENTRY_SSE = "MG0605", "an entry uses the SSE transport of 2024-11-05 and is left out";
+    VARIABLE = "MG0606", "a variable stands where none is replaced";
+}

@@ -57,3 +57,5 @@ pub const INSTRUCTIONS_BYTES: usize = 16 << 10;
 pub const SOURCE_BYTES: usize = 4 << 20;
 /// Documents of one file.
 pub const DOCUMENTS: usize = 10_000;
+/// Levels of nesting in a file that is read as configuration.
+pub const SOURCE_DEPTH: usize = 64;

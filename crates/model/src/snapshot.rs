@@ -340,7 +340,7 @@ pub struct Application {
 }
 
 /// Where a service token is kept. The mesh file never holds the token itself.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub enum TokenSource {
     /// First line of a file.
     File(PathBuf),
@@ -348,6 +348,20 @@ pub enum TokenSource {
     Environment(String),
     /// SHA-256 of the token.
     Sha256(Digest),
+}
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Environment(name) => f.debug_tuple("Environment").field(name).finish(),
+            Self::Sha256(digest) => {
+                f.write_str("Sha256(")?;
+                digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+                f.write_str(")")
+            }
+        }
+    }
 }
 
 impl Snapshot {

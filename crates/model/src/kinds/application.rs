@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A program that calls, how it proves itself and what it may use. Without any `Application` document, the token that the
-/// gateway generates at its first start may use every view; with one, that token proves nobody.
+/// gateway generates at its first start may use every view; with one, that token proves the application named `local`, and
+/// nobody when there is none of that name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ApplicationSpec {

@@ -25,6 +25,7 @@ pub struct GatewaySpec {
 pub struct ListenerSpec {
     /// IP address and port, such as `127.0.0.1:7300` or `[::1]:7300`. Port 0 takes a free one. An address that is not
     /// loopback needs `tls`, `hosts` and an `Application` document.
+    #[serde(deserialize_with = "crate::amount::address")]
     #[schemars(with = "String")]
     pub address: SocketAddr,
     /// Certificate and key. Default: none, which only a loopback address may have.

@@ -29,6 +29,7 @@ pub struct MeshSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AdminSpec {
     /// Loopback address and port, such as `127.0.0.1:7301`.
+    #[serde(deserialize_with = "crate::amount::address")]
     #[schemars(with = "String")]
     pub address: SocketAddr,
 }

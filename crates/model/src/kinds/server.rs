@@ -1,10 +1,13 @@
 //! `Server`: an MCP server and how it is reached.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::amount::Period;
 
@@ -44,7 +47,8 @@ pub struct ServerSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StdioSpec {
-    /// The program: a path, or a name that is looked up in `PATH`. No shell reads it.
+    /// The program: a name that is looked up in `PATH`, or a path (it holds a `/`; a relative one starts at the directory of
+    /// this file). No shell reads it.
     pub command: String,
     /// Its arguments, each passed as it is. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -52,7 +56,8 @@ pub struct StdioSpec {
     /// Its environment: each value a text, or where to read one. Default: empty.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, Value>,
-    /// Its working directory; a relative one starts at the directory the gateway was started in. Default: that directory.
+    /// Its working directory; a relative one starts at the directory of this file. Default: the one the
+    /// gateway was started in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<PathBuf>,
 }
@@ -70,11 +75,8 @@ pub struct HttpSpec {
 }
 
 /// A text, or where to read one.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(
-    untagged,
-    expecting = "expected a text, `{fromEnvironment: NAME}` or `{fromFile: PATH}`"
-)]
+#[derive(Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
 pub enum Value {
     /// The value as it is. Not for secrets: whoever reads the file reads them.
     Literal(String),
@@ -82,8 +84,29 @@ pub enum Value {
     From(ValueFrom),
 }
 
-impl std::fmt::Debug for Value {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Value;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "a text, `{fromEnvironment: NAME}` or `{fromFile: PATH}`; put numbers and truth values in quotes",
+                )
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Value, E> {
+                Ok(Value::Literal(text.to_owned()))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
+                ValueFrom::deserialize(MapAccessDeserializer::new(map)).map(Value::From)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Literal(_) => f.write_str("Literal(..)"),
             Self::From(from) => from.fmt(f),

@@ -1,0 +1,280 @@
+//! `Server`: one alias each, reached in one way, with deadlines that make sense.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::mesh::out_of_range;
+use super::report::Report;
+use super::{unpinned, values};
+use crate::amount::Period;
+use crate::finding::codes;
+use crate::kinds::{ArgumentCheck, Duplicates, Era, HttpSpec, ResultCheck, ServerSpec, StdioSpec, ValidationSpec};
+use crate::limits;
+use crate::naming;
+use crate::parse::tree::steps;
+use crate::parse::{Document, Spec};
+use crate::snapshot::{Check, EraChoice, Reach, Server};
+
+pub(super) fn compile(
+    documents: &[Document],
+    mesh: &ValidationSpec,
+    report: &mut Report,
+) -> BTreeMap<Arc<str>, Arc<Server>> {
+    let mut servers = BTreeMap::new();
+    let mut aliases: BTreeMap<String, &str> = BTreeMap::new();
+    for document in documents {
+        let Spec::Server(spec) = &document.spec else { continue };
+        let name = document.metadata.name.as_str();
+        let alias = alias(document, spec, report);
+        if let Some(other) = aliases.insert(alias.clone(), name) {
+            let message = format!("`{other}` has the alias `{alias}` already");
+            report.error(
+                (document, steps!["spec", "alias"]),
+                codes::ALIAS_TWICE,
+                message,
+                "give one of the two another alias",
+            );
+        }
+        let reach = reach(document, spec, report);
+        let (deadline, hard_deadline) = deadlines(document, spec, report);
+        let server = Server {
+            name: name.into(),
+            team: document.metadata.team.as_deref().map(Into::into),
+            alias: alias.into(),
+            reach,
+            era: match spec.era {
+                Era::Auto => EraChoice::Auto,
+                Era::Legacy => EraChoice::Legacy,
+                Era::Modern => EraChoice::Modern,
+            },
+            deadline,
+            hard_deadline,
+            validate_arguments: arguments_check(spec.validation.arguments.or(mesh.arguments)),
+            validate_results: results_check(spec.validation.results.or(mesh.results)),
+            duplicate_arguments: spec.duplicate_arguments == Duplicates::Allow,
+            catalogue_refresh: within(
+                document,
+                spec.catalogue_refresh,
+                "catalogueRefresh",
+                Duration::from_secs(1),
+                report,
+            )
+            .unwrap_or(limits::CATALOGUE_REFRESH),
+        };
+        servers.insert(server.name.clone(), Arc::new(server));
+    }
+    servers
+}
+
+fn arguments_check(choice: Option<ArgumentCheck>) -> Check {
+    match choice {
+        Some(ArgumentCheck::Off) => Check::Off,
+        Some(ArgumentCheck::Warn) => Check::Warn,
+        Some(ArgumentCheck::Enforce) | None => Check::Enforce,
+    }
+}
+
+fn results_check(choice: Option<ResultCheck>) -> Check {
+    match choice {
+        Some(ResultCheck::Off) => Check::Off,
+        Some(ResultCheck::Warn) | None => Check::Warn,
+    }
+}
+
+fn alias(document: &Document, spec: &ServerSpec, report: &mut Report) -> String {
+    let alias = spec.alias.as_ref().unwrap_or(&document.metadata.name);
+    if !naming::valid_alias(alias) {
+        let (message, at) = match spec.alias {
+            Some(_) => (format!("`{alias}` is not an alias"), steps!["spec", "alias"]),
+            None => (
+                format!("the name `{alias}` is too long to be the alias as well"),
+                steps!["metadata", "name"],
+            ),
+        };
+        report.error(
+            (document, at),
+            codes::ALIAS,
+            message,
+            "give `spec.alias` 1 to 32 of `a-z`, `0-9` and `-`",
+        );
+    }
+    alias.clone()
+}
+
+fn reach(document: &Document, spec: &ServerSpec, report: &mut Report) -> Reach {
+    match (&spec.stdio, &spec.http) {
+        (Some(stdio), None) => stdio_reach(document, stdio, report),
+        (None, Some(http)) => http_reach(document, http, report),
+        (both, _) => {
+            let message = if both.is_some() {
+                "the server is reached in two ways"
+            } else {
+                "nothing says how the server is reached"
+            };
+            let remedy = "write exactly one of `stdio: {command: …}` and `http: {url: …}`";
+            report.error((document, steps!["spec"]), codes::REACH, message, remedy);
+            Reach::Http {
+                url: String::new(),
+                headers: Vec::new(),
+            }
+        }
+    }
+}
+
+fn stdio_reach(document: &Document, stdio: &StdioSpec, report: &mut Report) -> Reach {
+    let at = steps!["spec", "stdio", "command"];
+    if stdio.command.trim().is_empty() || stdio.command.contains('\0') {
+        report.error(
+            (document, at),
+            codes::COMMAND,
+            "the command is empty or holds a NUL character",
+            "name a program",
+        );
+    } else if stdio.args.is_empty() && stdio.command.contains(' ') && !stdio.command.contains('/') {
+        let message = format!("`{}` is looked up as one program, blanks and all", stdio.command);
+        report.error(
+            (document, at),
+            codes::COMMAND,
+            message,
+            "write the program as `command` and the rest as `args`, one item each",
+        );
+    }
+    for (index, argument) in stdio.args.iter().enumerate() {
+        if argument.contains('\0') {
+            report.error(
+                (document, steps!["spec", "stdio", "args", index]),
+                codes::COMMAND,
+                "the argument holds a NUL character",
+                "remove it",
+            );
+        }
+    }
+    if let Some((index, package)) = unpinned::package(&stdio.command, &stdio.args) {
+        let message = format!("`{package}` is run in whatever version is newest at each start");
+        report.warn(
+            (document, steps!["spec", "stdio", "args", index]),
+            codes::UNPINNED,
+            message,
+            "name its version",
+        );
+    }
+    let command = if stdio.command.contains('/') {
+        report
+            .file((document, at), Path::new(&stdio.command))
+            .to_string_lossy()
+            .into_owned()
+    } else {
+        stdio.command.clone()
+    };
+    let cwd = stdio
+        .cwd
+        .as_ref()
+        .map(|cwd| report.file((document, steps!["spec", "stdio", "cwd"]), cwd));
+    Reach::Stdio {
+        command,
+        args: stdio.args.clone(),
+        env: values::environment(document, &stdio.env, report),
+        cwd,
+    }
+}
+
+fn http_reach(document: &Document, http: &HttpSpec, report: &mut Report) -> Reach {
+    url(document, &http.url, report);
+    Reach::Http {
+        url: http.url.clone(),
+        headers: values::headers(document, &http.headers, report),
+    }
+}
+
+fn url(document: &Document, url: &str, report: &mut Report) {
+    let at = (document, steps!["spec", "http", "url"]);
+    let remedy = "write it as `https://host[:port]/path`";
+    let uri: http::Uri = match url.parse() {
+        Ok(uri) => uri,
+        Err(_) => return report.error(at, codes::URL, "the URL is not one", remedy),
+    };
+    let scheme = uri.scheme_str().unwrap_or_default();
+    let Some(authority) = uri.authority().filter(|a| !a.host().is_empty()) else {
+        return report.error(at, codes::URL, "the URL names no host", remedy);
+    };
+    if !matches!(scheme, "http" | "https") {
+        return report.error(
+            at,
+            codes::URL,
+            format!("the scheme `{scheme}` is not `https` or `http`"),
+            remedy,
+        );
+    }
+    if authority.as_str().contains('@') {
+        return report.error(
+            at,
+            codes::URL,
+            "the URL holds a user name or password",
+            "send them in a header (`headers: {Authorization: {fromFile: PATH}}`)",
+        );
+    }
+    if values::port(authority).is_none() {
+        return report.error(at, codes::URL, "the URL's port is not a number up to 65535", remedy);
+    }
+    if url.contains('#') {
+        return report.error(
+            at,
+            codes::URL,
+            "the URL holds a fragment, which is never sent",
+            "remove what begins with `#`",
+        );
+    }
+    if scheme == "http" && !is_this_machine(authority.host()) {
+        let message = format!("calls to `{}` leave this machine without TLS", authority.host());
+        report.warn(at, codes::PLAIN_HTTP, message, "use `https://` where the server has it");
+    }
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+fn deadlines(document: &Document, spec: &ServerSpec, report: &mut Report) -> (Duration, Duration) {
+    let least = Duration::from_millis(100);
+    let deadline = within(document, spec.deadline, "deadline", least, report).unwrap_or(limits::DEADLINE);
+    let hard = within(document, spec.hard_deadline, "hardDeadline", least, report);
+    if let Some(hard) = hard.filter(|hard| *hard < deadline) {
+        let message = format!(
+            "`deadline` ({}) is longer than `hardDeadline` ({})",
+            Period(deadline),
+            Period(hard)
+        );
+        report.error(
+            (document, steps!["spec", "hardDeadline"]),
+            codes::DEADLINES,
+            message,
+            "make `hardDeadline` at least as long",
+        );
+    }
+    (deadline, hard.unwrap_or(limits::HARD_DEADLINE.max(deadline)))
+}
+
+fn within(
+    document: &Document,
+    period: Option<Period>,
+    field: &str,
+    least: Duration,
+    report: &mut Report,
+) -> Option<Duration> {
+    let period = period?;
+    if !(least..=limits::DEADLINE_MAX).contains(&period.0) {
+        let range = (&*Period(least).to_string(), &*Period(limits::DEADLINE_MAX).to_string());
+        out_of_range(
+            report,
+            (document, steps!["spec", field]),
+            field,
+            &period.to_string(),
+            range,
+        );
+    }
+    Some(period.0)
+}

@@ -1,0 +1,149 @@
+//! Mesh files as operators write them, right and wrong, against what is found in them.
+//!
+//! Each file in `tests/data/good` and `tests/data/bad` has a neighbour `<file>.out`. After a change of words, write them
+//! anew with `MESHGATE_REGENERATE=1 cargo test -p meshgate-model` and read the difference.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use meshgate_model::{Finding, Severity, finding::codes, parse};
+
+fn files(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(folder);
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.retain(|file| file.extension().is_some_and(|ending| ending != "out"));
+    files.sort();
+    files
+}
+
+fn compare(path: &Path, text: &str) {
+    if std::env::var_os("MESHGATE_REGENERATE").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let expected = fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        expected == text,
+        "{} differs; it should now read:\n{text}",
+        path.display()
+    );
+}
+
+fn beside(file: &Path) -> PathBuf {
+    let mut name = file.file_name().unwrap().to_owned();
+    name.push(".out");
+    file.with_file_name(name)
+}
+
+/// Findings with the line, column and text they point at.
+fn drawn(findings: &[Finding], text: &str) -> String {
+    let mut out = String::new();
+    for finding in findings {
+        let place = match &finding.span {
+            None => "-".to_owned(),
+            Some(span) => {
+                let before = &text[..span.start];
+                let line = before.matches('\n').count() + 1;
+                let column = before.rsplit('\n').next().unwrap().chars().count() + 1;
+                format!("{line}:{column} ⟨{}⟩", text[span.clone()].replace('\n', "⏎"))
+            }
+        };
+        writeln!(out, "{place}\n  {finding}").unwrap();
+    }
+    out
+}
+
+fn read(file: &Path) -> (String, Result<String, String>) {
+    let text = fs::read_to_string(file).unwrap();
+    let name = format!("/etc/meshgate/{}", file.file_name().unwrap().to_str().unwrap());
+    let outcome = parse(&name, &text).and_then(|config| config.compile());
+    let outcome = match outcome {
+        Ok((snapshot, warnings)) => {
+            assert!(warnings.iter().all(|finding| finding.severity == Severity::Warning));
+            Ok(format!(
+                "{}{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n",
+                drawn(&warnings, &text),
+                snapshot.mesh,
+                snapshot.gateway,
+                snapshot.servers,
+                snapshot
+                    .views
+                    .iter()
+                    .map(|v| (
+                        &v.name,
+                        &v.path,
+                        v.naming,
+                        v.servers
+                            .iter()
+                            .map(|s| (&s.server.alias, &s.tools))
+                            .collect::<Vec<_>>(),
+                        v.anonymous,
+                        v.limits_lifted,
+                        v.list_ttl_ms,
+                        &v.instructions
+                    ))
+                    .collect::<Vec<_>>(),
+                snapshot.applications
+            ))
+        }
+        Err(findings) => {
+            assert!(findings.iter().any(|finding| finding.severity == Severity::Error));
+            Err(drawn(&findings, &text))
+        }
+    };
+    (text, outcome)
+}
+
+#[test]
+fn good_files_become_the_snapshot_beside_them() {
+    for file in files("good") {
+        let (_, outcome) = read(&file);
+        compare(
+            &beside(&file),
+            &outcome.unwrap_or_else(|findings| panic!("{}:\n{findings}", file.display())),
+        );
+    }
+}
+
+#[test]
+fn bad_files_have_the_findings_beside_them() {
+    let files = files("bad");
+    assert!(files.len() >= 20);
+    for file in files {
+        let (_, outcome) = read(&file);
+        compare(&beside(&file), &outcome.expect_err(&file.display().to_string()));
+    }
+}
+
+#[test]
+fn every_code_is_shown_by_a_file() {
+    let shown: String = ["good", "bad"]
+        .iter()
+        .flat_map(|folder| files(folder))
+        .map(|file| fs::read_to_string(beside(&file)).unwrap())
+        .collect();
+    // Too long to keep as files: see the unit tests.
+    let elsewhere = [codes::INSTRUCTIONS];
+    let missing: Vec<&str> = codes::ALL
+        .iter()
+        .map(|(code, _)| *code)
+        .filter(|code| !shown.contains(&format!(" {code}: ")) && !elsewhere.contains(code))
+        .collect();
+    assert!(missing.is_empty(), "no file shows {missing:?}");
+}
+
+#[test]
+fn the_schema_and_the_reference_page_are_those_of_the_types() {
+    let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference");
+    compare(
+        &reference.join("meshgate.schema.json"),
+        &meshgate_model::json_schema_text(),
+    );
+    compare(&reference.join("kinds.md"), &meshgate_model::kinds_markdown());
+}
