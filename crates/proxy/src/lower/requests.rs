@@ -10,7 +10,6 @@ use tokio::sync::oneshot;
 
 use super::edge::accepts_streams;
 use super::errors::{error_message, is_transport};
-use super::outbox::Outbox;
 use super::running::{First, Running};
 use super::session::{Busy, CallId, Session};
 use super::{Answer, Edge, Ids, Lower, Offered, json, sse};
@@ -91,6 +90,8 @@ impl Lower {
         let raw_id = id.raw(body).to_vec();
         let rounds = Rounds::new(method, session.revision, can, raw_id.clone(), stamped);
         let outbox = self.inner.new_stream(session.next_stream(), session.revision);
+        // Attached before the call runs, so that a burst of notifications finds a reader to wait for.
+        let reader = outbox.attach();
         let (first, response) = oneshot::channel();
         let running = Running {
             session: Arc::clone(&session),
@@ -111,16 +112,13 @@ impl Lower {
             First::Answer(answer) => Ok(json(answer)),
             First::Refused(refusal) if is_transport(refusal.reason) => Err(refusal),
             First::Refused(refusal) => Ok(json(error_message(&raw_id, &refusal, method, session.revision))),
-            First::Stream => self.stream(&session, outbox),
+            First::Stream => {
+                session.keep_stream(outbox, self.inner.limits.finished_streams_max);
+                reader
+                    .map(sse)
+                    .ok_or_else(|| Refusal::new(Reason::Internal, "the stream of a new call is taken"))
+            }
         }
-    }
-
-    fn stream(&self, session: &Session, outbox: Arc<Outbox>) -> Result<Answer, Refusal> {
-        let reader = outbox.attach();
-        session.keep_stream(outbox, self.inner.limits.finished_streams_max);
-        reader
-            .map(sse)
-            .ok_or_else(|| Refusal::new(Reason::Internal, "the stream of a new call is taken"))
     }
 
     /// Adds a resource to the session's subscription, and waits until the server took it on.

@@ -1,0 +1,276 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::super::{Answer, SessionLimits};
+use super::{CALL, Client, Inside, LOG, body_of, data, event, events_of, face, settle};
+use crate::call::Reply;
+use crate::refusal::{Executed, Reason, Refusal};
+
+#[tokio::test]
+async fn a_request_goes_inside_stamped_and_its_answer_comes_back_as_json() {
+    let mut inside = Inside::new();
+    let client = Client::newest(&face(SessionLimits::default()), &inside.dispatch.clone()).await;
+    let call = client.send(CALL);
+    let arrived = inside.next().await;
+    assert_eq!(
+        arrived.request,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"elicitation":{"form":{}},"sampling":{},"roots":{}},"io.modelcontextprotocol/clientInfo":{"name":"c","version":"1"}}}}"#
+    );
+    arrived.answers(r#"{"resultType":"complete","content":[{"type":"text","text":"hi"}]}"#);
+    assert_eq!(
+        body_of(call.await.unwrap()),
+        r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"hi"}]}}"#
+    );
+}
+
+#[tokio::test]
+async fn a_call_with_notifications_becomes_a_stream_that_is_primed() {
+    let mut inside = Inside::new();
+    let client = Client::newest(&face(SessionLimits::default()), &inside.dispatch.clone()).await;
+    let call = client.send(CALL);
+    let arrived = inside.next().await;
+    arrived.says(LOG);
+    let mut events = events_of(call.await.unwrap());
+    assert_eq!(event(&mut events).await, Some(("1-0".into(), String::new())));
+    assert_eq!(event(&mut events).await, Some(("1-1".into(), LOG.into())));
+    arrived.answers(r#"{"content":[]}"#);
+    assert_eq!(
+        data(&mut events).await,
+        r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#
+    );
+    assert_eq!(event(&mut events).await, None);
+}
+
+#[tokio::test]
+async fn revisions_before_2025_11_25_are_not_primed() {
+    let mut inside = Inside::new();
+    let client = Client::open(
+        &face(SessionLimits::default()),
+        &inside.dispatch.clone(),
+        "2025-06-18",
+        "{}",
+    )
+    .await;
+    let call = client.send(CALL);
+    let arrived = inside.next().await;
+    arrived.says(LOG);
+    let mut events = events_of(call.await.unwrap());
+    assert_eq!(event(&mut events).await, Some(("1-1".into(), LOG.into())));
+}
+
+#[tokio::test]
+async fn the_level_that_was_set_goes_with_the_next_request() {
+    let mut inside = Inside::new();
+    let client = Client::newest(&face(SessionLimits::default()), &inside.dispatch.clone()).await;
+    let level = r#"{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"level":"debug"}}"#;
+    body_of(client.post(level).await);
+    let _call = client.send(CALL);
+    assert!(
+        inside
+            .next()
+            .await
+            .request
+            .contains(r#""io.modelcontextprotocol/logLevel":"debug""#)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_call_becomes_a_stream_with_keep_alives() {
+    let mut inside = Inside::new();
+    let client = Client::newest(&face(SessionLimits::default()), &inside.dispatch.clone()).await;
+    let call = client.send(CALL);
+    let arrived = inside.next().await;
+    let mut events = events_of(call.await.unwrap());
+    assert_eq!(event(&mut events).await.unwrap().0, "1-0");
+    let comment = futures_util::StreamExt::next(&mut events).await.unwrap();
+    assert!(comment.starts_with(b":"));
+    arrived.answers(r#"{"content":[]}"#);
+    assert!(data(&mut events).await.contains(r#""id":1"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_no_streams_gets_the_answer_alone_and_is_never_asked() {
+    let mut inside = Inside::new();
+    let client = Client::newest(&face(SessionLimits::default()), &inside.dispatch.clone()).await;
+    let call = client.with("accept", "application/json").send(CALL);
+    let arrived = inside.next().await;
+    assert!(
+        arrived
+            .request
+            .contains(r#""io.modelcontextprotocol/clientCapabilities":{}"#),
+        "{}",
+        arrived.request
+    );
+    arrived.says(LOG);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    arrived.answers(r#"{"content":[]}"#);
+    assert_eq!(
+        body_of(call.await.unwrap()),
+        r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#
+    );
+}
+
+#[tokio::test]
+async fn cancelled_ends_the_call_inside() {
+    let mut inside = Inside::new();
+    let client = Client::newest(&face(SessionLimits::default()), &inside.dispatch.clone()).await;
+    let call = client.send(CALL);
+    let arrived = inside.next().await;
+    let other = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"1"}}"#;
+    client.post(other).await.unwrap();
+    settle().await;
+    assert!(!arrived.messages.is_closed());
+    client
+        .post(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#)
+        .await
+        .unwrap();
+    arrived.is_dropped().await;
+    assert!(body_of(call.await.unwrap()).contains("cancelled"));
+}
+
+#[tokio::test]
+async fn a_client_that_disconnects_has_not_cancelled() {
+    let mut inside = Inside::new();
+    let client = Client::newest(&face(SessionLimits::default()), &inside.dispatch.clone()).await;
+    let call = client.send(CALL);
+    let arrived = inside.next().await;
+    call.abort();
+    settle().await;
+    assert!(!arrived.messages.is_closed());
+    arrived.says(LOG);
+    arrived.answers(r#"{"content":[]}"#);
+    settle().await;
+    let again = client.send(CALL);
+    inside.next().await.answers(r#"{"content":[]}"#);
+    body_of(again.await.unwrap());
+}
+
+#[tokio::test]
+async fn an_id_that_is_still_in_use_is_refused() {
+    let mut inside = Inside::new();
+    let client = Client::newest(&face(SessionLimits::default()), &inside.dispatch.clone()).await;
+    let first = client.send(CALL);
+    let arrived = inside.next().await;
+    assert_eq!(client.post(CALL).await.unwrap_err().reason, Reason::InvalidRequest);
+    arrived.answers(r#"{"content":[]}"#);
+    body_of(first.await.unwrap());
+    let _again = client.send(CALL);
+    inside.next().await;
+}
+
+#[tokio::test]
+async fn a_session_runs_a_bounded_number_of_calls() {
+    let mut inside = Inside::new();
+    let limits = SessionLimits {
+        calls_per_session_max: 2,
+        ..SessionLimits::default()
+    };
+    let client = Client::newest(&face(limits), &inside.dispatch.clone()).await;
+    let running = [client.send(CALL), client.send(&CALL.replace(r#""id":1"#, r#""id":2"#))];
+    let _arrived = [inside.next().await, inside.next().await];
+    let refusal = client.post(&CALL.replace(r#""id":1"#, r#""id":3"#)).await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::RateLimited);
+    drop(running);
+}
+
+#[tokio::test]
+async fn refusals_of_the_call_are_json_and_refusals_of_the_transport_are_a_status() {
+    let lower = face(SessionLimits::default());
+    let refuse = |reason| Inside::always(move |_| Err(Refusal::new(reason, "no").rule("r")));
+    let client = Client::newest(&lower, &refuse(Reason::InvalidParams)).await;
+    let body = body_of(client.post(CALL).await);
+    assert!(
+        body.contains(r#""code":-32602"#) && body.contains(r#""id":1"#) && body.contains("dev.meshgate/refusal"),
+        "{body}"
+    );
+    let read = r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"a:b"}}"#;
+    assert!(body_of(client.post(read).await).contains(r#""code":-32002"#));
+    let client = Client::newest(&lower, &refuse(Reason::Unauthenticated)).await;
+    assert_eq!(client.post(CALL).await.unwrap_err().reason, Reason::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_ends_with_an_error_that_says_so() {
+    let mut inside = Inside::new();
+    let client = Client::newest(&face(SessionLimits::default()), &inside.dispatch.clone()).await;
+    let call = client.send(CALL);
+    let arrived = inside.next().await;
+    arrived.says(LOG);
+    let mut events = events_of(call.await.unwrap());
+    event(&mut events).await;
+    event(&mut events).await;
+    let broken = Refusal::server(Reason::ServerBroken, Executed::Unknown, "the server went away");
+    arrived.messages.send(Err(broken)).unwrap();
+    let last = data(&mut events).await;
+    assert!(
+        last.contains(r#""id":1"#) && last.contains("the server went away"),
+        "{last}"
+    );
+    assert_eq!(event(&mut events).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_takes_too_long_ends() {
+    let mut inside = Inside::new();
+    let client = Client::newest(&face(SessionLimits::default()), &inside.dispatch.clone()).await;
+    let call = client.send(CALL);
+    let arrived = inside.next().await;
+    let mut events = events_of(call.await.unwrap());
+    event(&mut events).await;
+    let last = data(&mut events).await;
+    assert!(last.contains("deadline"), "{last}");
+    arrived.is_dropped().await;
+}
+
+#[tokio::test]
+async fn ending_the_session_ends_its_calls() {
+    let mut inside = Inside::new();
+    let client = Client::newest(&face(SessionLimits::default()), &inside.dispatch.clone()).await;
+    let call = client.send(CALL);
+    let arrived = inside.next().await;
+    client.delete().await.unwrap();
+    arrived.is_dropped().await;
+    assert!(call.await.unwrap().is_ok());
+}
+
+fn parts(messages: &[&str]) -> Vec<(Bytes, meshgate_mcp::Message)> {
+    let read = |m: &&str| {
+        let body = Bytes::copy_from_slice(m.as_bytes());
+        let msg = meshgate_mcp::scan(&body, &meshgate_mcp::Rules::CLIENT).unwrap();
+        (body, msg)
+    };
+    messages.iter().map(read).collect()
+}
+
+#[tokio::test]
+async fn a_batch_is_joined_calls() {
+    let echo = Inside::always(|request| {
+        let msg = meshgate_mcp::scan(&request, &meshgate_mcp::Rules::SERVER).unwrap();
+        let id = msg.id.unwrap().raw(&request).to_vec();
+        Ok(Reply::One(
+            meshgate_mcp::message::result(&id, br#"{"resultType":"complete"}"#).into(),
+        ))
+    });
+    let lower = face(SessionLimits::default());
+    let client = Client::open(&lower, &echo, "2025-03-26", "{}").await;
+    let note = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+    let other = CALL.replace(r#""id":1"#, r#""id":"b""#);
+    let joined = lower.post_batch(&client.edge(), &parts(&[CALL, note, &other])).await;
+    assert_eq!(
+        body_of(joined),
+        r#"[{"jsonrpc":"2.0","id":1,"result":{}},{"jsonrpc":"2.0","id":"b","result":{}}]"#
+    );
+    let only_notes = lower.post_batch(&client.edge(), &parts(&[note])).await.unwrap();
+    assert!(matches!(
+        only_notes,
+        Answer::Empty {
+            status: StatusCode::ACCEPTED,
+            ..
+        }
+    ));
+    let newest = Client::newest(&lower, &echo).await;
+    let refused = lower.post_batch(&newest.edge(), &parts(&[CALL])).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::InvalidRequest);
+}
