@@ -1,0 +1,128 @@
+//! Sessions over HTTP: lost, found, ended.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use meshgate_testkit::{Answer, ScriptedServer};
+
+use super::{EVERYTHING, lifted, next, only, request, stream, tool};
+use crate::refusal::{Executed, Reason};
+
+#[tokio::test]
+async fn a_lost_session_is_opened_again_and_the_call_succeeds_once() {
+    let server = ScriptedServer::legacy("2025-06-18")
+        .tool("t", r#"{"content":[]}"#)
+        .without_get()
+        .start()
+        .await;
+    let lifted = lifted(&server).await;
+    server.lose_session();
+    let answer = only(lifted.call(tool("t")).await).await;
+    assert!(answer.contains("complete"), "{answer}");
+    let calls = server.received("tools/call");
+    let sessions: Vec<_> = calls
+        .iter()
+        .map(|call| call.header("mcp-session-id").unwrap())
+        .collect();
+    assert_eq!(sessions, ["session-1", "session-2"]);
+    assert_eq!(server.received("initialize").len(), 2);
+    only(lifted.call(tool("t")).await).await;
+    assert_eq!(server.received("initialize").len(), 2);
+}
+
+#[tokio::test]
+async fn many_calls_that_find_the_session_lost_open_one_between_them() {
+    let server = ScriptedServer::legacy("2025-06-18")
+        .tool("t", r#"{"content":[]}"#)
+        .start()
+        .await;
+    let lifted = lifted(&server).await;
+    server.lose_session();
+    let calls = join_all((0..8).map(|_| async { only(lifted.call(tool("t")).await).await })).await;
+    assert_eq!(calls.len(), 8);
+    assert_eq!(server.received("initialize").len(), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_says_400_to_a_session_it_forgot_is_understood() {
+    let first = Arc::new(AtomicUsize::new(0));
+    let server = ScriptedServer::legacy("2025-06-18")
+        .tool_as("t", "{}", move |_| match first.fetch_add(1, Ordering::SeqCst) {
+            0 => Answer::whole(
+                400,
+                r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: No valid session ID provided"},"id":null}"#,
+            ),
+            _ => Answer::result(r#"{"content":[]}"#),
+        })
+        .start()
+        .await;
+    assert!(
+        only(lifted(&server).await.call(tool("t")).await)
+            .await
+            .contains("complete")
+    );
+    assert_eq!(server.received("initialize").len(), 2);
+}
+
+#[tokio::test]
+async fn a_session_that_is_lost_twice_in_a_row_is_refused_and_did_not_run() {
+    let server = ScriptedServer::legacy("2025-06-18")
+        .tool_as("t", "{}", |_| Answer::status(404))
+        .start()
+        .await;
+    let refusal = lifted(&server).await.call(tool("t")).await.unwrap_err();
+    assert_eq!((refusal.reason, refusal.executed), (Reason::ServerAway, Executed::No));
+    assert_eq!(server.received("tools/call").len(), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_opens_no_session_any_more_is_closed() {
+    let hellos = Arc::new(AtomicUsize::new(0));
+    let server = ScriptedServer::legacy("2025-06-18")
+        .when(move |request| {
+            let again = request.method() == "initialize" && hellos.fetch_add(1, Ordering::SeqCst) > 0;
+            again.then(|| Answer::status(500))
+        })
+        .start()
+        .await;
+    let lifted = lifted(&server).await;
+    server.lose_session();
+    let refusal = lifted.call(tool("t")).await.unwrap_err();
+    assert_eq!(refusal.executed, Executed::No);
+    tokio::time::timeout(Duration::from_secs(1), lifted.closed())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_session_made_anew_watches_what_the_old_one_watched() {
+    let server = ScriptedServer::legacy("2025-06-18")
+        .capabilities(EVERYTHING)
+        .start()
+        .await;
+    let lifted = lifted(&server).await;
+    let filter = r#""notifications":{"toolsListChanged":true,"resourceSubscriptions":["file:///a"]}"#;
+    let mut listen = stream(lifted.call(request("subscriptions/listen", filter)).await);
+    next(&mut listen).await;
+    server.lose_session();
+    only(lifted.call(request("tools/list", "")).await).await;
+    let again = server.wait_for("resources/subscribe", 2).await;
+    assert_eq!(again[1].header("mcp-session-id"), Some("session-2"));
+    assert!(next(&mut listen).await.contains("notifications/tools/list_changed"));
+}
+
+#[tokio::test]
+async fn closing_ends_the_session_at_the_server() {
+    let server = ScriptedServer::legacy("2025-06-18").start().await;
+    let lifted = lifted(&server).await;
+    lifted.close().await;
+    let recorded = server.recorded();
+    let end = recorded
+        .iter()
+        .find(|request| request.verb == http::Method::DELETE)
+        .unwrap();
+    assert_eq!(end.header("mcp-session-id"), Some("session-1"));
+    assert_eq!(end.header("mcp-protocol-version"), Some("2025-06-18"));
+}
