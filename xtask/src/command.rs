@@ -16,7 +16,10 @@ const TAIL_LINES: usize = 40;
 pub(crate) fn program(place: &Place, name: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(name);
     command.current_dir(place.root()).stdin(Stdio::null());
-    let mut path = vec![place.tools().join("bin")];
+    // What was built, then what was installed, then what the machine has.
+    let mut path = vec![place.release(), place.tools().join("bin")];
+    path.extend(["conformance", "interop"].map(|set| place.npm(set).join("node_modules/.bin")));
+    path.push(place.venv("interop").join("bin"));
     path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
     if let Ok(path) = std::env::join_paths(path) {
         command.env("PATH", path);

@@ -3,11 +3,7 @@
 //! The mesh files of the tests are committed as a person would write them, with fixed addresses and program names. What
 //! differs from run to run is replaced in a copy, so that two runs on one machine do not meet.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, path::PathBuf, time::Duration};
 
 use crate::{
     Failure,
@@ -41,7 +37,7 @@ impl Gateway {
         fs::write(&file, text.replace(GATEWAY_ADDRESS, &authority))
             .map_err(|e| format!("cannot write {}: {e}", file.display()))?;
         let state = scratch.join("state");
-        let mut command = with_built_programs(place, &place.program("meshgate")?);
+        let mut command = command::program(place, place.program("meshgate")?);
         command.arg("up").arg(&file).arg("--state").arg(&state);
         let running = Running::start(&mut command, place.log(&format!("{name}-gateway")))?;
         Ok(Self {
@@ -98,15 +94,4 @@ impl Fixture {
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
-}
-
-/// A command that finds the programs of this build by their names.
-fn with_built_programs(place: &Place, program: &Path) -> std::process::Command {
-    let mut command = command::program(place, program);
-    let mut path = vec![place.release()];
-    path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
-    if let Ok(path) = std::env::join_paths(path) {
-        command.env("PATH", path);
-    }
-    command
 }

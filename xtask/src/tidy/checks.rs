@@ -77,7 +77,7 @@ fn shown(place: &Place) -> Result<BTreeMap<String, Vec<String>>, Failure> {
             let Some(name) = line.strip_prefix("fn ").and_then(|rest| rest.split('(').next()) else {
                 continue;
             };
-            if let Some(id) = id_of(name) {
+            for id in ids_of(name) {
                 shown.entry(id).or_default().push(name.to_owned());
             }
         }
@@ -86,10 +86,13 @@ fn shown(place: &Place) -> Result<BTreeMap<String, Vec<String>>, Failure> {
     Ok(shown)
 }
 
-/// `d05_a_second_host_is_refused` carries `D-05`.
-fn id_of(name: &str) -> Option<String> {
-    let (head, _) = name.split_once('_')?;
-    let (letter, digits) = head.split_at_checked(1)?;
+/// `d39_a047_a_header_block_that_does_not_end` carries `D-39` and `A-047`.
+fn ids_of(name: &str) -> impl Iterator<Item = String> {
+    name.split('_').map_while(id_of)
+}
+
+fn id_of(word: &str) -> Option<String> {
+    let (letter, digits) = word.split_at_checked(1)?;
     let length = match letter {
         "d" => 2,
         "a" => 3,
@@ -108,10 +111,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_is_read_from_the_head_of_a_name() {
-        assert_eq!(id_of("d05_a_thing").as_deref(), Some("D-05"));
-        assert_eq!(id_of("a011_a_thing").as_deref(), Some("A-011"));
-        assert_eq!(id_of("d5_a_thing"), None);
-        assert_eq!(id_of("deadline_is_kept"), None);
+    fn numbers_are_read_from_the_head_of_a_name() {
+        let ids = |name: &str| ids_of(name).collect::<Vec<_>>();
+        assert_eq!(ids("d05_a_thing"), ["D-05"]);
+        assert_eq!(ids("a082_d22_a_thing"), ["A-082", "D-22"]);
+        assert!(ids("d5_a_thing").is_empty());
+        assert!(ids("deadline_d05").is_empty());
     }
 }
