@@ -60,9 +60,13 @@ impl Lifted {
     /// When the server cannot be reached or no revision is found that both speak. Nothing was called, so every refusal
     /// says `executed: no`.
     pub async fn connect(link: Link, deadline: Instant) -> Result<Arc<Self>, Refusal> {
-        let live = handshake::open(&link, 1, deadline).await?;
+        let mut strays = match &link {
+            Link::Stdio(link) => Some(link.unsolicited()),
+            Link::Http(_) => None,
+        };
+        let live = handshake::open(&link, &mut strays, 1, deadline).await?;
         let shared = Shared::new(link, live);
-        background::start(&shared);
+        background::start(&shared, strays);
         Ok(Arc::new(Self { shared }))
     }
 
@@ -80,7 +84,7 @@ impl Lifted {
             };
             match flow::run(&self.shared, &live, &out, forward).await {
                 Ok(reply) => return Ok(reply),
-                Err(Fault::Refused(refusal)) => return Err(refusal),
+                Err(Fault::Refused(refusal) | Fault::Status(refusal)) => return Err(refusal),
                 Err(Fault::SessionLost) if renewed => break,
                 Err(Fault::SessionLost) => live = handshake::renew(&self.shared, &live, out.deadline).await?,
             }

@@ -11,24 +11,23 @@ use meshgate_mcp::{Rules, scan};
 use tokio::sync::broadcast;
 
 use super::channel::LAST_EVENT_ID;
-use super::limits::{FOLLOW_MAX, FOLLOW_PAUSE_MAX, RESUME_PAUSE, RESUME_PAUSE_MAX};
+use super::handshake::Strays;
+use super::limits::{FOLLOW_MAX, FOLLOW_PAUSE_MAX, RESUME_PAUSE, RESUME_PAUSE_MAX, UNREACHABLE_MAX};
 use super::shared::{Live, Shared};
 use super::{Link, errands, handshake};
 use crate::upstream::http::{Events, HttpAnswer, HttpLink};
 use crate::upstream::stdio::StdioLink;
 
-/// Begins to listen, for as long as the owner holds on.
-pub(super) fn start(shared: &Arc<Shared>) {
-    match &shared.link {
-        Link::Stdio(link) => {
-            let (strays, link) = (link.unsolicited(), Arc::clone(link));
-            shared.keep(read_pipe(Arc::clone(shared), link, strays));
-        }
-        Link::Http(link) => shared.keep(follow(Arc::clone(shared), Arc::clone(link))),
+/// Begins to listen, for as long as the owner holds on. `strays` is what a pipe has said since the handshake.
+pub(super) fn start(shared: &Arc<Shared>, strays: Option<Strays>) {
+    match (&shared.link, strays) {
+        (Link::Stdio(link), Some(strays)) => shared.keep(read_pipe(Arc::clone(shared), Arc::clone(link), strays)),
+        (Link::Http(link), _) => shared.keep(follow(Arc::clone(shared), Arc::clone(link))),
+        (Link::Stdio(_), None) => {}
     }
 }
 
-async fn read_pipe(shared: Arc<Shared>, link: Arc<StdioLink>, mut strays: broadcast::Receiver<Bytes>) {
+async fn read_pipe(shared: Arc<Shared>, link: Arc<StdioLink>, mut strays: Strays) {
     loop {
         let line = tokio::select! {
             line = strays.recv() => line,
@@ -60,85 +59,63 @@ fn receive(shared: &Arc<Shared>, live: &Live, frame: &Bytes, pass_logs: bool) {
     }
 }
 
-/// Where a standalone stream goes on after it has ended.
-enum Next {
-    /// At the same session, after a pause.
-    Again(Duration),
-    /// When there is another session: this one has no such stream.
-    NextSession,
+/// What is remembered of the standalone stream of one session.
+#[derive(Default)]
+struct Followed {
+    /// Whether the server has ever opened it.
+    opened: bool,
+    last_id: Option<HeaderValue>,
+    /// Streams in a row that ended at once or were not opened.
+    short: u32,
+    /// Attempts in a row that did not reach the server.
+    unreachable: u32,
 }
 
-/// Keeps the standalone stream of the session open.
+/// Keeps the standalone stream of each session open.
 async fn follow(shared: Arc<Shared>, link: Arc<HttpLink>) {
     let mut epochs = shared.epoch.subscribe();
-    let mut last_id = None;
-    let mut failures = 0;
-    loop {
+    while !shared.gone.is_cancelled() {
+        let epoch = *epochs.borrow_and_update();
         let live = shared.live();
-        epochs.mark_unchanged();
-        if *epochs.borrow() != live.epoch {
-            epochs.mark_changed();
+        if live.epoch != epoch {
+            continue;
         }
-        let next = tokio::select! {
-            next = follow_once(&shared, &link, &live, &mut last_id, &mut failures) => next,
-            _ = epochs.changed() => {
-                (last_id, failures) = (None, 0);
-                continue;
-            }
-        };
-        let pause = async {
-            match next {
-                Some(Next::Again(pause)) => tokio::time::sleep(pause).await,
-                Some(Next::NextSession) => std::future::pending().await,
-                None => {}
-            }
-        };
         tokio::select! {
-            () = pause => {}
-            _ = epochs.changed() => (last_id, failures) = (None, 0),
-        }
-        if shared.gone.is_cancelled() {
-            return;
+            () = follow_session(&shared, &link, &live) => {}
+            _ = epochs.changed() => {}
         }
     }
 }
 
-/// Opens the standalone stream and reads it to its end. Nothing: the session was made anew meanwhile.
-async fn follow_once(
-    shared: &Arc<Shared>,
-    link: &HttpLink,
-    live: &Live,
-    last_id: &mut Option<HeaderValue>,
-    failures: &mut u32,
-) -> Option<Next> {
-    let mut headers = live.headers.clone();
-    if let Some(last_id) = last_id.clone() {
-        headers.insert(LAST_EVENT_ID, last_id);
-    }
-    let deadline = Instant::now() + FOLLOW_MAX;
-    match link.get(headers, deadline).await {
-        Ok(HttpAnswer::Stream { status, events, .. }) if status.is_success() => {
-            let opened = Instant::now();
-            let pause = read_stream(shared, live, events, last_id).await;
-            // A stream that lived was a good one; one that ends at once is not asked for in a loop.
-            *failures = if opened.elapsed() > FOLLOW_MAX {
-                0
-            } else {
-                *failures + 1
-            };
-            Some(Next::Again(pause.unwrap_or_else(|| backoff(*failures))))
+/// Keeps the standalone stream of one session open; ends when the session was lost, and never when it has no such
+/// stream.
+async fn follow_session(shared: &Arc<Shared>, link: &HttpLink, live: &Live) {
+    let mut followed = Followed::default();
+    loop {
+        let mut headers = live.headers.clone();
+        if let Some(last_id) = followed.last_id.clone() {
+            headers.insert(LAST_EVENT_ID, last_id);
         }
-        Ok(answer) if answer.head().0 == StatusCode::NOT_FOUND && live.named => {
-            match Box::pin(handshake::renew(shared, live, deadline)).await {
-                Ok(_) => None,
-                Err(_) => Some(Next::NextSession),
+        let deadline = Instant::now() + FOLLOW_MAX;
+        let answer = link.get(headers, deadline).await;
+        followed.unreachable = if answer.is_ok() { 0 } else { followed.unreachable + 1 };
+        let pause = match answer {
+            Ok(HttpAnswer::Stream { status, events, .. }) if status.is_success() => {
+                read_stream(shared, live, events, &mut followed).await
             }
-        }
-        Ok(answer) if !answer.head().0.is_server_error() => Some(Next::NextSession),
-        Ok(_) | Err(_) => {
-            *failures += 1;
-            Some(Next::Again(backoff(*failures)))
-        }
+            // Some servers answer 404 where they have no such stream; only one that had it has lost the session.
+            Ok(answer) if answer.head().0 == StatusCode::NOT_FOUND && live.named && followed.opened => {
+                let _ = Box::pin(handshake::renew(shared, live, deadline)).await;
+                return;
+            }
+            Ok(answer) if !answer.head().0.is_server_error() => std::future::pending().await,
+            Err(_) if followed.unreachable >= UNREACHABLE_MAX => return shared.lose(),
+            Ok(_) | Err(_) => {
+                followed.short += 1;
+                None
+            }
+        };
+        tokio::time::sleep(pause.unwrap_or_else(|| backoff(followed.short))).await;
     }
 }
 
@@ -147,12 +124,14 @@ async fn read_stream(
     shared: &Arc<Shared>,
     live: &Live,
     mut events: Events,
-    last_id: &mut Option<HeaderValue>,
+    followed: &mut Followed,
 ) -> Option<Duration> {
+    let opened = Instant::now();
     let mut pause = None;
+    followed.opened = true;
     while let Some(Ok(event)) = events.next().await {
         if let Some(id) = event.id.and_then(|id| HeaderValue::from_str(&id).ok()) {
-            *last_id = Some(id);
+            followed.last_id = Some(id);
         }
         if let Some(retry_ms) = event.retry {
             pause = Some(Duration::from_millis(retry_ms).min(RESUME_PAUSE_MAX));
@@ -161,6 +140,12 @@ async fn read_stream(
             receive(shared, live, &event.data.into(), true);
         }
     }
+    // A stream that lived was a good one; one that ends at once is not asked for in a loop.
+    followed.short = if opened.elapsed() > FOLLOW_MAX {
+        0
+    } else {
+        followed.short + 1
+    };
     pause
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use meshgate_mcp::{Envelope, Rules, scan};
+use meshgate_mcp::{Message, Rules, scan};
 
 use super::Link;
 use super::limits::{RESUME_PAUSE, RESUME_PAUSE_MAX, RESUMES_FRUITLESS_MAX};
@@ -26,6 +26,8 @@ pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event
 pub(super) enum Fault {
     /// The server does not know the session: the request did not run.
     SessionLost,
+    /// The server answered with a status and no message: nothing more will come, so there is nothing to cancel.
+    Status(Refusal),
     /// Anything else.
     Refused(Refusal),
 }
@@ -71,12 +73,12 @@ pub(super) async fn request(
             status,
             headers: answered,
             body,
-        } => match judge(status, &answered, &body, named) {
+        } => match judge(status, &answered, (id, &body), named) {
             None => Ok((Source::Whole(Some(body)), answered)),
             Some(fault) => Err(fault),
         },
         HttpAnswer::Empty { status, headers } | HttpAnswer::Stream { status, headers, .. } => {
-            Err(judge(status, &headers, b"", named).unwrap_or_else(|| Fault::Refused(unanswered())))
+            Err(judge(status, &headers, (id, b""), named).unwrap_or_else(|| Fault::Status(unanswered())))
         }
     }
 }
@@ -203,37 +205,32 @@ impl Resumable {
 }
 
 /// What a status means when there is a body that may be an answer. Nothing: the body is the answer.
-fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8], named: bool) -> Option<Fault> {
-    if named && (status == StatusCode::NOT_FOUND || says_session_unknown(status, body)) {
+fn judge(status: StatusCode, headers: &HeaderMap, (id, body): (u64, &[u8]), named: bool) -> Option<Fault> {
+    if status.is_success() {
+        return body.is_empty().then(|| Fault::Status(unanswered()));
+    }
+    // Errors of the protocol ride on any status; what the server says to this very request is more than a number.
+    let answer = scan(body, &Rules::SERVER).ok().filter(Message::is_response);
+    let answered = answer
+        .as_ref()
+        .and_then(|message| message.id)
+        .is_some_and(|ours| ours.u64(body) == Some(id));
+    if answered {
+        return None;
+    }
+    if named && (status == StatusCode::NOT_FOUND || says_session_unknown(status, body, answer.as_ref())) {
         return Some(Fault::SessionLost);
     }
-    if status.is_success() && !body.is_empty() {
-        return None;
+    match answer {
+        Some(_) => None,
+        None => Some(Fault::Status(refused_by_status(status, headers))),
     }
-    if status.is_success() {
-        return Some(Fault::Refused(unanswered()));
-    }
-    // Errors of the protocol ride on any status; what a server of its own kind says is more than the number.
-    if scan(body, &Rules::SERVER).is_ok_and(|message| message.is_response() && message.id.is_some()) {
-        return None;
-    }
-    Some(Fault::Refused(refused_by_status(status, headers)))
 }
 
 /// Common servers answer a session they have forgotten with 400 and an error that belongs to no request.
-fn says_session_unknown(status: StatusCode, body: &[u8]) -> bool {
-    if status != StatusCode::BAD_REQUEST {
-        return false;
-    }
-    let Ok(message) = scan(body, &Rules::SERVER) else {
-        return false;
-    };
-    let nobodys = message.id.is_none_or(|id| id.raw(body) == b"null");
-    let words = message
-        .body_value(body, "message")
-        .and_then(|text| text.str(body))
-        .unwrap_or_default();
-    message.envelope == Envelope::Error && nobodys && words.to_ascii_lowercase().contains("session")
+fn says_session_unknown(status: StatusCode, body: &[u8], answer: Option<&Message>) -> bool {
+    let words = answer.and_then(|message| message.body_value(body, "message")?.str(body));
+    status == StatusCode::BAD_REQUEST && words.is_some_and(|words| words.to_ascii_lowercase().contains("session"))
 }
 
 fn refused_by_status(status: StatusCode, headers: &HeaderMap) -> Refusal {

@@ -144,6 +144,10 @@ impl Flow {
 
     /// Takes a frame of the call's own stream apart.
     fn frame(&mut self, frame: &Bytes) -> Result<(), Refusal> {
+        // What was said before this frame comes before it.
+        while let Some(line) = self.logs.as_mut().and_then(|logs| logs.try_recv().ok()) {
+            self.stray(&line);
+        }
         for part in split(frame) {
             let part = frame.slice(part);
             let message = scan(&part, &Rules::SERVER).map_err(|error| broken(error.to_string()))?;

@@ -15,18 +15,28 @@ use super::shared::{Live, Shared, own_id, soon};
 use super::{Link, errands};
 use crate::refusal::{Executed, Reason, Refusal};
 
+/// What a server on a pipe says between the answers.
+pub(super) type Strays = broadcast::Receiver<Bytes>;
+
 /// Leads the handshake to its end.
-pub(super) async fn open(link: &Link, epoch: u64, deadline: Instant) -> Result<Live, Refusal> {
+pub(super) async fn open(
+    link: &Link,
+    strays: &mut Option<Strays>,
+    epoch: u64,
+    deadline: Instant,
+) -> Result<Live, Refusal> {
     let deadline = soon(deadline, HANDSHAKE_MAX);
     let mut handshake = Handshake::default();
     loop {
         let id = own_id();
-        let (answer, headers) = ask(link, id, handshake.request(id).into(), deadline).await?;
+        let (answer, headers) = ask(link, strays, (id, handshake.request(id).into()), deadline).await?;
         match handshake.settle(&answer).map_err(|error| refusal(&error))? {
             Settled::Again => {}
             Settled::Session(session) => {
                 let live = settled(*session, &headers, epoch);
-                channel::notify(link, live.headers.clone(), Bytes::from_static(INITIALIZED), deadline).await?;
+                let initialized = Bytes::from_static(INITIALIZED);
+                let told = channel::notify(link, live.headers.clone(), initialized, deadline).await;
+                told.map_err(|refusal| no_session(refusal.into()))?;
                 return Ok(live);
             }
         }
@@ -40,7 +50,7 @@ pub(super) async fn renew(shared: &Arc<Shared>, lost: &Live, deadline: Instant) 
     if now.epoch != lost.epoch {
         return Ok(now);
     }
-    match open(&shared.link, lost.epoch + 1, deadline).await {
+    match open(&shared.link, &mut None, lost.epoch + 1, deadline).await {
         Ok(live) => {
             let live = shared.replace(live);
             tracing::info!(epoch = live.epoch, "legacy session was lost and opened again");
@@ -72,11 +82,12 @@ fn settled(session: Session, answered: &HeaderMap, epoch: u64) -> Live {
 }
 
 /// Asks one request before there is a session. The server may ping meanwhile.
-async fn ask(link: &Link, id: u64, body: Bytes, deadline: Instant) -> Result<(Bytes, HeaderMap), Refusal> {
-    let strays = match link {
-        Link::Stdio(link) => Some(link.unsolicited()),
-        Link::Http(_) => None,
-    };
+async fn ask(
+    link: &Link,
+    strays: &mut Option<Strays>,
+    (id, body): (u64, Bytes),
+    deadline: Instant,
+) -> Result<(Bytes, HeaderMap), Refusal> {
     let answered = async {
         let (mut source, headers) = channel::request(link, HeaderMap::new(), false, (id, body), deadline)
             .await
@@ -109,8 +120,8 @@ async fn ask(link: &Link, id: u64, body: Bytes, deadline: Instant) -> Result<(By
     })
 }
 
-async fn answer_questions(link: &Link, strays: Option<broadcast::Receiver<Bytes>>, deadline: Instant) {
-    let Some(mut strays) = strays else {
+async fn answer_questions(link: &Link, strays: &mut Option<Strays>, deadline: Instant) {
+    let Some(strays) = strays else {
         return std::future::pending().await;
     };
     loop {
@@ -129,7 +140,7 @@ async fn answer_questions(link: &Link, strays: Option<broadcast::Receiver<Bytes>
 
 fn no_session(fault: Fault) -> Refusal {
     let refusal = match fault {
-        Fault::Refused(refusal) => refusal,
+        Fault::Refused(refusal) | Fault::Status(refusal) => refusal,
         Fault::SessionLost => Refusal::server(Reason::ServerAway, Executed::No, "server refused to open a session"),
     };
     // No call was part of the handshake.

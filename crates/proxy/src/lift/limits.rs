@@ -24,3 +24,5 @@ pub(super) const RESUMES_FRUITLESS_MAX: u32 = 5;
 pub(super) const FOLLOW_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How long the server may take to open the standalone stream.
 pub(super) const FOLLOW_MAX: Duration = Duration::from_secs(30);
+/// Attempts in a row to open the standalone stream that do not reach the server, before it counts as away.
+pub(super) const UNREACHABLE_MAX: u32 = 5;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use meshgate_testkit::{Answer, ScriptedServer};
+use meshgate_testkit::{Answer, ScriptedServer, Step};
 
 use super::{EVERYTHING, lifted, next, only, request, stream, tool};
 use crate::refusal::{Executed, Reason};
@@ -125,4 +125,54 @@ async fn closing_ends_the_session_at_the_server() {
         .unwrap();
     assert_eq!(end.header("mcp-session-id"), Some("session-1"));
     assert_eq!(end.header("mcp-protocol-version"), Some("2025-06-18"));
+}
+
+#[tokio::test]
+async fn a_server_that_says_404_where_it_has_no_stream_keeps_its_session() {
+    let server = ScriptedServer::legacy("2025-06-18")
+        .when(|request| (request.verb == http::Method::GET).then(|| Answer::status(404)))
+        .start()
+        .await;
+    let lifted = lifted(&server).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    only(lifted.call(request("tools/list", "")).await).await;
+    assert_eq!(server.received("initialize").len(), 1);
+}
+
+#[tokio::test]
+async fn an_error_that_answers_the_call_is_no_lost_session_even_with_404() {
+    let error = r#"{"jsonrpc":"2.0","id":$ID,"error":{"code":-32601,"message":"unknown"}}"#;
+    let server = ScriptedServer::legacy("2025-06-18")
+        .tool_as("t", "{}", move |_| Answer::whole(404, error))
+        .start()
+        .await;
+    assert!(
+        only(lifted(&server).await.call(tool("t")).await)
+            .await
+            .contains("-32601")
+    );
+    assert_eq!(server.received("tools/call").len(), 1);
+}
+
+#[tokio::test]
+async fn a_session_whose_stream_is_lost_is_opened_again_before_anybody_calls() {
+    let server = ScriptedServer::legacy("2025-06-18")
+        .when(|request| {
+            let first = request.verb == http::Method::GET && request.header("mcp-session-id") == Some("session-1");
+            first.then(|| {
+                Answer::stream([Step::Event {
+                    id: None,
+                    retry_ms: Some(20),
+                    data: String::new(),
+                }])
+            })
+        })
+        .start()
+        .await;
+    let _lifted = lifted(&server).await;
+    // A GET has no JSON-RPC method.
+    server.wait_for("", 1).await;
+    server.lose_session();
+    assert_eq!(server.wait_for("initialize", 2).await.len(), 2);
+    server.wait_for_streams(1).await;
 }
