@@ -12,10 +12,10 @@ mod tests;
 use crate::json;
 use crate::limits::CONTENT_DEPTH_MAX;
 use crate::method::Method;
-use crate::read::elements;
+use crate::read::Reader;
 use crate::scan::{Envelope, Message};
 use crate::splice::Splice;
-use crate::value::{Kind, Object, Value};
+use crate::value::{Kind, Value};
 
 use table::Place;
 
@@ -76,8 +76,13 @@ pub fn map_result_uris(
     walk(src, result, table::result(method, dir), map, out);
 }
 
-/// A value that is still to be visited, what stands there, and how many content blocks lie around it.
-type Open = (Value, &'static Place, usize);
+/// What is still to be visited, and how many content blocks lie around it. Arrays and maps are kept as a place inside
+/// of them, so that a message of very many small values costs no memory.
+enum Open<'a> {
+    Value(Value, &'static Place, usize),
+    Elements(Reader<'a>, &'static Place, usize),
+    Values(Reader<'a>, &'static Place, usize),
+}
 
 fn walk(
     src: &[u8],
@@ -86,66 +91,66 @@ fn walk(
     map: &mut dyn FnMut(&str, UriKind) -> Option<String>,
     out: &mut Splice<'_>,
 ) {
-    let mut open: Vec<Open> = vec![(value, place, 0)];
-    while let Some((value, place, depth)) = open.pop() {
-        match place {
-            Place::Nothing => {}
-            Place::Uri(kind) => {
-                if let Some(uri) = value.str(src)
-                    && let Some(mapped) = map(&uri, *kind)
-                {
-                    out.replace(value.span, json::quote(&mapped));
-                }
+    let mut open = vec![Open::Value(value, place, 0)];
+    while let Some(next) = open.pop() {
+        let (value, place, depth) = match next {
+            Open::Value(value, place, depth) => (value, place, depth),
+            Open::Elements(mut reader, place, depth) => {
+                let Some(element) = reader.element() else { continue };
+                open.push(Open::Elements(reader, place, depth));
+                (element, place, depth)
             }
-            Place::Members(members) => visit_members(src, value, members, depth, &mut open),
-            Place::Each(place) => {
-                if value.kind == Kind::Array {
-                    open.extend(elements(src, value.span).map(|element| (element, *place, depth)));
-                }
+            Open::Values(mut reader, place, depth) => {
+                let Some(member) = reader.member() else { continue };
+                open.push(Open::Values(reader, place, depth));
+                (member.value, place, depth)
             }
-            Place::Values(place) => {
-                if let Some(object) = read(src, value) {
-                    open.extend(object.members.iter().map(|member| (member.value, *place, depth)));
-                }
+        };
+        if let Place::Uri(kind) = place {
+            if let Some(uri) = value.str(src)
+                && let Some(mapped) = map(&uri, *kind)
+            {
+                out.replace(value.span, json::quote(&mapped));
             }
-            Place::Switch(key, cases) => {
-                if let Some(object) = read(src, value)
-                    && let Some(text) = object.get(src, key).and_then(|value| value.str(src))
-                    && let Some((_, place)) = cases.iter().find(|(case, _)| *case == text)
-                {
-                    open.push((value, place, depth));
-                }
-            }
-            Place::Blocks if depth < CONTENT_DEPTH_MAX => match value.kind {
-                Kind::Array => {
-                    open.extend(elements(src, value.span).map(|element| (element, &table::BLOCK, depth + 1)));
-                }
-                _ => open.push((value, &table::BLOCK, depth + 1)),
-            },
-            Place::Blocks => {}
+        } else {
+            descend(src, value, place, depth, &mut open);
         }
     }
 }
 
-fn visit_members(
-    src: &[u8],
-    value: Value,
-    members: &'static [(&'static str, Place)],
-    depth: usize,
-    open: &mut Vec<Open>,
-) {
-    let Some(object) = read(src, value) else { return };
-    for (name, place) in members {
-        if let Some(member) = object.get(src, name) {
-            open.push((*member, place, depth));
+/// Opens what lies below a value.
+fn descend<'a>(src: &'a [u8], value: Value, place: &'static Place, depth: usize, open: &mut Vec<Open<'a>>) {
+    let Some(reader) = Reader::enter(src, &value) else {
+        return;
+    };
+    match (place, value.kind) {
+        (Place::Members(members), Kind::Object) => {
+            for (name, place) in *members {
+                if let Some(member) = last(src, reader, name) {
+                    open.push(Open::Value(member, place, depth));
+                }
+            }
         }
+        (Place::Switch(key, cases), Kind::Object) => {
+            if let Some(case) = last(src, reader, key).and_then(|value| value.str(src))
+                && let Some((_, place)) = cases.iter().find(|(name, _)| *name == case)
+            {
+                open.push(Open::Value(value, place, depth));
+            }
+        }
+        (Place::Each(place), Kind::Array) => open.push(Open::Elements(reader, place, depth)),
+        (Place::Values(place), Kind::Object) => open.push(Open::Values(reader, place, depth)),
+        (Place::Blocks, _) if depth >= CONTENT_DEPTH_MAX => {}
+        (Place::Blocks, Kind::Array) => open.push(Open::Elements(reader, &table::BLOCK, depth + 1)),
+        (Place::Blocks, _) => open.push(Open::Value(value, &table::BLOCK, depth + 1)),
+        _ => {}
     }
 }
 
-fn read(src: &[u8], value: Value) -> Option<Object> {
-    if value.kind == Kind::Object {
-        Object::read(src, value.span)
-    } else {
-        None
-    }
+/// The last member of that name, as everywhere.
+fn last(src: &[u8], mut reader: Reader<'_>, name: &str) -> Option<Value> {
+    std::iter::from_fn(|| reader.member())
+        .filter(|member| member.is(src, name))
+        .last()
+        .map(|member| member.value)
 }

@@ -7,6 +7,7 @@
 //! (other letter case, missing padding, stray bits) is a second spelling of the same name that somebody's filter does
 //! not know.
 
+mod decimal;
 mod param;
 
 pub use param::{ParamHeader, ParamHeaderError, ParamKind, param_headers};

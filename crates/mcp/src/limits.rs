@@ -24,8 +24,14 @@ pub const SERVER_DEPTH_MAX: usize = 512;
 /// Most direct members of the envelope, of its body or of `_meta`, from either side: they are recorded one by one.
 pub const MEMBERS_MAX: usize = 65_536;
 /// Deepest content block inside content block that the URI walker follows (a tool result inside a sampling message).
-pub const CONTENT_DEPTH_MAX: usize = 16;
+pub const CONTENT_DEPTH_MAX: usize = 4;
 /// Most `x-mcp-header` annotations one tool may carry.
 pub const PARAM_HEADERS_MAX: usize = 64;
 /// Most subschemas of one input schema that are searched for `x-mcp-header`.
 pub const SCHEMA_NODES_MAX: usize = 10_000;
+/// Deepest subschema of an input schema that is searched for `x-mcp-header`.
+pub const SCHEMA_DEPTH_MAX: usize = 64;
+/// Longest path of property names to a mirrored argument, in bytes.
+pub const PARAM_PATH_BYTES_MAX: usize = 1024;
+/// Longest N of `Mcp-Param-N`, in bytes.
+pub const PARAM_NAME_BYTES_MAX: usize = 128;

@@ -11,11 +11,7 @@ use crate::value::{Kind, Member, Object, Span, Value};
 /// The values of an array, in order.
 pub fn elements(src: &[u8], array: Span) -> impl Iterator<Item = Value> + '_ {
     let mut reader = Reader::inside(src, array, b'[');
-    std::iter::from_fn(move || {
-        let reader = reader.as_mut()?;
-        reader.skip_separators();
-        reader.value()
-    })
+    std::iter::from_fn(move || reader.as_mut()?.element())
 }
 
 /// The value at a path of member names below an object.
@@ -68,13 +64,30 @@ pub(crate) fn value_at(src: &[u8], span: Span) -> Option<Value> {
     reader.value()
 }
 
-struct Reader<'a> {
+/// A place inside of a container.
+#[derive(Clone, Copy)]
+pub(crate) struct Reader<'a> {
     /// The message up to the end of the container that is read, so that nothing outside of it is ever taken.
     src: &'a [u8],
     at: usize,
 }
 
 impl<'a> Reader<'a> {
+    /// The place behind the brace of an object or the bracket of an array.
+    pub(crate) fn enter(src: &'a [u8], value: &Value) -> Option<Self> {
+        match value.kind {
+            Kind::Object => Self::inside(src, value.span, b'{'),
+            Kind::Array => Self::inside(src, value.span, b'['),
+            _ => None,
+        }
+    }
+
+    /// The next element of an array.
+    pub(crate) fn element(&mut self) -> Option<Value> {
+        self.skip_separators();
+        self.value()
+    }
+
     /// Starts behind the opening bracket of a container.
     fn inside(src: &'a [u8], span: Span, open: u8) -> Option<Self> {
         let src = src.get(..span.end as usize)?;
@@ -93,7 +106,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn member(&mut self) -> Option<Member> {
+    /// The next member of an object.
+    pub(crate) fn member(&mut self) -> Option<Member> {
         self.skip_separators();
         if self.peek()? != b'"' {
             return None;

@@ -114,7 +114,7 @@ impl<'a> Splice<'a> {
 
     /// The changed message.
     pub fn finish(mut self) -> Vec<u8> {
-        for object in std::mem::take(&mut self.objects) {
+        for object in joined(std::mem::take(&mut self.objects)) {
             object.resolve(&mut self.edits);
         }
         // Stable: additions stand before the removal that starts where they stand, and later replacements behind
@@ -140,18 +140,34 @@ impl<'a> Splice<'a> {
         out
     }
 
+    /// The changes of one object. Changes come object by object, so only the last one is looked at; what belongs
+    /// together all the same is joined at the end.
     fn object(&mut self, object: &Object) -> Option<&mut ObjectEdit> {
-        let src = self.src.len();
-        if object.span.len() < 2 || object.span.end as usize > src {
+        if object.span.len() < 2 || object.span.end as usize > self.src.len() {
             return None;
         }
-        let known = self.objects.iter().position(|edit| edit.span == object.span);
-        let index = known.unwrap_or_else(|| {
+        if self.objects.last().is_none_or(|edit| edit.span != object.span) {
             self.objects.push(ObjectEdit::new(object));
-            self.objects.len() - 1
-        });
-        self.objects.get_mut(index)
+        }
+        self.objects.last_mut()
     }
+}
+
+/// Joins the changes of the same object.
+fn joined(mut objects: Vec<ObjectEdit>) -> Vec<ObjectEdit> {
+    objects.sort_by_key(|edit| (edit.span.start, edit.span.end));
+    objects.dedup_by(|later, first| {
+        let same = later.span == first.span;
+        if same {
+            first.removed.append(&mut later.removed);
+            if !first.added.is_empty() && !later.added.is_empty() {
+                first.added.push(b',');
+            }
+            first.added.append(&mut later.added);
+        }
+        same
+    });
+    objects
 }
 
 impl ObjectEdit {

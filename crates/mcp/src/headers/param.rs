@@ -6,13 +6,19 @@
 
 use std::borrow::Cow;
 
+use super::decimal::Decimal;
 use super::{HeaderError, decode, encode};
-use crate::limits::{PARAM_HEADERS_MAX, SCHEMA_NODES_MAX};
+use crate::limits::{
+    PARAM_HEADERS_MAX, PARAM_NAME_BYTES_MAX, PARAM_PATH_BYTES_MAX, SCHEMA_DEPTH_MAX, SCHEMA_NODES_MAX,
+};
 use crate::read::{elements, lookup, value_at};
 use crate::value::{Kind, Member, Object, Span, Value};
 
 /// The annotation in a schema.
 const ANNOTATION: &str = "x-mcp-header";
+
+/// How much of a server's keyword an error repeats.
+const KEYWORD_CHARS_SHOWN: usize = 64;
 
 /// The type of an argument that a header mirrors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,13 +89,24 @@ const SUBSCHEMA_MAP: &[&str] = &[
     "definitions",
 ];
 
-/// A schema that is still to be searched.
-struct Open {
+/// A schema that was found, and how it is reached. The schemas stand in one list and name their parents, because a
+/// copy of the path in each would let a server fill our memory with a few long names.
+struct Schema {
     span: Span,
-    /// The names from the root, while the chain of `properties` is whole.
-    path: Vec<String>,
-    /// The keyword that broke the chain.
-    broken: Option<String>,
+    parent: usize,
+    depth: usize,
+    reached: Reached,
+}
+
+/// How a schema is reached from its parent.
+#[derive(Clone, Copy)]
+enum Reached {
+    /// It is the root.
+    Root,
+    /// As the property of this name, and the parent by properties alone.
+    Property(Member),
+    /// Somewhere behind this keyword.
+    Apart(Member),
 }
 
 /// The headers that a tool's input schema asks for.
@@ -97,30 +114,27 @@ struct Open {
 /// # Errors
 /// When an annotation is malformed or misplaced: the tool must be dropped.
 pub fn param_headers(input_schema: &[u8]) -> Result<Vec<ParamHeader>, ParamHeaderError> {
+    let src = input_schema;
     let mut found: Vec<ParamHeader> = Vec::new();
     // Nearly no schema has the annotation, and no spelling of it but an escaped one lacks these letters.
-    if memchr::memmem::find(input_schema, b"x-mcp-header").is_none() && memchr::memchr(b'\\', input_schema).is_none() {
+    if memchr::memmem::find(src, ANNOTATION.as_bytes()).is_none() && memchr::memchr(b'\\', src).is_none() {
         return Ok(found);
     }
-    let whole = Span::new(0, input_schema.len());
-    let root = value_at(input_schema, whole).filter(|root| root.kind == Kind::Object);
+    let root = value_at(src, Span::new(0, src.len())).filter(|root| root.kind == Kind::Object);
     let root = root.ok_or(ParamHeaderError::Schema)?;
-    let mut open = vec![Open {
+    let mut schemas = vec![Schema {
         span: root.span,
-        path: Vec::new(),
-        broken: None,
+        parent: 0,
+        depth: 0,
+        reached: Reached::Root,
     }];
-    let mut seen = 0;
-    while let Some(schema) = open.pop() {
-        seen += 1;
-        if seen + open.len() > SCHEMA_NODES_MAX {
-            return Err(ParamHeaderError::TooLarge);
-        }
-        let Some(object) = Object::read(input_schema, schema.span) else {
-            continue;
+    let mut next = 0;
+    while let Some(schema) = schemas.get(next) {
+        let Some(object) = Object::read(src, schema.span) else {
+            break;
         };
-        if let Some(annotation) = object.get(input_schema, ANNOTATION) {
-            let header = annotated(input_schema, &schema, &object, annotation)?;
+        if let Some(annotation) = object.get(src, ANNOTATION) {
+            let header = annotated(src, &schemas, next, &object, annotation)?;
             if found.iter().any(|other| other.name.eq_ignore_ascii_case(&header.name)) {
                 return Err(ParamHeaderError::Duplicate { name: header.name });
             }
@@ -129,90 +143,126 @@ pub fn param_headers(input_schema: &[u8]) -> Result<Vec<ParamHeader>, ParamHeade
             }
             found.push(header);
         }
-        open_subschemas(input_schema, &schema, &object, &mut open);
+        open_subschemas(src, next, &object, &mut schemas)?;
+        next += 1;
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(found)
 }
 
-fn annotated(src: &[u8], schema: &Open, object: &Object, annotation: &Value) -> Result<ParamHeader, ParamHeaderError> {
-    if let Some(keyword) = &schema.broken {
-        return Err(ParamHeaderError::Place {
-            keyword: keyword.to_owned(),
-        });
-    }
-    if schema.path.is_empty() {
-        return Err(ParamHeaderError::Place {
-            keyword: "the root".to_owned(),
-        });
-    }
-    let path = || schema.path.join("/");
+fn annotated(
+    src: &[u8],
+    schemas: &[Schema],
+    index: usize,
+    object: &Object,
+    annotation: &Value,
+) -> Result<ParamHeader, ParamHeaderError> {
+    let path = path(src, schemas, index)?;
+    let joined = || path.join("/");
     let name = annotation
         .str(src)
         .filter(|name| is_token(name))
-        .ok_or_else(|| ParamHeaderError::Name { path: path() })?;
+        .ok_or_else(|| ParamHeaderError::Name { path: joined() })?;
     let kind = match object.get(src, "type").and_then(|kind| kind.str(src)).as_deref() {
         Some("string") => ParamKind::String,
         Some("integer") => ParamKind::Integer,
         Some("boolean") => ParamKind::Boolean,
-        _ => return Err(ParamHeaderError::Type { path: path() }),
+        _ => return Err(ParamHeaderError::Type { path: joined() }),
     };
     Ok(ParamHeader {
         name: name.into_owned(),
-        path: schema.path.clone(),
+        path,
         kind,
     })
 }
 
+/// The names that lead to a schema, if nothing but properties does.
+fn path(src: &[u8], schemas: &[Schema], index: usize) -> Result<Vec<String>, ParamHeaderError> {
+    let mut path = Vec::new();
+    let mut bytes = 0;
+    let mut next = schemas.get(index);
+    while let Some(schema) = next {
+        match schema.reached {
+            Reached::Root => break,
+            Reached::Property(member) => {
+                bytes += member.key.len();
+                if bytes > PARAM_PATH_BYTES_MAX {
+                    return Err(ParamHeaderError::TooLarge);
+                }
+                path.push(member.name(src).into_owned());
+            }
+            Reached::Apart(member) => {
+                let keyword = member.name(src).chars().take(KEYWORD_CHARS_SHOWN).collect();
+                return Err(ParamHeaderError::Place { keyword });
+            }
+        }
+        next = schemas.get(schema.parent);
+    }
+    if path.is_empty() {
+        return Err(ParamHeaderError::Place {
+            keyword: "the root".to_owned(),
+        });
+    }
+    path.reverse();
+    Ok(path)
+}
+
 /// Adds the schemas one level below. What stands under a keyword that nobody knows counts as a schema too: some reader
 /// may know it.
-fn open_subschemas(src: &[u8], schema: &Open, object: &Object, open: &mut Vec<Open>) {
+fn open_subschemas(
+    src: &[u8],
+    parent: usize,
+    object: &Object,
+    schemas: &mut Vec<Schema>,
+) -> Result<(), ParamHeaderError> {
+    let Some(Schema { depth, reached, .. }) = schemas.get(parent) else {
+        return Ok(());
+    };
+    let depth = depth + 1;
+    let outermost = Some(*reached).filter(|reached| matches!(reached, Reached::Apart(_)));
+    let mut add = |value: &Value, reached: Reached| {
+        if value.kind != Kind::Object {
+            return Ok(());
+        }
+        if schemas.len() >= SCHEMA_NODES_MAX || depth > SCHEMA_DEPTH_MAX {
+            return Err(ParamHeaderError::TooLarge);
+        }
+        schemas.push(Schema {
+            span: value.span,
+            parent,
+            depth,
+            reached,
+        });
+        Ok(())
+    };
     for member in &object.members {
         let keyword = member.name(src);
-        let broken = || schema.broken.clone().or_else(|| Some(keyword.clone().into_owned()));
-        let apart = |value: Value| Open {
-            span: value.span,
-            path: Vec::new(),
-            broken: broken(),
-        };
-        let is_object = |value: &Value| value.kind == Kind::Object;
+        let apart = outermost.unwrap_or(Reached::Apart(*member));
         if DATA.contains(&&*keyword) {
             continue;
         } else if SUBSCHEMA_MAP.contains(&&*keyword) {
-            let Some(map) = Object::read(src, member.value.span) else {
-                continue;
-            };
-            let chain = keyword == "properties" && schema.broken.is_none();
-            for property in map.members.iter().filter(|property| is_object(&property.value)) {
-                open.push(if chain {
-                    below(src, schema, property)
+            let properties = Object::read(src, member.value.span).unwrap_or_default();
+            for property in &properties.members {
+                let reached = if outermost.is_none() && keyword == "properties" {
+                    Reached::Property(*property)
                 } else {
-                    apart(property.value)
-                });
+                    apart
+                };
+                add(&property.value, reached)?;
             }
         } else if member.value.kind == Kind::Array {
-            open.extend(elements(src, member.value.span).filter(is_object).map(apart));
-        } else if is_object(&member.value) {
-            open.push(apart(member.value));
+            elements(src, member.value.span).try_for_each(|element| add(&element, apart))?;
+        } else {
+            add(&member.value, apart)?;
         }
     }
+    Ok(())
 }
 
-/// A property in the chain of `properties`.
-fn below(src: &[u8], schema: &Open, property: &Member) -> Open {
-    let mut path = schema.path.clone();
-    path.push(property.name(src).into_owned());
-    Open {
-        span: property.value.span,
-        path,
-        broken: None,
-    }
-}
-
-/// A token of RFC 9110, so that it can be part of a header name.
+/// A token of RFC 9110 of bearable length, so that it can be part of a header name.
 fn is_token(name: &str) -> bool {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.bytes().all(token)
+    (1..=PARAM_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(token)
 }
 
 impl ParamHeader {
@@ -278,75 +328,4 @@ fn mirrored(src: &[u8], value: Value) -> Option<Cow<'_, str>> {
         Kind::False => Some(Cow::Borrowed("false")),
         Kind::Object | Kind::Array | Kind::Null => None,
     }
-}
-
-/// Longest integer that is written out for a header: beyond it the number is mirrored as it stands.
-const INTEGER_DIGITS_MAX: i64 = 40;
-
-/// A decimal number in lowest terms: digits without zeros at either end, times a power of ten. Numbers are compared
-/// as text, because two large integers can be one and the same `f64`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Decimal {
-    negative: bool,
-    digits: String,
-    exponent: i64,
-}
-
-impl Decimal {
-    /// Reads a number in the grammar of JSON.
-    fn parse(text: &str) -> Option<Self> {
-        let (negative, rest) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
-        let (mantissa, exponent) = match rest.split_once(['e', 'E']) {
-            Some((mantissa, exponent)) => (mantissa, parse_exponent(exponent)?),
-            None => (rest, 0),
-        };
-        let (whole, fraction) = match mantissa.split_once('.') {
-            Some((_, "")) => return None,
-            Some(parts) => parts,
-            None => (mantissa, ""),
-        };
-        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-        if whole.is_empty() || !digits(whole) || !digits(fraction) || (whole.len() > 1 && whole.starts_with('0')) {
-            return None;
-        }
-        let all = format!("{whole}{fraction}");
-        let significant = all.trim_end_matches('0');
-        let dropped = i64::try_from(all.len() - significant.len()).ok()?;
-        let fraction = i64::try_from(fraction.len()).ok()?;
-        let digits = significant.trim_start_matches('0').to_owned();
-        if digits.is_empty() {
-            return Some(Self {
-                negative: false,
-                digits,
-                exponent: 0,
-            });
-        }
-        let exponent = exponent.checked_sub(fraction)?.checked_add(dropped)?;
-        Some(Self {
-            negative,
-            digits,
-            exponent,
-        })
-    }
-
-    /// The plain form of an integer; `None` for fractions and for what would be very long.
-    fn integer(&self) -> Option<String> {
-        if self.digits.is_empty() {
-            return Some("0".to_owned());
-        }
-        if !(0..=INTEGER_DIGITS_MAX).contains(&self.exponent) {
-            return None;
-        }
-        let sign = if self.negative { "-" } else { "" };
-        let zeros = "0".repeat(usize::try_from(self.exponent).ok()?);
-        Some(format!("{sign}{}{zeros}", self.digits))
-    }
-}
-
-fn parse_exponent(text: &str) -> Option<i64> {
-    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    text.strip_prefix('+').unwrap_or(text).parse().ok()
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use super::*;
+use crate::limits::{PARAM_NAME_BYTES_MAX, PARAM_PATH_BYTES_MAX, SCHEMA_DEPTH_MAX, SCHEMA_NODES_MAX};
 use crate::value::Span;
 
 #[test]
@@ -167,6 +168,52 @@ fn d08_annotations_are_refused_at_one_more_than_the_limit() {
     assert_eq!(of(63).unwrap().len(), 63);
     assert_eq!(of(64).unwrap().len(), 64);
     assert_eq!(of(65), Err(ParamHeaderError::TooLarge));
+}
+
+#[test]
+fn d08_schemas_are_searched_to_a_limit() {
+    let wide = |count: usize| {
+        let properties: Vec<_> = (2..count).map(|n| format!(r#""p{n}":{{}}"#)).collect();
+        parse(&format!(
+            r#"{{"a":{{"type":"string","x-mcp-header":"A"}},{}}}"#,
+            properties.join(",")
+        ))
+    };
+    assert!(wide(SCHEMA_NODES_MAX - 1).is_ok() && wide(SCHEMA_NODES_MAX).is_ok());
+    assert_eq!(wide(SCHEMA_NODES_MAX + 1), Err(ParamHeaderError::TooLarge));
+    let deep = |depth: usize, key: &str| {
+        let open = format!(r#"{{"properties":{{"{key}":"#).repeat(depth);
+        param_headers(format!(r#"{open}{{"type":"string","x-mcp-header":"A"}}{}"#, "}}".repeat(depth)).as_bytes())
+    };
+    assert!(deep(SCHEMA_DEPTH_MAX - 1, "a").is_ok() && deep(SCHEMA_DEPTH_MAX, "a").is_ok());
+    assert_eq!(deep(SCHEMA_DEPTH_MAX + 1, "a"), Err(ParamHeaderError::TooLarge));
+    let long = |bytes: usize| deep(1, &"k".repeat(bytes));
+    assert!(long(PARAM_PATH_BYTES_MAX - 1).is_ok() && long(PARAM_PATH_BYTES_MAX).is_ok());
+    assert_eq!(long(PARAM_PATH_BYTES_MAX + 1), Err(ParamHeaderError::TooLarge));
+    let named = |bytes: usize| {
+        parse(&format!(
+            r#"{{"a":{{"type":"string","x-mcp-header":"{}"}}}}"#,
+            "N".repeat(bytes)
+        ))
+    };
+    assert!(named(PARAM_NAME_BYTES_MAX - 1).is_ok() && named(PARAM_NAME_BYTES_MAX).is_ok());
+    assert!(named(PARAM_NAME_BYTES_MAX + 1).is_err());
+}
+
+#[test]
+fn the_keyword_that_breaks_the_chain_is_named() {
+    let place = |schema: &str| match param_headers(schema.as_bytes()) {
+        Err(ParamHeaderError::Place { keyword }) => keyword,
+        other => panic!("{other:?}"),
+    };
+    let under = |keyword: &str| {
+        place(&format!(
+            r#"{{"{keyword}":[{{"properties":{{"a":{{"type":"string","x-mcp-header":"A"}}}}}}]}}"#
+        ))
+    };
+    assert_eq!(under("anyOf"), "anyOf");
+    assert_eq!(under(&"x".repeat(100)), "x".repeat(64));
+    assert_eq!(place(r#"{"x-mcp-header":"A"}"#), "the root");
 }
 
 fn param(kind: &str) -> ParamHeader {

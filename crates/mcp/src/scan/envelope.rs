@@ -9,9 +9,8 @@ use crate::value::{Kind, Object, Value};
 
 pub(super) fn message(parts: Parts, src: &[u8], side: Side) -> Result<Message, ScanError> {
     let seen = Seen::new(&parts.root, src);
-    let version = seen
-        .jsonrpc
-        .is_some_and(|value| value.str(src).as_deref() == Some("2.0"));
+    let is_two = |value: Value| value.raw(src) == br#""2.0""# || value.str(src).as_deref() == Some("2.0");
+    let version = seen.jsonrpc.is_some_and(is_two);
     if !version {
         return Err(Fault::Version.at(place(seen.jsonrpc)));
     }

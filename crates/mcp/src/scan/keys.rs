@@ -173,15 +173,19 @@ pub(super) fn imitated(level: Level, text: &[u8]) -> Option<&'static str> {
         Level::Arguments | Level::Plain => return None,
     };
     if text.is_ascii() {
-        return equal_but_for_case(names, text).filter(|name| name.as_bytes() != text);
+        // The member itself, by far the usual case, is told by one comparison.
+        let mut alike = names.iter().filter(|name| name.len() == text.len());
+        let exact = alike.clone().any(|name| name.as_bytes() == text);
+        return if exact {
+            None
+        } else {
+            alike.find(|name| name.as_bytes().eq_ignore_ascii_case(text)).copied()
+        };
     }
-    equal_but_for_case(names, &folded(text)?)
-}
-
-fn equal_but_for_case(names: &'static [&'static str], text: &[u8]) -> Option<&'static str> {
+    let text = folded(text)?;
     names
         .iter()
-        .find(|name| name.len() == text.len() && name.as_bytes().eq_ignore_ascii_case(text))
+        .find(|name| name.as_bytes().eq_ignore_ascii_case(&text))
         .copied()
 }
 

@@ -3,8 +3,11 @@
 
 use super::*;
 use crate::codes::{INVALID_REQUEST, PARSE_ERROR};
+use crate::limits::CLIENT_BATCH_MAX;
 
+mod limits;
 mod refused;
+mod text;
 
 /// A call of `tools/call` with these bytes as `params.arguments`.
 fn call(arguments: &str) -> String {
@@ -192,12 +195,10 @@ fn a_batch_yields_the_ranges_of_its_messages() {
     assert!(batch(b"[1,]", &Rules::CLIENT).is_err());
     let of = |count: usize| format!("[{}]", vec!["{}"; count].join(","));
     assert_eq!(
-        batch(of(limits::CLIENT_BATCH_MAX).as_bytes(), &Rules::CLIENT)
-            .unwrap()
-            .len(),
-        limits::CLIENT_BATCH_MAX
+        batch(of(CLIENT_BATCH_MAX).as_bytes(), &Rules::CLIENT).unwrap().len(),
+        CLIENT_BATCH_MAX
     );
-    assert!(batch(of(limits::CLIENT_BATCH_MAX + 1).as_bytes(), &Rules::CLIENT).is_err());
+    assert!(batch(of(CLIENT_BATCH_MAX + 1).as_bytes(), &Rules::CLIENT).is_err());
 }
 
 #[test]

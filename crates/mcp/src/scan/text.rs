@@ -42,8 +42,8 @@ fn plain(bytes: &[u8]) -> (usize, bool) {
         if stop != 0 {
             // Only the lowest mark is certain, and it is the one that counts.
             let lowest = stop & stop.wrapping_neg();
-            high |= word & HIGH & (lowest - 1);
-            return (count + (stop.trailing_zeros() / 8) as usize, high != 0);
+            high |= word & (lowest - 1);
+            return (count + (stop.trailing_zeros() / 8) as usize, high & HIGH != 0);
         }
         high |= word;
         count += 8;
