@@ -1,2 +1,41 @@
-//! crates/meshgate
-fn main() {}
+//! `meshgate`: what people type.
+//!
+//! The program parses, asks and prints; what it asks is decided in the libraries. One thing comes before everything
+//! else: executed as the supervisor of a server's process it must be a small single-threaded program, so that path leaves
+//! before a runtime, a logger or the argument parser exists.
+
+mod call;
+mod check;
+mod cli;
+mod client;
+mod demo;
+mod exit;
+mod findings;
+mod log;
+mod out;
+mod source;
+mod state;
+mod status;
+mod tools;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args
+        .next()
+        .is_some_and(|first| first == meshgate_proxy::supervise::SUBCOMMAND)
+    {
+        return meshgate_proxy::supervise::main(args);
+    }
+    match cli::run(cli::Cli::parse()) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,147 @@
+//! The command line: what can be typed, and where it leads.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+
+use crate::exit::{self, Failure};
+use crate::{call, check, demo, out, status, tools, up};
+
+/// The mesh gateway for MCP: one authenticated endpoint in front of any MCP servers.
+#[derive(Debug, Parser)]
+#[command(name = "meshgate", version, about, after_help = exit::HELP, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Directory for the token, the key ring and the admin socket [default: meshgate in the XDG state folder].
+    #[arg(long, global = true, env = "MESHGATE_STATE", value_name = "DIR")]
+    state: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a gateway from a mesh file or an `mcp.json`.
+    Up(UpArgs),
+    /// Say what is wrong with a mesh file or an `mcp.json`, without starting anything.
+    Check(CheckArgs),
+    /// Show how the running gateway and its servers are.
+    Status(StatusArgs),
+    /// List the tools of the running gateway.
+    Tools(ToolsArgs),
+    /// Call a tool of the running gateway.
+    Call(CallArgs),
+    /// Start the worked example, CorpAssist, and let it answer one question.
+    Demo(DemoArgs),
+    /// Print the JSON Schema of the mesh file, for editors.
+    Schema,
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// Mesh file (YAML or JSON) or `mcp.json` [default: ./mesh.yaml, then ./mcp.json].
+    pub(crate) file: Option<PathBuf>,
+    /// Threads that serve calls [default: one per core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) workers: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Mesh file or `mcp.json`.
+    pub(crate) file: PathBuf,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ToolsArgs {
+    /// The view [default: the first one].
+    #[arg(long)]
+    pub(crate) view: Option<String>,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CallArgs {
+    /// The tool, as `meshgate tools` shows it.
+    pub(crate) tool: String,
+    /// An argument; read as the tool's schema says, otherwise as JSON, otherwise as text.
+    #[arg(long = "arg", value_name = "NAME=VALUE")]
+    pub(crate) args: Vec<String>,
+    /// All arguments as one JSON object; `--arg` adds to it.
+    #[arg(long, value_name = "OBJECT")]
+    pub(crate) args_json: Option<String>,
+    /// The view [default: the first one].
+    #[arg(long)]
+    pub(crate) view: Option<String>,
+    /// Seconds to wait for the answer.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) timeout: u64,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// The question.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) ask: Option<String>,
+}
+
+/// Does what was typed.
+pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let state = cli.state.as_deref();
+    match &cli.command {
+        Command::Up(args) => up::run(args, state),
+        Command::Check(args) => check::run(args),
+        Command::Status(args) => status::run(args, state),
+        Command::Tools(args) => tools::run(args, state),
+        Command::Call(args) => call::run(args, state),
+        Command::Demo(args) => demo::run(args),
+        Command::Schema => {
+            out::print(meshgate_model::json_schema_text().trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "meshgate", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,122 @@
+//! The little HTTP that the command line needs: the admin socket, and the gateway's own endpoint.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::AbortHandle;
+
+use crate::exit::{Failure, SYSTEM, UNAVAILABLE};
+use crate::state::StatePath;
+
+/// Largest answer of the admin interface that is read.
+const ADMIN_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long the admin interface may take.
+const ADMIN_TIME: Duration = Duration::from_secs(10);
+/// How long a connection to the gateway may take.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// A runtime for a command that asks and prints.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| Failure::new(SYSTEM, format!("the runtime cannot be started: {cause}")))?
+        .block_on(work)
+}
+
+/// Asks the admin interface; the answer is JSON.
+pub(crate) async fn admin<T: DeserializeOwned>(state: &StatePath, path: &str) -> Result<T, Failure> {
+    let socket = state.admin_socket();
+    let answered = tokio::time::timeout(ADMIN_TIME, admin_bytes(&socket, path)).await;
+    let (status, body) = answered.unwrap_or_else(|_| Err(away(&socket, "it does not answer")))?;
+    match status {
+        StatusCode::OK => serde_json::from_slice(&body).map_err(|cause| {
+            away(
+                &socket,
+                &format!("its answer cannot be read ({cause}); is it another version?"),
+            )
+        }),
+        _ => Err(Failure::new(
+            UNAVAILABLE,
+            String::from_utf8_lossy(&body).trim().to_owned(),
+        )),
+    }
+}
+
+async fn admin_bytes(socket: &Path, path: &str) -> Result<(StatusCode, Bytes), Failure> {
+    let stream = UnixStream::connect(socket).await.map_err(|_| nobody(socket))?;
+    let request = Request::get(path)
+        .header(http::header::HOST, "localhost")
+        .body(Full::new(Bytes::new()))
+        .map_err(|cause| away(socket, &cause.to_string()))?;
+    let (response, _connection) = send(stream, request)
+        .await
+        .map_err(|cause| away(socket, &cause.to_string()))?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), ADMIN_BYTES_MAX)
+        .collect()
+        .await
+        .map_err(|cause| away(socket, &cause.to_string()))?;
+    Ok((status, body.to_bytes()))
+}
+
+fn nobody(socket: &Path) -> Failure {
+    let directory = socket.parent().unwrap_or(socket).display();
+    Failure::new(
+        UNAVAILABLE,
+        format!("no gateway is running with state directory `{directory}`"),
+    )
+    .remedy("start one with `meshgate up`, or name its directory with `--state DIR`")
+}
+
+fn away(socket: &Path, why: &str) -> Failure {
+    Failure::new(
+        UNAVAILABLE,
+        format!("the gateway at `{}` cannot be asked: {why}", socket.display()),
+    )
+}
+
+/// Sends a request to the gateway's endpoint at `authority` (`127.0.0.1:7300`).
+pub(crate) async fn post(
+    authority: &str,
+    request: Request<Full<Bytes>>,
+) -> Result<(Response<Incoming>, Connection), Failure> {
+    let refused = |cause: String| Failure::new(UNAVAILABLE, format!("the gateway at `{authority}` {cause}"));
+    let stream = tokio::time::timeout(CONNECT_TIME, TcpStream::connect(authority))
+        .await
+        .map_err(|_| refused("does not answer".into()))?
+        .map_err(|cause| refused(format!("cannot be reached: {cause}")))?;
+    // Small writes should leave at once; where that cannot be set they still leave.
+    let _ = stream.set_nodelay(true);
+    send(stream, request)
+        .await
+        .map_err(|cause| refused(format!("broke off: {cause}")))
+}
+
+/// The task that drives a connection; ends with this value.
+#[derive(Debug)]
+pub(crate) struct Connection(AbortHandle);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn send<S>(stream: S, request: Request<Full<Bytes>>) -> hyper::Result<(Response<Incoming>, Connection)>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let driver = Connection(tokio::spawn(connection).abort_handle());
+    Ok((sender.send_request(request).await?, driver))
+}

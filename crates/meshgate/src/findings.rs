@@ -1,0 +1,165 @@
+//! Findings, drawn over the text they are about.
+
+use std::fmt;
+use std::io::IsTerminal as _;
+
+use meshgate_model::finding::codes;
+use meshgate_model::{Finding, Severity};
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use serde::Serialize;
+
+use crate::out;
+
+/// A finding with its source text, as `miette` wants it.
+#[derive(Debug)]
+struct Drawn<'a> {
+    finding: &'a Finding,
+    source: Option<NamedSource<String>>,
+    message: String,
+}
+
+impl fmt::Display for Drawn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Drawn<'_> {}
+
+impl Diagnostic for Drawn<'_> {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new(self.finding.code))
+    }
+
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(match self.finding.severity {
+            Severity::Error => miette::Severity::Error,
+            Severity::Warning => miette::Severity::Warning,
+        })
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        let remedy = &self.finding.remedy;
+        (!remedy.is_empty()).then(|| Box::new(remedy) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.source.as_ref().map(|source| source as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let span = self.finding.span.clone()?;
+        let label = if self.finding.path.is_empty() {
+            "here".to_owned()
+        } else {
+            self.finding.path.clone()
+        };
+        Some(Box::new(std::iter::once(LabeledSpan::new(
+            Some(label),
+            span.start,
+            span.len(),
+        ))))
+    }
+}
+
+/// A finding for people, with the lines it is about; coloured on a terminal.
+pub(crate) fn drawn(finding: &Finding, text: &str) -> String {
+    let wants_colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let theme = if wants_colour {
+        GraphicalTheme::unicode()
+    } else {
+        GraphicalTheme::unicode_nocolor()
+    };
+    drawn_with(finding, text, theme)
+}
+
+fn drawn_with(finding: &Finding, text: &str, theme: GraphicalTheme) -> String {
+    // A line that seems to hold a secret is named and not shown: terminals and build logs are read by others.
+    let shows = finding.span.is_some() && finding.code != codes::LITERAL_SECRET;
+    let message = match (&finding.document, shows) {
+        (Some(document), true) => format!("{document}: {}", finding.message),
+        (document, false) => {
+            let line = finding.span.as_ref().map(|span| line_of(text, span.start));
+            let mut place = finding.source.to_string();
+            place.extend(line.map(|line| format!(":{line}")));
+            place.extend(document.iter().map(|document| format!(": {document}")));
+            if !finding.path.is_empty() {
+                place.push_str(&format!(": `{}`", finding.path));
+            }
+            format!("{place}: {}", finding.message)
+        }
+        (None, true) => finding.message.clone(),
+    };
+    let source = shows.then(|| NamedSource::new(&*finding.source, visible(text)));
+    let drawn = Drawn {
+        finding,
+        source,
+        message: out::harmless(&message),
+    };
+    let handler = GraphicalReportHandler::new_themed(theme)
+        .with_links(false)
+        .with_width(100);
+    let mut report = String::new();
+    match handler.render_report(&mut report, &drawn) {
+        Ok(()) => report.trim_end().to_owned(),
+        Err(_) => finding.to_string(),
+    }
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// The same number of bytes without what a terminal would obey.
+fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c == '\n' || c == '\t' || out::harmless(c.encode_utf8(&mut [0; 4])).len() == c.len_utf8() {
+            out.push(c);
+        } else {
+            out.extend(std::iter::repeat_n('?', c.len_utf8()));
+        }
+    }
+    out
+}
+
+/// A finding for programs.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Shown<'a> {
+    severity: String,
+    code: &'a str,
+    message: &'a str,
+    remedy: &'a str,
+    source: &'a str,
+    document: Option<&'a str>,
+    path: &'a str,
+    line: Option<usize>,
+    column: Option<usize>,
+    start: Option<usize>,
+    end: Option<usize>,
+}
+
+impl<'a> Shown<'a> {
+    /// The finding with its place in `text`.
+    pub(crate) fn new(finding: &'a Finding, text: &str) -> Self {
+        let start = finding.span.as_ref().map(|span| span.start);
+        let before = start.and_then(|at| text.get(..at));
+        Self {
+            severity: finding.severity.to_string(),
+            code: finding.code,
+            message: &finding.message,
+            remedy: &finding.remedy,
+            source: &finding.source,
+            document: finding.document.as_deref(),
+            path: &finding.path,
+            line: start.map(|at| line_of(text, at)),
+            column: before.map(|text| text.chars().rev().take_while(|c| *c != '\n').count() + 1),
+            start,
+            end: finding.span.as_ref().map(|span| span.end),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

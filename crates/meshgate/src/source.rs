@@ -1,0 +1,93 @@
+//! Which file says what to do, and what it says.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use meshgate_model::{Config, Finding, Severity, Snapshot};
+
+use crate::exit::{CONFIGURATION, Failure};
+use crate::findings;
+use crate::out;
+
+/// Files that are looked for when none is named.
+const DEFAULTS: [&str; 2] = ["mesh.yaml", "mcp.json"];
+/// More than the largest file the model reads, so that it can say that a file is too large.
+const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// A file and its text.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// The file as it was named.
+    pub(crate) name: String,
+    /// What it says.
+    pub(crate) text: String,
+}
+
+impl Source {
+    /// Reads the named file, or the first of the default files in this directory.
+    pub(crate) fn find(file: Option<&Path>) -> Result<Self, Failure> {
+        let path = match file {
+            Some(file) => file.to_owned(),
+            None => DEFAULTS
+                .iter()
+                .map(PathBuf::from)
+                .find(|path| path.exists())
+                .ok_or_else(nothing_here)?,
+        };
+        Self::read(&path)
+    }
+
+    /// Reads a file.
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let name = path.display().to_string();
+        let mut text = String::new();
+        std::fs::File::open(path)
+            .and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text))
+            .map_err(|cause| Failure::new(CONFIGURATION, format!("`{name}` cannot be read: {cause}")))?;
+        Ok(Self { name, text })
+    }
+
+    /// Everything that is to say about the file, and what it means if it means anything.
+    pub(crate) fn compile(&self) -> (Option<Snapshot>, Vec<Finding>) {
+        match meshgate_model::parse(&self.name, &self.text).and_then(Config::compile) {
+            Ok((snapshot, warnings)) => (Some(snapshot), warnings),
+            Err(found) => (None, found),
+        }
+    }
+
+    /// What the file means; what is wrong with it goes to standard error.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, Failure> {
+        let (snapshot, found) = self.compile();
+        for finding in &found {
+            out::note(&findings::drawn(finding, &self.text));
+        }
+        snapshot.ok_or_else(|| {
+            let errors = found
+                .iter()
+                .filter(|finding| finding.severity == Severity::Error)
+                .count();
+            let what = if errors == 1 {
+                "1 error".to_owned()
+            } else {
+                format!("{errors} errors")
+            };
+            Failure::new(
+                CONFIGURATION,
+                format!("`{}` has {what}; nothing was started", self.name),
+            )
+            .remedy(format!("`meshgate check {}` shows them again", self.name))
+        })
+    }
+}
+
+fn nothing_here() -> Failure {
+    Failure::new(
+        CONFIGURATION,
+        "there is no `mesh.yaml` and no `mcp.json` in this directory",
+    )
+    .remedy(
+        "name a file, as in `meshgate up path/to/mcp.json`, or write one. A whole `mcp.json`:\n        \
+         {\"mcpServers\": {\"files\": {\"command\": \"npx\", \"args\": [\"-y\", \
+         \"@modelcontextprotocol/server-filesystem\", \"/srv/docs\"]}}}",
+    )
+}

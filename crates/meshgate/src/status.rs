@@ -1,0 +1,127 @@
+//! `meshgate status`: how the running gateway and its servers are.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use meshgate_proxy::admin::shape::{ServerStatus, Status};
+
+use crate::cli::{Output, StatusArgs};
+use crate::client::{admin, block_on};
+use crate::exit::{FAILED, Failure};
+use crate::out;
+use crate::state::StatePath;
+
+/// Asks and prints.
+pub(crate) fn run(args: &StatusArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
+    let state = StatePath::find(state)?;
+    let status: Status = block_on(admin(&state, "/status"))?;
+    match args.output {
+        Output::Json => out::print(&json(&status)?),
+        Output::Text => out::print(&shown(&status)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A value as JSON for programs.
+pub(crate) fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
+    serde_json::to_string_pretty(value)
+        .map_err(|cause| Failure::new(FAILED, format!("the answer cannot be written: {cause}")))
+}
+
+/// A table in the style of this program.
+pub(crate) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header);
+    table
+}
+
+/// A time as people say it: `45 s`, `12 min`, `3 h`, `2 d`.
+pub(crate) fn ago(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+fn shown(status: &Status) -> String {
+    let mut lines = vec![format!(
+        "meshgate {} · mesh {} · process {} · up {} · revision {}",
+        status.version,
+        status.mesh,
+        status.pid,
+        ago(Duration::from_secs(status.uptime_seconds).as_secs()),
+        status.revision
+    )];
+    lines.extend(status.unready.iter().map(|why| format!("not ready: {why}")));
+    lines.extend(
+        status
+            .listeners
+            .iter()
+            .map(|listener| format!("listening on {}", listener.url)),
+    );
+
+    let mut views = table(&["VIEW", "PATH", "TOOLS", "SERVERS", "AWAY"]);
+    for view in &status.views {
+        let name = if view.anonymous {
+            format!("{} (anonymous)", view.name)
+        } else {
+            view.name.clone()
+        };
+        views.add_row([
+            name,
+            view.path.clone(),
+            view.tools.to_string(),
+            view.servers.join(", "),
+            view.away.join(", "),
+        ]);
+    }
+    lines.push(String::new());
+    lines.push(views.trim_fmt());
+
+    let mut servers = table(&["SERVER", "STATE", "ERA", "REACH", "TOOLS", "CALLS", "RESTARTS", "NOTE"]);
+    for server in &status.servers {
+        servers.add_row(row(server));
+    }
+    lines.push(String::new());
+    lines.push(servers.trim_fmt());
+
+    let load = &status.load;
+    lines.push(String::new());
+    lines.push(format!(
+        "{} connection(s), {} call(s) running, {} session(s), {} stream(s), {} child process(es), {} record(s) lost",
+        load.connections, load.calls_in_flight, load.sessions, load.streams, load.children, load.records_dropped
+    ));
+    lines.join("\n")
+}
+
+fn row(server: &ServerStatus) -> [String; 8] {
+    let reach = match server.pid {
+        Some(pid) => format!("{} ({pid})", server.reach),
+        None => server.reach.clone(),
+    };
+    let note = match (&server.why, server.away_seconds) {
+        (Some(why), Some(seconds)) => format!("for {}: {}", ago(seconds), out::one_line(why, 120)),
+        (Some(why), None) => out::one_line(why, 120),
+        (None, _) => server.revision.clone().unwrap_or_default(),
+    };
+    [
+        server.name.clone(),
+        server.state.clone(),
+        server.era.clone().unwrap_or_default(),
+        reach,
+        server.tools.map(|tools| tools.to_string()).unwrap_or_default(),
+        server.calls_in_flight.to_string(),
+        server.restarts.to_string(),
+        note,
+    ]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! What runs beside the calls: admin, records, certificates, signals and an eye on the servers.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshgate_model::MeshSpec;
+use meshgate_proxy::admin::shape::{Load, ServerStatus};
+use meshgate_proxy::admin::{AdminSocket, MetricsListener, Sight};
+use meshgate_telemetry::{AccessLog, Metrics, Records};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::{summary, tls};
+use crate::exit::{CONFIGURATION, Failure, SYSTEM};
+use crate::out;
+use crate::state::StateDirectory;
+
+/// How often the servers are looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long everything here may take to end.
+const CLOSE_TIME: Duration = Duration::from_secs(3);
+
+/// The tasks of the keep runtime; they end when this is closed or dropped.
+pub(super) struct Keep {
+    tasks: JoinSet<()>,
+    closing: CancellationToken,
+    metrics: Option<SocketAddr>,
+}
+
+impl Keep {
+    /// Opens the doors and starts the tasks.
+    pub(super) async fn start(
+        mesh: &MeshSpec,
+        state: &StateDirectory,
+        sight: Arc<dyn Sight>,
+        records: Arc<Records>,
+        metrics: Arc<Metrics>,
+        certificates: tls::Certificates,
+    ) -> Result<Self, Failure> {
+        let mut keep = Self {
+            tasks: JoinSet::new(),
+            closing: CancellationToken::new(),
+            metrics: None,
+        };
+        let closing = &keep.closing;
+        let path = state.path().admin_socket();
+        let socket = AdminSocket::bind(&path).map_err(|cause| {
+            Failure::new(
+                SYSTEM,
+                format!("admin socket `{}` cannot be opened: {cause}", path.display()),
+            )
+        })?;
+        keep.tasks.spawn(socket.serve(sight.clone(), closing.clone()));
+        if let Some(address) = mesh.admin {
+            let listener = MetricsListener::bind(address).await.map_err(|cause| {
+                Failure::new(SYSTEM, format!("admin listener {address} cannot be opened: {cause}"))
+                    .remedy("free the address or choose another")
+            })?;
+            keep.metrics = Some(listener.local_address());
+            keep.tasks.spawn(listener.serve(sight.clone(), closing.clone()));
+        }
+        let log = access_log(mesh);
+        let sink = log.open().map_err(|cause| {
+            Failure::new(
+                CONFIGURATION,
+                format!("the access log {log:?} cannot be opened: {cause}"),
+            )
+        })?;
+        keep.tasks
+            .spawn(records.run(metrics.clone(), sink, closing.clone().cancelled_owned()));
+        keep.tasks.spawn(certificates.follow(closing.clone()));
+        keep.tasks.spawn(watch(sight, metrics, closing.clone()));
+        Ok(keep)
+    }
+
+    /// The scrape address, where there is one.
+    pub(super) fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+
+    /// Ends the tasks; the last records are written.
+    pub(super) async fn close(mut self) {
+        self.closing.cancel();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(CLOSE_TIME, all).await.is_err() {
+            tracing::warn!("some tasks did not end in time");
+        }
+    }
+}
+
+fn access_log(mesh: &MeshSpec) -> AccessLog {
+    match &mesh.access_log {
+        meshgate_model::AccessLog::Stderr => AccessLog::Stderr,
+        meshgate_model::AccessLog::File(path) => AccessLog::File(path.clone()),
+        meshgate_model::AccessLog::Off => AccessLog::Off,
+    }
+}
+
+/// Says when a server comes or goes, and keeps the levels of the metrics.
+async fn watch(sight: Arc<dyn Sight>, metrics: Arc<Metrics>, closing: CancellationToken) {
+    let mut seen: BTreeMap<String, String> = BTreeMap::new();
+    let mut tick = interval(LOOK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while closing.run_until_cancelled(tick.tick()).await.is_some() {
+        let status = sight.status();
+        levels(&metrics, &status.load);
+        for server in &status.servers {
+            if changed(&mut seen, server) {
+                out::note(&summary::server(server));
+            }
+        }
+    }
+}
+
+/// Whether a server's state is news. That one is starting is not.
+fn changed(seen: &mut BTreeMap<String, String>, server: &ServerStatus) -> bool {
+    if server.state == "starting" {
+        return false;
+    }
+    seen.insert(server.name.clone(), server.state.clone())
+        .is_none_or(|before| before != server.state)
+}
+
+fn levels(metrics: &Metrics, load: &Load) {
+    metrics.connections.set(load.connections);
+    metrics.calls_in_flight.set(load.calls_in_flight);
+    metrics.sessions.set(load.sessions);
+    metrics.streams.set(load.streams);
+    metrics.children.set(load.children);
+}
+
+/// The signals that end a gateway.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// Takes the signals over from their default, which is to end at once.
+    pub(super) fn listen() -> Result<Self, Failure> {
+        let take =
+            |kind| signal(kind).map_err(|cause| Failure::new(SYSTEM, format!("signals cannot be received: {cause}")));
+        Ok(Self {
+            terminate: take(SignalKind::terminate())?,
+            interrupt: take(SignalKind::interrupt())?,
+            hang_up: take(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next of them.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(state: &str) -> ServerStatus {
+        ServerStatus {
+            name: "ledger".into(),
+            state: state.into(),
+            ..ServerStatus::default()
+        }
+    }
+
+    #[test]
+    fn a_server_is_news_when_it_comes_and_when_it_goes() {
+        let mut seen = BTreeMap::new();
+        let news = ["starting", "up", "up", "away", "starting", "away", "up"].map(|s| changed(&mut seen, &server(s)));
+        assert_eq!(news, [false, true, false, true, false, false, true]);
+    }
+}
