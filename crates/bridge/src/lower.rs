@@ -33,5 +33,5 @@ pub use handshake::{Offer, Opening, OpeningError, initialize_result, negotiate, 
 pub use listen::{Acknowledged, Wanted};
 pub use notice::{Progress, lower_notice};
 pub use questions::Mint;
-pub use rounds::{Question, ROUNDS_MAX, Rounds, Step, answer_id, read_inside};
+pub use rounds::{Ending, Question, ROUNDS_MAX, Rounds, Step, answer_id, read_inside};
 pub use stamp::{Stamp, stamp};

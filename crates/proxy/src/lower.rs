@@ -46,6 +46,7 @@ use self::claims::Claims;
 use self::outbox::{Outbox, Reader, ShelfLimits, Shelving};
 use self::table::Table;
 use crate::call::{Caller, Reply};
+use crate::observe::CallRecord;
 use crate::refusal::Refusal;
 
 /// The session header, in the answer to `initialize` and in every request after it.
@@ -121,6 +122,8 @@ pub struct Edge<'a> {
     pub offered: &'a Offered,
     /// The way inside.
     pub dispatch: Dispatch,
+    /// The access record, for refusals that a legacy client gets inside a response that is itself fine.
+    pub record: Option<&'a CallRecord>,
 }
 
 /// The clock and the randomness of the outside, so that tests can hold both.
@@ -229,6 +232,7 @@ impl Inner {
             events_max: self.limits.replay_events_max,
             bytes_max: self.limits.replay_bytes_max,
             keep_alive: self.limits.keep_alive,
+            stall_max: self.limits.stall_max,
             priming_retry_ms: revision.sse_priming.then_some(self.limits.retry_ms),
         };
         Outbox::new(number, limits, Arc::clone(&self.shelving))

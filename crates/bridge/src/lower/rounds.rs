@@ -43,6 +43,39 @@ pub enum Step {
     },
 }
 
+/// Why a call ends although nobody answered it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The client cancelled it, or its session is over.
+    Cancelled,
+    /// Its time is over.
+    Deadline,
+    /// A question waits for a client that has gone away.
+    Away,
+}
+
+impl Ending {
+    const fn said(self) -> (i64, &'static str, &'static str) {
+        match self {
+            Self::Cancelled => (
+                codes::INTERNAL_ERROR,
+                "cancelled",
+                "the call was cancelled by the client",
+            ),
+            Self::Deadline => (
+                codes::DEADLINE,
+                "deadline",
+                "the call was not answered before the deadline",
+            ),
+            Self::Away => (
+                codes::UNBRIDGEABLE,
+                "unbridgeable",
+                "the client went away while the server waited for its answer",
+            ),
+        }
+    }
+}
+
 /// One call of a legacy client.
 #[derive(Debug)]
 pub struct Rounds {
@@ -213,12 +246,10 @@ impl Rounds {
         self.next_round(Some(responses))
     }
 
-    /// Ends the call from outside: the client is gone, or the time is over.
-    pub fn end(&mut self, why: &str) -> Vec<u8> {
-        match self.fail(why) {
-            Step::Done { answer, .. } => answer,
-            _ => Vec::new(),
-        }
+    /// Ends the call from outside.
+    pub fn end(&mut self, why: Ending) -> Step {
+        let (code, reason, text) = why.said();
+        self.fail_with(code, reason, text)
     }
 
     fn next_round(&mut self, responses: Option<Vec<u8>>) -> Step {
@@ -246,12 +277,23 @@ impl Rounds {
     }
 
     fn fail(&mut self, why: &str) -> Step {
-        self.open.clear();
+        self.fail_with(codes::UNBRIDGEABLE, "unbridgeable", why)
+    }
+
+    /// An error of our own. Questions that are still open are taken back first.
+    fn fail_with(&mut self, code: i64, reason: &str, why: &str) -> Step {
+        let unanswered = self.open.drain(..).filter(|q| q.answer.is_none());
+        let before = unanswered.map(|q| taken_back(&q.id)).collect();
+        self.accepted.clear();
         let mut data = b"{".to_vec();
         json::push_quoted(&mut data, meta::VENDOR_REFUSAL);
-        data.extend_from_slice(br#":{"by":"gateway","reason":"unbridgeable","executed":"unknown"}}"#);
-        let answer = message::error(Some(&self.id), codes::UNBRIDGEABLE, why, Some(&data));
-        self.done(answer)
+        data.extend_from_slice(br#":{"by":"gateway","reason":"#);
+        json::push_quoted(&mut data, reason);
+        data.extend_from_slice(br#","executed":"unknown"}}"#);
+        Step::Done {
+            before,
+            answer: message::error(Some(&self.id), code, why, Some(&data)),
+        }
     }
 
     /// A failure that the model should read and act on.
@@ -262,6 +304,13 @@ impl Rounds {
         let answer = message::result(&self.id, &result);
         self.done(answer)
     }
+}
+
+fn taken_back(id: &str) -> Vec<u8> {
+    let mut params = br#"{"requestId":"#.to_vec();
+    json::push_quoted(&mut params, id);
+    params.extend_from_slice(br#","reason":"the call that asked is over"}"#);
+    message::notification(Method::Cancelled.as_str(), Some(&params))
 }
 
 fn wants_input(src: &[u8], body: &Object) -> bool {

@@ -25,6 +25,8 @@ pub struct SessionLimits {
     pub silent_max: Duration,
     /// Time between keep-alive comments on a silent stream.
     pub keep_alive: Duration,
+    /// How long a message waits for a reader that takes nothing; then the reader counts as gone.
+    pub stall_max: Duration,
     /// The reconnection delay that clients of 2025-11-25 are told.
     pub retry_ms: u64,
     /// Events kept per stream for a client that comes back.
@@ -52,6 +54,7 @@ impl Default for SessionLimits {
             reattach_max: Duration::from_secs(30),
             silent_max: Duration::from_secs(15),
             keep_alive: Duration::from_secs(15),
+            stall_max: Duration::from_secs(60),
             retry_ms: 1_000,
             replay_events_max: 256,
             replay_bytes_max: 1024 * 1024,

@@ -47,6 +47,8 @@ pub(super) struct ShelfLimits {
     pub(super) events_max: usize,
     pub(super) bytes_max: usize,
     pub(super) keep_alive: Duration,
+    /// How long a writer waits for a reader that takes nothing.
+    pub(super) stall_max: Duration,
     /// Set for revisions that prime a stream: the reconnection delay to announce.
     pub(super) priming_retry_ms: Option<u64>,
 }
@@ -102,15 +104,15 @@ impl Outbox {
         self.shelf.lock().closed
     }
 
-    /// Puts one message on the shelf; waits while a live reader is behind.
+    /// Puts one message on the shelf; waits while a live reader is behind. A reader that takes nothing for too long is
+    /// let go: it may come back, and must not hold a call for ever.
     pub(super) async fn push(&self, message: &[u8]) {
         let mut changed = self.changed.subscribe();
-        loop {
-            if self.try_push(message) {
-                return;
-            }
-            if changed.changed().await.is_err() {
-                return;
+        while !self.try_push(message) {
+            match tokio::time::timeout(self.limits.stall_max, changed.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return,
+                Err(_) => self.shelf.lock().reader = None,
             }
         }
     }

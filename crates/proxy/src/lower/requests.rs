@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use meshgate_bridge::lower::{Capabilities, Offer, Rounds, stamp};
-use meshgate_mcp::{Message, Method, Span, codes, lookup, message};
+use meshgate_mcp::{Message, Method, Span, lookup, message};
 use tokio::sync::oneshot;
 
 use super::edge::accepts_streams;
@@ -36,7 +36,10 @@ impl Lower {
         method: Method,
     ) -> Result<Answer, Refusal> {
         let id = msg.id.map_or(&b"null"[..], |id| id.raw(body));
-        let refused = |refusal: &Refusal| Ok(json(error_message(id, refusal, method, session.revision)));
+        let refused = |refusal: &Refusal| {
+            edge.note(refusal);
+            Ok(json(error_message(id, refusal, method, session.revision)))
+        };
         match method {
             Method::Ping => Ok(json(message::result(id, b"{}"))),
             Method::SetLevel => match set_level(&session, edge.offered, body, msg) {
@@ -53,12 +56,8 @@ impl Lower {
             },
             method if !is_ours_to_carry(method) => {
                 let name = msg.method.and_then(|m| m.str(body)).unwrap_or_default();
-                Ok(json(message::error(
-                    Some(id),
-                    codes::METHOD_NOT_FOUND,
-                    &format!("method `{name}` is not offered in a session"),
-                    None,
-                )))
+                let text = format!("method `{name}` is not offered in a session");
+                refused(&Refusal::new(Reason::MethodNotFound, text))
             }
             _ => self.call(edge, session, body, msg, method).await,
         }
@@ -111,7 +110,10 @@ impl Lower {
         match first_of(response, silent_max).await {
             First::Answer(answer) => Ok(json(answer)),
             First::Refused(refusal) if is_transport(refusal.reason) => Err(refusal),
-            First::Refused(refusal) => Ok(json(error_message(&raw_id, &refusal, method, session.revision))),
+            First::Refused(refusal) => {
+                edge.note(&refusal);
+                Ok(json(error_message(&raw_id, &refusal, method, session.revision)))
+            }
             First::Stream => {
                 session.keep_stream(outbox, self.inner.limits.finished_streams_max);
                 reader
@@ -260,6 +262,14 @@ fn offers(offered: &Offered, capability: &[&str]) -> Result<(), Refusal> {
                 format!("this view does not offer `{}`", capability.join(".")),
             )
         })
+}
+
+impl Edge<'_> {
+    fn note(&self, refusal: &Refusal) {
+        if let Some(record) = self.record {
+            record.refused(refusal);
+        }
+    }
 }
 
 impl Offered {

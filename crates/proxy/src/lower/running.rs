@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use meshgate_bridge::lower::{Mint, Question, Rounds, Step, read_inside};
+use meshgate_bridge::lower::{Ending, Mint, Question, Rounds, Step, read_inside};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -58,19 +58,15 @@ impl Running {
     pub(super) async fn run(mut self, mut rounds: Rounds) {
         let deadline = Instant::now() + self.limits.call_max;
         let cancelled = self.cancelled.clone();
-        let finished = tokio::select! {
+        let ended = tokio::select! {
             biased;
-            () = cancelled.cancelled() => Ok(alone(rounds.end("the call was cancelled by the client"))),
+            () = cancelled.cancelled() => finished(rounds.end(Ending::Cancelled)),
             driven = self.drive(&mut rounds) => driven,
-            () = tokio::time::sleep_until(deadline) => Err(Refusal::server(
-                Reason::Deadline,
-                Executed::Unknown,
-                "the call was not answered before the deadline",
-            )),
+            () = tokio::time::sleep_until(deadline) => finished(rounds.end(Ending::Deadline)),
         };
         // Before the answer is out: a client may reuse the id as soon as it reads it.
         self.session.end_call(&self.id);
-        match finished {
+        match ended {
             Ok(finished) => self.finish(finished).await,
             Err(refusal) => self.refuse(refusal).await,
         }
@@ -146,7 +142,7 @@ impl Running {
             };
             let step = match answer {
                 Some(answer) => rounds.answered(&answer.id, &answer.body, &answer.message),
-                None => return ended(rounds.end("the client went away while the server waited for its answer")),
+                None => return rounds.end(Ending::Away),
             };
             if step != Step::Quiet {
                 return step;
@@ -195,17 +191,14 @@ impl Running {
     }
 }
 
-fn alone(answer: Vec<u8>) -> Finished {
-    Finished {
-        before: Vec::new(),
-        answer,
-    }
-}
-
-fn ended(answer: Vec<u8>) -> Step {
-    Step::Done {
-        before: Vec::new(),
-        answer,
+fn finished(step: Step) -> Result<Finished, Refusal> {
+    match step {
+        Step::Done { before, answer } => Ok(Finished { before, answer }),
+        _ => Err(Refusal::server(
+            Reason::Internal,
+            Executed::Unknown,
+            "the call lost its way",
+        )),
     }
 }
 

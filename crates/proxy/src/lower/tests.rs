@@ -189,6 +189,7 @@ impl Client {
             caller: &self.caller,
             offered: &self.offered,
             dispatch: Arc::clone(&self.dispatch),
+            record: None,
         }
     }
 

@@ -85,6 +85,7 @@ impl Core {
             caller: &context.caller,
             offered,
             dispatch: self.way_inside(context),
+            record: Some(&context.record),
         }
     }
 
@@ -110,9 +111,11 @@ impl Core {
                     view,
                     caller,
                     mirrored: None,
-                    record,
+                    record: record.clone(),
                 };
-                core.dispatch(Arc::new(context), body).await
+                let reply = core.dispatch(Arc::new(context), body).await;
+                // A session answers refusals inside a response that is itself fine: they are recorded here.
+                reply.inspect_err(|refusal| record.refused(refusal))
             })
         })
     }

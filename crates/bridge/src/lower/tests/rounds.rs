@@ -1,6 +1,6 @@
 use meshgate_mcp::{Method, Revision};
 
-use super::super::{Capabilities, ROUNDS_MAX, Rounds, Step};
+use super::super::{Capabilities, Ending, ROUNDS_MAX, Rounds, Step};
 use super::{Counted, NEWEST, read, revision, text};
 
 const REQUEST: &str = r#"{"jsonrpc":"2.0","id":"c1","method":"tools/call","params":{"name":"t","_meta":{}}}"#;
@@ -309,9 +309,29 @@ fn progress_keeps_growing_over_rounds() {
 
 #[test]
 fn a_call_that_is_ended_from_outside_answers_with_its_own_id() {
-    let answer = text(Call::tool(ALL).rounds.end("the call was cancelled by the client"));
-    assert!(
-        answer.contains(r#""id":"c1""#) && answer.contains("cancelled"),
-        "{answer}"
+    for (why, code) in [
+        (Ending::Cancelled, "-32603"),
+        (Ending::Deadline, "-33004"),
+        (Ending::Away, "-33005"),
+    ] {
+        let answer = answered(Call::tool(ALL).rounds.end(why));
+        assert!(answer.contains(r#""id":"c1""#) && answer.contains(code), "{answer}");
+    }
+}
+
+#[test]
+fn questions_of_a_call_that_ends_are_taken_back() {
+    let mut call = Call::tool(ALL);
+    let both = r#"{"a":{"method":"roots/list"},"b":{"method":"roots/list"}}"#;
+    questions(call.asks(both, ""));
+    call.client("home-1", r#""result":{"roots":[]}"#);
+    let Step::Done { before, .. } = call.rounds.end(Ending::Deadline) else {
+        panic!("it goes on")
+    };
+    assert_eq!(
+        before.into_iter().map(text).collect::<Vec<_>>(),
+        [
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"home-2","reason":"the call that asked is over"}}"#
+        ]
     );
 }

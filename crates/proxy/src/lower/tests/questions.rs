@@ -139,6 +139,7 @@ async fn a_question_does_not_wait_for_a_client_that_stays_away() {
     tokio::time::sleep(Duration::from_secs(31)).await;
     let mut events = events_of(client.with("last-event-id", &id).get().await);
     data(&mut events).await;
+    assert!(data(&mut events).await.contains("notifications/cancelled"));
     assert!(data(&mut events).await.contains("went away"));
     assert!(inside.arrived.try_recv().is_err());
 }
@@ -156,7 +157,8 @@ async fn a_cancelled_call_asks_nothing_more() {
         .post(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#)
         .await
         .unwrap();
-    assert!(data(&mut events).await.contains("cancelled"));
+    assert!(data(&mut events).await.contains("notifications/cancelled"));
+    assert!(data(&mut events).await.contains("cancelled by the client"));
     client.replies(&question, r#""result":{"action":"accept"}"#).await;
     settle().await;
     assert!(inside.arrived.try_recv().is_err());

@@ -209,3 +209,29 @@ async fn draining_lets_go_of_get_streams_and_closing_of_everything() {
     arrived.is_dropped().await;
     assert_eq!(lower.sessions(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_takes_nothing_is_let_go_and_may_come_back() {
+    let mut inside = Inside::new();
+    let limits = SessionLimits {
+        replay_events_max: 4,
+        ..SessionLimits::default()
+    };
+    let client = Client::newest(&face(limits), &inside.dispatch.clone()).await;
+    let call = client.send(CALL);
+    let arrived = inside.next().await;
+    arrived.says(LOG);
+    let mut stalled = events_of(call.await.unwrap());
+    let (id, _) = event(&mut stalled).await.unwrap();
+    for _ in 0..10 {
+        arrived.says(LOG);
+    }
+    arrived.answers(r#"{"content":[]}"#);
+    tokio::time::sleep(Duration::from_secs(10 * 61)).await;
+    assert_eq!(event(&mut stalled).await, None);
+    let mut again = events_of(client.with("last-event-id", &id).get().await);
+    for _ in 0..3 {
+        assert_eq!(data(&mut again).await, LOG);
+    }
+    assert!(data(&mut again).await.contains(r#""id":1"#));
+}
