@@ -16,7 +16,7 @@ mod drive;
 mod head;
 mod refused;
 mod watch;
-pub mod wire;
+mod wire;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -36,6 +36,7 @@ pub use self::caps::Caps;
 pub use self::connection::{Connection, Unproven};
 pub use self::head::{authority, check_head};
 pub use self::refused::Refused;
+pub use self::wire::Version;
 use crate::drain::Drain;
 use crate::limits::Limits;
 

@@ -24,6 +24,10 @@ pub struct Connection {
     unproven: AtomicUsize,
     unproven_max: usize,
     in_flight: AtomicUsize,
+    /// Answers that have something to send and are not asked for it.
+    offered: AtomicUsize,
+    /// Frames that carried a part of an answer, over HTTP/2.
+    sent: Arc<AtomicU64>,
     /// Milliseconds after `opened` at which nothing was in flight any more.
     quiet_since: AtomicU64,
     slot: Slot,
@@ -39,6 +43,7 @@ pub struct Unproven {
 #[derive(Debug)]
 pub(super) struct InFlight {
     connection: Arc<Connection>,
+    offered: bool,
 }
 
 impl Connection {
@@ -60,6 +65,8 @@ impl Connection {
             unproven: AtomicUsize::new(0),
             unproven_max: limits.h2_unproven_streams,
             in_flight: AtomicUsize::new(0),
+            offered: AtomicUsize::new(0),
+            sent: Arc::default(),
             quiet_since: AtomicU64::new(0),
             slot,
         })
@@ -128,6 +135,7 @@ impl Connection {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         InFlight {
             connection: Arc::clone(self),
+            offered: false,
         }
     }
 
@@ -135,6 +143,35 @@ impl Connection {
     pub(super) fn quiet_since(&self) -> Option<Instant> {
         (self.in_flight.load(Ordering::Acquire) == 0)
             .then(|| self.opened + Duration::from_millis(self.quiet_since.load(Ordering::Acquire)))
+    }
+}
+
+impl Connection {
+    /// Where the wire guard counts the frames it sends.
+    pub(super) fn sent(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.sent)
+    }
+
+    /// Whether answers wait for the client to take them: then how many frames have been sent so far. Only over
+    /// HTTP/2: in HTTP/1 a client that does not read blocks a write, and the wire guard sees that.
+    pub(super) fn waits_for_client(&self) -> Option<u64> {
+        (self.version == Version::Http2 && self.offered.load(Ordering::Acquire) > 0)
+            .then(|| self.sent.load(Ordering::Acquire))
+    }
+}
+
+impl InFlight {
+    /// Notes whether the answer has something to send that the client has not asked for.
+    pub(super) fn offer(&mut self, offered: bool) {
+        if self.offered == offered {
+            return;
+        }
+        self.offered = offered;
+        if offered {
+            self.connection.offered.fetch_add(1, Ordering::AcqRel);
+        } else {
+            self.connection.offered.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 
@@ -146,6 +183,7 @@ impl Drop for Unproven {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        self.offer(false);
         let connection = &self.connection;
         let since = u64::try_from(connection.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         connection.quiet_since.store(since, Ordering::Release);

@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use super::caps::Slot;
 use super::connection::{Connection, InFlight};
 use super::refused::Refused;
+use super::watch::{Verdict, Watch};
 use super::wire::{self, Guard, Version};
 use super::{Never, Service, TlsSource};
 use crate::drain::Drain;
@@ -77,7 +78,7 @@ impl<S> Edge<S> {
         };
         let stream = timeout(self.limits.tls_handshake_time, TlsAcceptor::from(tls).accept(stream))
             .await
-            .map_err(|_| Ended::Slow("tls handshake"))??;
+            .map_err(|_| Ended::Slow("the tls handshake"))??;
         let agreed = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Some(Version::Http2),
             Some(_) => Some(Version::Http1),
@@ -103,13 +104,20 @@ impl<S> Edge<S> {
         let limits = Arc::clone(&self.limits);
         let sniffed = timeout(limits.head_time, wire::sniff(&mut io))
             .await
-            .map_err(|_| Ended::Slow("first byte"))??;
+            .map_err(|_| Ended::Slow("the first byte"))??;
         let Some((version, first)) = sniffed else { return Ok(()) };
         if agreed.is_some_and(|agreed| agreed != version) {
             return Err(Ended::OtherVersion);
         }
         let connection = Connection::new(peer, self.local, self.tls.is_some(), version, &limits, slot);
-        let io = TokioIo::new(Guard::new(io, version, first, &limits, Arc::clone(&self.refused)));
+        let io = TokioIo::new(Guard::new(
+            io,
+            version,
+            first,
+            &limits,
+            Arc::clone(&self.refused),
+            connection.sent(),
+        ));
         let service = service_fn({
             let (edge, connection) = (Arc::clone(&self), Arc::clone(&connection));
             move |request: Request<Incoming>| {
@@ -117,10 +125,7 @@ impl<S> Edge<S> {
                 let answer = edge.service.answer(request, Arc::clone(&connection));
                 async move {
                     let response: Response<B> = answer.await;
-                    Ok::<_, Never>(response.map(|body| Tracked {
-                        body,
-                        _in_flight: in_flight,
-                    }))
+                    Ok::<_, Never>(response.map(|body| Tracked::new(body, in_flight)))
                 }
             }
         });
@@ -147,24 +152,26 @@ impl<S> Edge<S> {
         C: GracefulConnection<Error = hyper::Error>,
     {
         let mut conn = pin!(conn);
-        let too_old = Instant::now() + jittered(self.limits.connection_age_time);
-        let mut asked = false;
+        let mut watch = Watch::new(&self.limits, Instant::now(), jittered(self.limits.connection_age_time));
         loop {
-            let idle = connection.quiet_since().unwrap_or_else(Instant::now) + self.limits.idle_time;
             tokio::select! {
                 biased;
                 ended = conn.as_mut() => return ended.map_err(Ended::from),
-                () = self.drain.asked(), if !asked => {}
-                () = sleep_until(idle.min(too_old)), if !asked => {
-                    let now = Instant::now();
-                    let quiet = connection.quiet_since().is_some_and(|since| since + self.limits.idle_time <= now);
-                    if !quiet && now < too_old {
-                        continue;
+                () = self.drain.asked(), if !watch.is_asked() => {
+                    watch.ask(Instant::now());
+                    conn.as_mut().graceful_shutdown();
+                }
+                () = sleep_until(watch.next_look(connection, Instant::now())) => {
+                    match watch.look(connection, Instant::now()) {
+                        Verdict::GoOn => {}
+                        Verdict::Finish => conn.as_mut().graceful_shutdown(),
+                        Verdict::BreakOff => {
+                            Refused::one(&self.refused.slow);
+                            return Err(Ended::Slow("the client"));
+                        }
                     }
                 }
             }
-            asked = true;
-            conn.as_mut().graceful_shutdown();
         }
     }
 }
@@ -228,7 +235,14 @@ where
 /// A response body that keeps its request in flight until it has ended.
 struct Tracked<B> {
     body: B,
-    _in_flight: InFlight,
+    in_flight: InFlight,
+}
+
+impl<B> Tracked<B> {
+    fn new(body: B, mut in_flight: InFlight) -> Self {
+        in_flight.offer(true);
+        Self { body, in_flight }
+    }
 }
 
 impl<B: Body + Unpin> Body for Tracked<B> {
@@ -236,7 +250,10 @@ impl<B: Body + Unpin> Body for Tracked<B> {
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+        let this = self.get_mut();
+        let frame = Pin::new(&mut this.body).poll_frame(cx);
+        this.in_flight.offer(matches!(frame, Poll::Ready(Some(Ok(_)))));
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -255,7 +272,7 @@ enum Ended {
     Io(#[from] io::Error),
     #[error(transparent)]
     Http(#[from] hyper::Error),
-    #[error("{0} took too long")]
+    #[error("waited too long for {0}")]
     Slow(&'static str),
     #[error("the client speaks another http version than it agreed on in tls")]
     OtherVersion,

@@ -18,21 +18,22 @@ mod head;
 mod http1;
 mod http2;
 mod pace;
+mod write;
 
-use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::time::Instant;
 
 use self::http1::{Http1, Place, Seen};
 use self::http2::Http2;
-use self::pace::{BodyPace, Pace};
+use self::pace::{BodyPace, Pace, Timer};
 use super::refused::Refused;
 use crate::limits::Limits;
 
@@ -68,7 +69,7 @@ enum Breach {
 ///
 /// # Errors
 /// When reading fails.
-pub async fn sniff<T: AsyncRead + Unpin>(io: &mut T) -> io::Result<Option<(Version, BytesMut)>> {
+pub(super) async fn sniff<T: AsyncRead + Unpin>(io: &mut T) -> io::Result<Option<(Version, BytesMut)>> {
     let mut first = BytesMut::with_capacity(1024);
     loop {
         if io.read_buf(&mut first).await? == 0 {
@@ -84,7 +85,7 @@ pub async fn sniff<T: AsyncRead + Unpin>(io: &mut T) -> io::Result<Option<(Versi
 }
 
 /// A connection's bytes, guarded.
-pub struct Guard<T> {
+pub(super) struct Guard<T> {
     io: T,
     machine: Machine,
     /// Read and not passed: a part of a head.
@@ -98,6 +99,8 @@ pub struct Guard<T> {
     stalled: Timer,
     shutdown: Shutdown,
     refused: Arc<Refused>,
+    /// Frames sent that carry a part of an answer.
+    sent: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -138,7 +141,14 @@ enum Shutdown {
 
 impl<T> Guard<T> {
     /// Guards `io`, of which `first` has been read already.
-    pub(super) fn new(io: T, version: Version, first: BytesMut, limits: &Limits, refused: Arc<Refused>) -> Self {
+    pub(super) fn new(
+        io: T,
+        version: Version,
+        first: BytesMut,
+        limits: &Limits,
+        refused: Arc<Refused>,
+        sent: Arc<AtomicU64>,
+    ) -> Self {
         let now = Instant::now();
         let machine = match version {
             Version::Http1 => Machine::Http1(Http1::new(limits.head_bytes, limits.head_fields)),
@@ -163,6 +173,7 @@ impl<T> Guard<T> {
             stalled: Timer::default(),
             shutdown: Shutdown::Open,
             refused,
+            sent,
         };
         guard.look_at_held(now);
         guard
@@ -299,140 +310,6 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
                 return Poll::Ready(Ok(()));
             }
         }
-    }
-}
-
-impl<T: AsyncWrite + Unpin> Guard<T> {
-    /// What a write came to; fails when the client has not read for too long.
-    fn wrote<R>(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
-        if wrote.is_ready() {
-            self.stalled.stop();
-            return wrote;
-        }
-        let until = self
-            .stalled
-            .until()
-            .unwrap_or_else(|| Instant::now() + self.times.write_stall);
-        ready!(self.stalled.poll(until, cx));
-        let breach = Breach::Slow("an answer is not read");
-        self.count(breach);
-        Poll::Ready(Err(breach.into()))
-    }
-}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.io).poll_write(cx, buf);
-        if let (Machine::Http2(machine), Poll::Ready(Ok(n))) = (&mut self.machine, &wrote) {
-            machine.follow_sent(buf.get(..*n).unwrap_or_default());
-        }
-        self.wrote(cx, wrote)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        if let (Machine::Http2(machine), Poll::Ready(Ok(n))) = (&mut self.machine, &wrote) {
-            let mut left = *n;
-            for buf in bufs {
-                let sent = left.min(buf.len());
-                machine.follow_sent(buf.get(..sent).unwrap_or_default());
-                left -= sent;
-            }
-        }
-        self.wrote(cx, wrote)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        self.wrote(cx, flushed)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        loop {
-            match this.shutdown {
-                Shutdown::Open => {
-                    this.waiting.stop();
-                    this.shutdown = Shutdown::Closing;
-                }
-                Shutdown::Closing => {
-                    let closed = Pin::new(&mut this.io).poll_shutdown(cx);
-                    ready!(this.wrote(cx, closed))?;
-                    this.shutdown = Shutdown::Lingering(this.times.linger_bytes);
-                }
-                Shutdown::Lingering(left) => match this.poll_discard(cx, left) {
-                    Poll::Ready(0) => this.shutdown = Shutdown::Done,
-                    Poll::Ready(n) => this.shutdown = Shutdown::Lingering(left.saturating_sub(n)),
-                    Poll::Pending => return Poll::Pending,
-                },
-                Shutdown::Done => return Poll::Ready(Ok(())),
-            }
-        }
-    }
-}
-
-impl<T: AsyncRead + Unpin> Guard<T> {
-    /// A socket that closes with unread bytes resets its connection, and the client may lose the answer that says why.
-    /// So a connection that does not end between two messages reads on for a little while.
-    fn poll_discard(&mut self, cx: &mut Context<'_>, left: usize) -> Poll<usize> {
-        let mut scratch = [0; 2048];
-        let mut buf = ReadBuf::new(&mut scratch);
-        if left == 0 {
-            return Poll::Ready(0);
-        }
-        match Pin::new(&mut self.io).poll_read(cx, &mut buf) {
-            Poll::Ready(Ok(())) => {
-                self.end.get_or_insert(End::Eof);
-                Poll::Ready(buf.filled().len())
-            }
-            Poll::Ready(Err(_)) => Poll::Ready(0),
-            Poll::Pending => {
-                let between = self.end.is_none() && self.held.is_empty() && self.machine.place() == Place::Head;
-                if between {
-                    return Poll::Ready(0);
-                }
-                let until = self
-                    .waiting
-                    .until()
-                    .unwrap_or_else(|| Instant::now() + self.times.linger);
-                ready!(self.waiting.poll(until, cx));
-                Poll::Ready(0)
-            }
-        }
-    }
-}
-
-/// A timer that costs nothing until it is first needed.
-#[derive(Debug, Default)]
-struct Timer {
-    sleep: Option<Pin<Box<Sleep>>>,
-    until: Option<Instant>,
-}
-
-impl Timer {
-    fn until(&self) -> Option<Instant> {
-        self.until
-    }
-
-    fn stop(&mut self) {
-        self.until = None;
-    }
-
-    fn poll(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(until)));
-        if self.until != Some(until) {
-            self.until = Some(until);
-            sleep.as_mut().reset(until);
-        }
-        sleep.as_mut().poll(cx)
     }
 }
 

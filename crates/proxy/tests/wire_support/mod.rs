@@ -88,7 +88,10 @@ impl Edge {
     }
 }
 
-/// `/slow` answers after half a second, `/hang` never; all others tell the length of their body.
+/// How long the answer of `/big` is.
+pub(crate) const BIG: usize = 8 << 20;
+
+/// `/slow` answers after half a second, `/hang` never, `/big` at length; all others tell the length of their body.
 async fn answer(
     request: Request<Incoming>,
     connection: Arc<Connection>,
@@ -115,6 +118,7 @@ async fn answer(
         "/slow" => tokio::time::sleep(Duration::from_millis(500)).await,
         "/hang" => std::future::pending().await,
         "/prove" => connection.prove(),
+        "/big" => return plain(StatusCode::OK, &"x".repeat(BIG)),
         _ => {}
     }
     match body {

@@ -16,14 +16,21 @@ use crate::limits::Limits;
 const FRAME_HEAD: usize = 9;
 /// What a connection begins with; `sniff` has read it.
 const PREFACE: usize = super::PREFACE.len();
-/// DATA shorter than this, unless it ends its stream, moves less than it costs.
-const DATA_WORTH: usize = 16;
+/// DATA shorter than this, unless it ends its stream, moves less than it costs, whoever sends it.
+const DATA_WORTH: usize = 32;
 /// Frames that one DATA frame of ours may cause: a window for the stream, one for the connection, a ping to measure.
 const ANSWERS_TO_DATA: u32 = 3;
 /// Frames that one request may bring with it.
 const FRAMES_OF_REQUEST: u32 = 2;
 /// What can be earned ahead.
 const EARNED_MAX: u32 = 4096;
+
+const DATA: u8 = 0x0;
+const HEADERS: u8 = 0x1;
+const RST_STREAM: u8 = 0x3;
+const SETTINGS: u8 = 0x4;
+const PING: u8 = 0x6;
+const CONTINUATION: u8 = 0x9;
 
 const END_STREAM: u8 = 0x1;
 const ACK: u8 = 0x1;
@@ -73,6 +80,11 @@ impl Frame {
         })
     }
 
+    /// Of DATA.
+    fn is_worth_its_cost(self) -> bool {
+        self.has(END_STREAM) || (self.length >= DATA_WORTH && !self.has(PADDED))
+    }
+
     fn has(self, flag: u8) -> bool {
         self.flags & flag != 0
     }
@@ -114,26 +126,24 @@ impl Http2 {
         }
     }
 
-    /// Looks at bytes that we send.
-    pub(super) fn follow_sent(&mut self, bytes: &[u8]) {
-        let earned = self.sent.earn(bytes);
+    /// Looks at bytes that we send: how many frames among them carry a part of an answer.
+    pub(super) fn follow_sent(&mut self, bytes: &[u8]) -> u64 {
+        let (parts, asking) = self.sent.follow(bytes);
+        let earned = parts.saturating_mul(ANSWERS_TO_DATA).saturating_add(asking);
         self.earned = self.earned.saturating_add(earned).min(EARNED_MAX);
+        u64::from(parts)
     }
 
     fn count(&mut self, frame: Frame, now: Instant) -> Result<(), Breach> {
         match frame.kind {
-            // DATA
-            0 if frame.has(END_STREAM) || (frame.length >= DATA_WORTH && !frame.has(PADDED)) => Ok(()),
-            // HEADERS
-            1 => {
+            DATA if frame.is_worth_its_cost() => Ok(()),
+            HEADERS => {
                 self.earned = self.earned.saturating_add(FRAMES_OF_REQUEST).min(EARNED_MAX);
                 self.block(frame, 0, 0)
             }
-            // RST_STREAM
-            3 if self.resets.take(now) => Ok(()),
-            3 => Err(Breach::Flood("streams are reset too fast")),
-            // CONTINUATION
-            9 => match self.block {
+            RST_STREAM if self.resets.take(now) => Ok(()),
+            RST_STREAM => Err(Breach::Flood("streams are reset too fast")),
+            CONTINUATION => match self.block {
                 Some((bytes, continuations)) => self.block(frame, bytes, continuations + 1),
                 None => Err(Breach::Malformed("a continuation of nothing")),
             },
@@ -163,37 +173,36 @@ impl Http2 {
 }
 
 impl Sent {
-    /// How many frames these bytes of ours may cause the client to send.
-    fn earn(&mut self, mut bytes: &[u8]) -> u32 {
-        let mut earned = 0_u32;
+    /// How many of the frames that begin in these bytes are DATA, and how many want an acknowledgement.
+    fn follow(&mut self, mut bytes: &[u8]) -> (u32, u32) {
+        let (mut parts, mut asking) = (0, 0);
         loop {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
             bytes = bytes.get(skipped..).unwrap_or_default();
             if bytes.is_empty() {
-                return earned;
+                return (parts, asking);
             }
             let n = (FRAME_HEAD - self.filled).min(bytes.len());
-            let (part, rest) = bytes.split_at(n);
+            let (begin, rest) = bytes.split_at(n);
             if let Some(room) = self.head.get_mut(self.filled..self.filled + n) {
-                room.copy_from_slice(part);
+                room.copy_from_slice(begin);
             }
             self.filled += n;
             bytes = rest;
             if self.filled < FRAME_HEAD {
-                return earned;
+                return (parts, asking);
             }
             self.filled = 0;
             let Some(frame) = Frame::read(&self.head) else {
-                return earned;
+                return (parts, asking);
             };
             self.skip = frame.length;
-            earned = earned.saturating_add(match frame.kind {
-                0 => ANSWERS_TO_DATA,
-                // SETTINGS and PING want an acknowledgement.
-                4 | 6 if !frame.has(ACK) => 1,
-                _ => 0,
-            });
+            match frame.kind {
+                DATA if frame.is_worth_its_cost() => parts += 1,
+                SETTINGS | PING if !frame.has(ACK) => asking += 1,
+                _ => {}
+            }
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Time on the wire: how fast a body must come, how often a frame may.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::limits::Limits;
 
@@ -83,5 +86,31 @@ impl BodyPace {
             grace_time: limits.body_grace_time,
             bytes_per_second: limits.body_bytes_per_second,
         }
+    }
+}
+
+/// A timer that costs nothing until it is first needed.
+#[derive(Debug, Default)]
+pub(super) struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+    until: Option<Instant>,
+}
+
+impl Timer {
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.until
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.until = None;
+    }
+
+    pub(super) fn poll(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if self.until != Some(until) {
+            self.until = Some(until);
+            sleep.as_mut().reset(until);
+        }
+        sleep.as_mut().poll(cx)
     }
 }
