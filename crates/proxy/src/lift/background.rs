@@ -50,7 +50,7 @@ fn receive(shared: &Arc<Shared>, live: &Live, frame: &Bytes, pass_logs: bool) {
             continue;
         };
         match sort(&part, &message) {
-            Arrival::Question(reply) => errands::tell(shared, live, reply),
+            Arrival::Question(reply) => errands::answer(shared, live, reply),
             Arrival::Changed => shared.publish(&part, &message),
             // Nobody hears it when nobody has asked.
             Arrival::Log(_) if pass_logs => drop(shared.logs.send(part)),

@@ -13,7 +13,20 @@ use super::handshake;
 use super::limits::{ERRAND_MAX, SUBSCRIBING_MAX};
 use super::shared::{Live, Shared, own_id, soon};
 
-/// Sends an answer or a notification that nobody waits for.
+/// Answers a question of the server, unless it asks faster than it listens.
+pub(super) fn answer(shared: &Arc<Shared>, live: &Live, reply: Vec<u8>) {
+    let Some(room) = shared.room_for_answer() else {
+        return tracing::debug!("server asks faster than it listens: a question stays without an answer");
+    };
+    let (shared_too, headers) = (Arc::clone(shared), live.headers.clone());
+    shared.errand(ERRAND_MAX, async move {
+        let _room = room;
+        let deadline = Instant::now() + ERRAND_MAX;
+        let _ = channel::notify(&shared_too.link, headers, reply.into(), deadline).await;
+    });
+}
+
+/// Sends a notification that nobody waits for.
 pub(super) fn tell(shared: &Arc<Shared>, live: &Live, message: Vec<u8>) {
     let (shared_too, headers) = (Arc::clone(shared), live.headers.clone());
     shared.errand(ERRAND_MAX, async move {
@@ -106,7 +119,7 @@ async fn granted(shared: &Arc<Shared>, live: &Live, id: u64, body: Bytes, deadli
                     source.finish();
                     return Ok(message.envelope == Envelope::Result);
                 }
-                Arrival::Question(reply) => tell(shared, live, reply),
+                Arrival::Question(reply) => answer(shared, live, reply),
                 Arrival::Changed => shared.publish(&part, &message),
                 Arrival::Progress(_) | Arrival::Log(_) | Arrival::Unknown | Arrival::Dropped => {}
             }

@@ -167,7 +167,7 @@ impl Flow {
                     source.finish();
                 }
             }
-            Arrival::Question(reply) => errands::tell(&self.cancel.shared, &self.live, reply),
+            Arrival::Question(reply) => errands::answer(&self.cancel.shared, &self.live, reply),
             Arrival::Progress(Some(token)) if token == self.cancel.id => {
                 self.ready.push_back(with_token(part, message, token));
             }

@@ -50,6 +50,13 @@ pub(super) async fn renew(shared: &Arc<Shared>, lost: &Live, deadline: Instant) 
     if now.epoch != lost.epoch {
         return Ok(now);
     }
+    if shared.gone.is_cancelled() {
+        return Err(Refusal::server(
+            Reason::ServerAway,
+            Executed::No,
+            "server is away: it opened no session",
+        ));
+    }
     match open(&shared.link, &mut None, lost.epoch + 1, deadline).await {
         Ok(live) => {
             let live = shared.replace(live);

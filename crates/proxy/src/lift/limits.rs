@@ -26,3 +26,5 @@ pub(super) const FOLLOW_PAUSE_MAX: Duration = Duration::from_secs(30);
 pub(super) const FOLLOW_MAX: Duration = Duration::from_secs(30);
 /// Attempts in a row to open the standalone stream that do not reach the server, before it counts as away.
 pub(super) const UNREACHABLE_MAX: u32 = 5;
+/// Answers to questions of one server that are on their way; a server that asks faster than it listens gets no more.
+pub(super) const ANSWERS_MAX: usize = 32;

@@ -12,12 +12,12 @@ use meshgate_bridge::lift::{Filter, Level, Logs, Session, Subscriptions};
 use meshgate_mcp::Message;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Link;
-use super::limits::{LISTEN_MESSAGES_MAX, LOGS_WAITING_MAX};
+use super::limits::{ANSWERS_MAX, LISTEN_MESSAGES_MAX, LOGS_WAITING_MAX};
 
 /// Our own requests have ids above those of calls, and below the largest integer that every server can hold.
 static OWN_IDS: AtomicU64 = AtomicU64::new(1 << 52);
@@ -55,7 +55,9 @@ pub(super) struct Shared {
     pub(super) stop: CancellationToken,
     /// Fires when the server can be used no longer.
     pub(super) gone: CancellationToken,
-    pub(super) tasks: TaskTracker,
+    tasks: TaskTracker,
+    /// Answers to questions of the server that are on their way.
+    answers: Arc<Semaphore>,
     runtime: Handle,
 }
 
@@ -82,6 +84,7 @@ impl Shared {
             stop: CancellationToken::new(),
             gone: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            answers: Arc::new(Semaphore::new(ANSWERS_MAX)),
             runtime: Handle::current(),
         })
     }
@@ -105,6 +108,11 @@ impl Shared {
             let _ = tokio::time::timeout(time_max, work).await;
         };
         drop(self.tasks.spawn_on(bounded, &self.runtime));
+    }
+
+    /// Room for one more answer to a question of the server.
+    pub(super) fn room_for_answer(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.answers).try_acquire_owned().ok()
     }
 
     /// Runs something until the owner lets go.

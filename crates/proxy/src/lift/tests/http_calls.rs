@@ -195,6 +195,21 @@ async fn a_server_that_asks_in_the_middle_of_a_call_is_refused_and_goes_on() {
 }
 
 #[tokio::test]
+async fn a_server_that_asks_without_end_does_not_fill_the_gateway() {
+    let ask = |id| Step::message(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"roots/list"}}"#));
+    let mut steps: Vec<_> = (0..2000).map(ask).collect();
+    steps.push(Step::message(r#"{"jsonrpc":"2.0","id":$ID,"result":{"content":[]}}"#));
+    let server = ScriptedServer::legacy("2025-06-18")
+        .tool_as("asks", "{}", move |_| Answer::stream(steps.clone()))
+        .when(|request| request.is_response().then(|| Answer::stream([Step::Hold])))
+        .start()
+        .await;
+    only(lifted(&server).await.call(tool("asks")).await).await;
+    let answers = server.recorded().iter().filter(|request| request.is_response()).count();
+    assert!(answers <= 32, "{answers}");
+}
+
+#[tokio::test]
 async fn a_caller_that_leaves_cancels_with_exactly_one_message() {
     let progress =
         r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":$TOKEN,"progress":1}}"#;
