@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use meshgate_mcp::{Envelope, MODERN, Message, Method, Rules, Splice, headers, scan};
+use meshgate_mcp::{Envelope, MODERN, Message, Method, Rules, Splice, headers, meta, scan};
 use tokio::time::timeout_at;
 
 use super::http::{Events, HttpAnswer, HttpLink, broken, cut_off, is_json};
@@ -61,7 +61,9 @@ pub(super) async fn call_stdio(
     patience: Patience,
     guard: Guard,
 ) -> Result<Reply, Refusal> {
-    let opened = timeout_at(patience.until(), link.call(out.id, out.body)).await;
+    // Where the text is only part of an argument, the caller's own answer is where unasked logs are dropped.
+    let wants_logs = memchr::memmem::find(&out.body, meta::LOG_LEVEL.as_bytes()).is_some();
+    let opened = timeout_at(patience.until(), link.call_logging(out.id, out.body, wants_logs)).await;
     let call = opened.map_err(|_| too_late(Executed::No))??;
     patience::reply(call, patience, guard).await
 }

@@ -125,7 +125,18 @@ impl StdioLink {
 
     /// Like [`Self::open`], for callers that want to know which message is the response.
     pub(crate) async fn call(self: &Arc<Self>, id: u64, line: Bytes) -> Result<PipeCall, Refusal> {
-        let inbox = self.routes.open(id, one_line(line)).await?;
+        self.call_logging(id, line, false).await
+    }
+
+    /// Like [`Self::call`]; a call that `wants_logs` is also handed log messages, as long as it is the only one that
+    /// does, because they name no call.
+    pub(crate) async fn call_logging(
+        self: &Arc<Self>,
+        id: u64,
+        line: Bytes,
+        wants_logs: bool,
+    ) -> Result<PipeCall, Refusal> {
+        let inbox = self.routes.open(id, one_line(line), wants_logs).await?;
         Ok(PipeCall {
             link: Arc::clone(self),
             inbox,

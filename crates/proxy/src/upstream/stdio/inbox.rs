@@ -24,6 +24,8 @@ const ABANDONED: u8 = 2;
 pub(super) struct Inbox {
     request: AtomicU8,
     bytes_max: usize,
+    /// Whether the request asked for log messages, which carry no sign of the call they belong to.
+    wants_logs: bool,
     state: Mutex<State>,
 }
 
@@ -60,12 +62,17 @@ pub(super) enum Notice {
 }
 
 impl Inbox {
-    pub(super) fn new(bytes_max: usize) -> Self {
+    pub(super) fn new(bytes_max: usize, wants_logs: bool) -> Self {
         Self {
             request: AtomicU8::new(WAITING),
             bytes_max,
+            wants_logs,
             state: Mutex::default(),
         }
+    }
+
+    pub(super) fn wants_logs(&self) -> bool {
+        self.wants_logs
     }
 
     /// The writer's question before it writes the request: does anybody still want it?

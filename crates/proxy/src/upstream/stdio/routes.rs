@@ -112,10 +112,10 @@ impl Routes {
         )
     }
 
-    /// Queues the request of a call and opens its inbox.
-    pub(super) async fn open(&self, id: u64, line: Bytes) -> Result<Arc<Inbox>, Refusal> {
+    /// Queues the request of a call and opens its inbox. Log messages come there too, if the call `wants_logs`.
+    pub(super) async fn open(&self, id: u64, line: Bytes, wants_logs: bool) -> Result<Arc<Inbox>, Refusal> {
         let permit = self.lines.reserve().await.map_err(|_| self.away())?;
-        let inbox = Arc::new(Inbox::new(self.stream_bytes_max));
+        let inbox = Arc::new(Inbox::new(self.stream_bytes_max, wants_logs));
         match self.calls.lock().as_mut() {
             None => return Err(self.away()),
             Some(calls) => {
@@ -248,7 +248,14 @@ impl Routes {
     }
 
     fn route_notification(&self, message: &Message, line: Bytes) {
-        let (token, kind) = match message.method_kind(&line) {
+        let method = message.method_kind(&line);
+        if let Some(inbox) = self.only_one_who_wants_logs().filter(|_| method == Method::LogMessage) {
+            if !inbox.push(line, Notice::Event) {
+                count(&self.strays.dropped);
+            }
+            return;
+        }
+        let (token, kind) = match method {
             Method::Progress => (message.body_value(&line, meta::PROGRESS_TOKEN), Notice::Progress),
             _ => (message.meta_value(&line, meta::SUBSCRIPTION_ID), Notice::Event),
         };
@@ -259,6 +266,15 @@ impl Routes {
         if !inbox.is_some_and(|inbox| inbox.push(line, kind)) {
             count(&self.strays.dropped);
         }
+    }
+}
+
+impl Routes {
+    /// A log message names no call, so it belongs to one only while no other has asked for logs.
+    fn only_one_who_wants_logs(&self) -> Option<Arc<Inbox>> {
+        let calls = self.calls.lock();
+        let mut wanting = calls.as_ref()?.values().filter(|inbox| inbox.wants_logs());
+        wanting.next().filter(|_| wanting.next().is_none()).cloned()
     }
 }
 
