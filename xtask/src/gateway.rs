@@ -14,7 +14,7 @@ use crate::{
 
 /// The address that the committed mesh files listen on.
 const GATEWAY_ADDRESS: &str = "127.0.0.1:7391";
-const START_MAX: Duration = Duration::from_secs(30);
+const START_MAX: Duration = Duration::from_secs(60);
 
 /// A running `meshgate up`. It ends with this value.
 pub(crate) struct Gateway {
@@ -26,7 +26,7 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts a committed mesh file with some of its texts replaced.
     pub(crate) fn start(place: &Place, name: &str, mesh: &str, replacements: &[(&str, &str)]) -> Result<Self, Failure> {
-        let scratch = place.scratch(name)?;
+        let scratch = place.scratch(&format!("{name}-gateway"))?;
         let authority = format!("127.0.0.1:{}", http::free_port()?);
         let committed = place.root().join(mesh);
         let text = fs::read_to_string(&committed).map_err(|e| format!("cannot read {}: {e}", committed.display()))?;
