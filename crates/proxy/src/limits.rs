@@ -24,6 +24,8 @@ pub struct Limits {
     pub head_time: Duration,
     /// A connection on which nothing is in flight is closed after this.
     pub idle_time: Duration,
+    /// How long an HTTP/1 connection that is to end waits for a request that may be on its way.
+    pub last_request_time: Duration,
     /// A connection is asked to end after this, give or take a tenth, so that load moves and certificates renew.
     pub connection_age_time: Duration,
     /// A write that makes no progress for this long ends its connection.
@@ -115,6 +117,7 @@ impl Default for Limits {
             tls_handshake_time: Duration::from_secs(5),
             head_time: Duration::from_secs(10),
             idle_time: Duration::from_secs(75),
+            last_request_time: Duration::from_secs(1),
             connection_age_time: Duration::from_secs(60 * 60),
             write_stall_time: Duration::from_secs(30),
             linger_time: Duration::from_secs(2),

@@ -342,22 +342,31 @@ async fn connections_of_one_address_are_counted_until_a_caller_is_known() {
 async fn a_drain_lets_calls_finish_and_ends_what_is_idle() {
     let edge = Edge::start(Limits::default());
     let mut idle = edge.connect().await;
-    idle.write_all(b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
-    read_answer(&mut idle).await;
+    let mut late = edge.connect().await;
+    for stream in [&mut idle, &mut late] {
+        stream.write_all(b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+        assert!(!read_answer(stream).await.contains("connection: close"));
+    }
+    let mut silent = edge.connect().await;
     let mut busy = edge.connect().await;
     busy.write_all(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
-    while edge.lines().len() < 2 {
+    while edge.lines().len() < 3 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let draining = tokio::spawn(edge.drain(Duration::from_secs(5)));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    late.write_all(b"GET /late HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    for stream in [&mut late, &mut busy] {
+        let answer = read_to_end(stream).await;
+        assert!(
+            answer.contains("connection: close\r\n") && answer.ends_with("0 bytes"),
+            "{answer:?}"
+        );
+    }
     assert_eq!(read_to_end(&mut idle).await, "");
-    let answer = read_to_end(&mut busy).await;
-    assert!(
-        answer.contains("connection: close\r\n") && answer.ends_with("0 bytes"),
-        "{answer:?}"
-    );
+    assert_eq!(read_to_end(&mut silent).await, "");
     let drained = draining.await.unwrap();
-    assert_eq!((drained.finished, drained.forced), (2, 0));
+    assert_eq!((drained.finished, drained.forced), (4, 0));
 }
 
 #[tokio::test]

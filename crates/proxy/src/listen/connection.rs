@@ -23,6 +23,7 @@ pub struct Connection {
     proven: AtomicBool,
     unproven: AtomicUsize,
     unproven_max: usize,
+    ending: AtomicBool,
     in_flight: AtomicUsize,
     /// Answers that have something to send and are not asked for it.
     offered: AtomicUsize,
@@ -64,6 +65,7 @@ impl Connection {
             proven: AtomicBool::new(false),
             unproven: AtomicUsize::new(0),
             unproven_max: limits.h2_unproven_streams,
+            ending: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             offered: AtomicUsize::new(0),
             sent: Arc::default(),
@@ -128,6 +130,16 @@ impl Connection {
     /// Whether a caller has proven who it is on this connection.
     pub fn is_proven(&self) -> bool {
         self.proven.load(Ordering::Acquire)
+    }
+
+    /// The connection is to end.
+    pub(super) fn end(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    /// Whether the next answer has to say that the connection ends with it. HTTP/2 has GOAWAY for that.
+    pub(super) fn says_close(&self) -> bool {
+        self.version == Version::Http1 && self.ending.load(Ordering::Acquire)
     }
 
     /// Counts one request until its answer is complete.

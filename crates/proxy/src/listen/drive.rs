@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use bytes::BytesMut;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -21,7 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -102,10 +104,9 @@ impl<S> Edge<S> {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let limits = Arc::clone(&self.limits);
-        let sniffed = timeout(limits.head_time, wire::sniff(&mut io))
-            .await
-            .map_err(|_| Ended::Slow("the first byte"))??;
-        let Some((version, first)) = sniffed else { return Ok(()) };
+        let Some((version, first)) = self.first_bytes(&mut io).await? else {
+            return Ok(());
+        };
         if agreed.is_some_and(|agreed| agreed != version) {
             return Err(Ended::OtherVersion);
         }
@@ -123,15 +124,21 @@ impl<S> Edge<S> {
             move |request: Request<Incoming>| {
                 let in_flight = connection.begin();
                 let answer = edge.service.answer(request, Arc::clone(&connection));
+                let connection = Arc::clone(&connection);
                 async move {
-                    let response: Response<B> = answer.await;
+                    let mut response: Response<B> = answer.await;
+                    if connection.says_close() {
+                        response
+                            .headers_mut()
+                            .insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
                     Ok::<_, Never>(response.map(|body| Tracked::new(body, in_flight)))
                 }
             }
         });
         match version {
             Version::Http1 => {
-                let conn = http1_builder(&limits, self.drain.is_asked()).serve_connection(io, service);
+                let conn = http1_builder(&limits).serve_connection(io, service);
                 self.steer(conn, &connection).await
             }
             Version::Http2 => {
@@ -146,6 +153,28 @@ impl<S> Edge<S> {
         }
     }
 
+    /// The first bytes and what they say; `None` when the client leaves, or the process does before it speaks.
+    async fn first_bytes<T>(&self, io: &mut T) -> Result<Option<(Version, BytesMut)>, Ended>
+    where
+        T: AsyncRead + Unpin,
+    {
+        let ending = async {
+            self.drain.asked().await;
+            sleep(self.limits.last_request_time).await;
+        };
+        tokio::select! {
+            biased;
+            sniffed = timeout(self.limits.head_time, wire::sniff(io)) => match sniffed {
+                Ok(sniffed) => Ok(sniffed?),
+                Err(_) => {
+                    Refused::one(&self.refused.slow);
+                    Err(Ended::Slow("the first byte"))
+                }
+            },
+            () = ending => Ok(None),
+        }
+    }
+
     /// Lets the connection run, and asks it to end when it should.
     async fn steer<C>(&self, conn: C, connection: &Connection) -> Result<(), Ended>
     where
@@ -157,32 +186,27 @@ impl<S> Edge<S> {
             tokio::select! {
                 biased;
                 ended = conn.as_mut() => return ended.map_err(Ended::from),
-                () = self.drain.asked(), if !watch.is_asked() => {
-                    watch.ask(Instant::now());
-                    conn.as_mut().graceful_shutdown();
-                }
-                () = sleep_until(watch.next_look(connection, Instant::now())) => {
-                    match watch.look(connection, Instant::now()) {
-                        Verdict::GoOn => {}
-                        Verdict::Finish => conn.as_mut().graceful_shutdown(),
-                        Verdict::BreakOff => {
-                            Refused::one(&self.refused.slow);
-                            return Err(Ended::Slow("the client"));
-                        }
-                    }
+                () = self.drain.asked(), if !watch.is_asked() => watch.ask(connection, Instant::now()),
+                () = sleep_until(watch.next_look(connection, Instant::now())) => {}
+            }
+            match watch.look(connection, Instant::now()) {
+                Verdict::GoOn => {}
+                Verdict::Finish => conn.as_mut().graceful_shutdown(),
+                Verdict::BreakOff => {
+                    Refused::one(&self.refused.slow);
+                    return Err(Ended::Slow("the client"));
                 }
             }
         }
     }
 }
 
-fn http1_builder(limits: &Limits, last: bool) -> http1::Builder {
+fn http1_builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(None)
-        .max_buf_size(64 * 1024)
-        .keep_alive(!last);
+        .max_buf_size(64 * 1024);
     // The guard has measured the head already; this is the net under it.
     builder.max_header_size(limits.head_bytes * 2);
     builder

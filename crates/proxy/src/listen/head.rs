@@ -16,9 +16,11 @@ use crate::refusal::{Reason, Refusal};
 /// The first rule that is broken.
 pub fn check_head(parts: &Parts, limits: &Limits) -> Result<(), Refusal> {
     if parts.headers.len() > limits.head_fields {
-        return Err(
-            Refusal::new(Reason::TooLarge, "too many header fields; send at most 64").rule("limit/head-fields"),
-        );
+        return Err(Refusal::new(
+            Reason::TooLarge,
+            format!("too many header fields; send at most {}", limits.head_fields),
+        )
+        .rule("limit/head-fields"));
     }
     if parts.headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
         return Err(malformed("content-length is repeated; send it once"));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use super::wire::Version;
 use crate::limits::Limits;
 
 /// What to do after a look.
@@ -28,7 +29,11 @@ pub(super) struct Watch {
     idle_time: Duration,
     stall_time: Duration,
     too_old: Instant,
+    last_request_time: Duration,
+    /// The connection is to end, since then.
     asked: Option<Instant>,
+    /// hyper knows it too, since then.
+    told: Option<Instant>,
     /// Answers wait for the client, with so many frames sent, since then.
     waiting: Option<(u64, Instant)>,
 }
@@ -42,14 +47,17 @@ impl Watch {
             idle_time: limits.idle_time,
             stall_time: limits.write_stall_time,
             too_old: now + age,
+            last_request_time: limits.last_request_time,
             asked: None,
+            told: None,
             waiting: None,
         }
     }
 
-    /// The connection is asked to finish, for a reason of ours or of the drain.
-    pub(super) fn ask(&mut self, now: Instant) {
+    /// The connection is to end: its next answer says so.
+    pub(super) fn ask(&mut self, connection: &Connection, now: Instant) {
         self.asked.get_or_insert(now);
+        connection.end();
     }
 
     pub(super) fn is_asked(&self) -> bool {
@@ -60,33 +68,37 @@ impl Watch {
     pub(super) fn next_look(&self, connection: &Connection, now: Instant) -> Instant {
         let stall = now + self.idle_time.min(self.stall_time / LOOKS);
         let idle = connection.quiet_since().map_or(stall, |since| since + self.idle_time);
-        if self.is_asked() {
-            stall
-        } else {
-            stall.min(idle).min(self.too_old)
+        match (self.asked, self.told) {
+            (None, _) => stall.min(idle).min(self.too_old),
+            (Some(_), None) => stall.min(now + self.last_request_time),
+            (Some(_), Some(_)) => stall,
         }
     }
 
     /// Looks.
     pub(super) fn look(&mut self, connection: &Connection, now: Instant) -> Verdict {
-        let over = match (connection.quiet_since(), self.asked) {
-            (None, _) => self.is_stalled(connection, now),
-            (Some(since), Some(asked)) => now >= since.max(asked) + self.stall_time,
-            (Some(since), None) if now >= since + self.idle_time => return self.finish(now),
-            (Some(_), None) => false,
-        };
-        if over {
+        let quiet = connection.quiet_since();
+        let quiet_for = |time: Duration, from: Instant| quiet.is_some_and(|since| now >= since.max(from) + time);
+        if self.is_stalled(connection, now) {
             return Verdict::BreakOff;
         }
-        if self.asked.is_none() && now >= self.too_old {
-            return self.finish(now);
+        if now >= self.too_old {
+            self.ask(connection, now);
+        }
+        let finish = match (self.asked, self.told) {
+            (_, Some(told)) if quiet_for(self.stall_time, told) => return Verdict::BreakOff,
+            (_, Some(_)) => false,
+            // GOAWAY says which streams still count, so it can be said at once. In HTTP/1 a request may be on its way:
+            // it is waited for a little, and its answer carries `Connection: close`.
+            (Some(asked), None) => connection.version() == Version::Http2 || quiet_for(self.last_request_time, asked),
+            (None, None) => quiet.is_some_and(|since| now >= since + self.idle_time),
+        };
+        if finish {
+            self.ask(connection, now);
+            self.told = Some(now);
+            return Verdict::Finish;
         }
         Verdict::GoOn
-    }
-
-    fn finish(&mut self, now: Instant) -> Verdict {
-        self.asked = Some(now);
-        Verdict::Finish
     }
 
     /// Answers wait for the client, and it has taken nothing for too long.

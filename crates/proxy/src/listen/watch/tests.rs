@@ -55,6 +55,25 @@ async fn an_old_connection_is_finished_but_its_call_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn in_http1_a_last_request_is_waited_for_and_its_answer_says_close() {
+    let connection = connection(Version::Http1);
+    let mut watch = Watch::new(&Limits::default(), Instant::now(), AGE);
+    assert!(!connection.says_close());
+    watch.ask(&connection, Instant::now());
+    assert!(connection.says_close());
+    assert_eq!(after(0, &mut watch, &connection).await, Verdict::GoOn);
+    let call = connection.begin();
+    assert_eq!(
+        after(20, &mut watch, &connection).await,
+        Verdict::GoOn,
+        "it may take its time"
+    );
+    drop(call);
+    assert_eq!(after(0, &mut watch, &connection).await, Verdict::GoOn);
+    assert_eq!(after(1, &mut watch, &connection).await, Verdict::Finish);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_waits_for_its_server_is_not_a_stall() {
     let connection = connection(Version::Http2);
     let mut watch = Watch::new(&Limits::default(), Instant::now(), AGE);
