@@ -12,9 +12,10 @@ use tokio::sync::broadcast;
 
 use super::channel::LAST_EVENT_ID;
 use super::handshake::Strays;
-use super::limits::{FOLLOW_MAX, FOLLOW_PAUSE_MAX, RESUME_PAUSE, RESUME_PAUSE_MAX, UNREACHABLE_MAX};
+use super::limits::{FOLLOW_LONG, FOLLOW_MAX, FOLLOW_PAUSE_MAX, RESUME_PAUSE, RESUME_PAUSE_MAX, UNREACHABLE_MAX};
 use super::shared::{Live, Shared};
 use super::{Link, errands, handshake};
+use crate::refusal::Executed;
 use crate::upstream::http::{Events, HttpAnswer, HttpLink};
 use crate::upstream::stdio::StdioLink;
 
@@ -77,11 +78,8 @@ async fn follow(shared: Arc<Shared>, link: Arc<HttpLink>) {
     while !shared.gone.is_cancelled() {
         let epoch = *epochs.borrow_and_update();
         let live = shared.live();
-        if live.epoch != epoch {
-            continue;
-        }
         tokio::select! {
-            () = follow_session(&shared, &link, &live) => {}
+            () = follow_session(&shared, &link, &live), if live.epoch == epoch => {}
             _ = epochs.changed() => {}
         }
     }
@@ -98,15 +96,21 @@ async fn follow_session(shared: &Arc<Shared>, link: &HttpLink, live: &Live) {
         }
         let deadline = Instant::now() + FOLLOW_MAX;
         let answer = link.get(headers, deadline).await;
-        followed.unreachable = if answer.is_ok() { 0 } else { followed.unreachable + 1 };
+        let unreached = matches!(&answer, Err(refusal) if refusal.executed == Executed::No);
+        followed.unreachable = if unreached { followed.unreachable + 1 } else { 0 };
         let pause = match answer {
             Ok(HttpAnswer::Stream { status, events, .. }) if status.is_success() => {
                 read_stream(shared, live, events, &mut followed).await
             }
-            // Some servers answer 404 where they have no such stream; only one that had it has lost the session.
-            Ok(answer) if answer.head().0 == StatusCode::NOT_FOUND && live.named && followed.opened => {
-                let _ = Box::pin(handshake::renew(shared, live, deadline)).await;
-                return;
+            // Some servers answer so where they have no such stream; only one that had it has lost the session.
+            Ok(answer) if forgotten(answer.head().0) && live.named && followed.opened => {
+                // Or it cannot go on from where the last stream ended.
+                if followed.last_id.take().is_none() {
+                    let _ = Box::pin(handshake::renew(shared, live, deadline)).await;
+                    return;
+                }
+                followed.short += 1;
+                None
             }
             Ok(answer) if !answer.head().0.is_server_error() => std::future::pending().await,
             Err(_) if followed.unreachable >= UNREACHABLE_MAX => return shared.lose(),
@@ -141,12 +145,16 @@ async fn read_stream(
         }
     }
     // A stream that lived was a good one; one that ends at once is not asked for in a loop.
-    followed.short = if opened.elapsed() > FOLLOW_MAX {
+    followed.short = if opened.elapsed() > FOLLOW_LONG {
         0
     } else {
         followed.short + 1
     };
     pause
+}
+
+fn forgotten(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST)
 }
 
 fn backoff(failures: u32) -> Duration {

@@ -22,8 +22,10 @@ pub(super) const RESUME_PAUSE_MAX: Duration = Duration::from_secs(30);
 pub(super) const RESUMES_FRUITLESS_MAX: u32 = 5;
 /// The longest pause between two attempts to open the standalone stream.
 pub(super) const FOLLOW_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// How long the server may take to open the standalone stream.
-pub(super) const FOLLOW_MAX: Duration = Duration::from_secs(30);
+/// How long the server may take to open the standalone stream: some say nothing at all before they have something to say.
+pub(super) const FOLLOW_MAX: Duration = Duration::from_secs(3600);
+/// A standalone stream that lived this long was a good one: the next pause is a short one again.
+pub(super) const FOLLOW_LONG: Duration = Duration::from_secs(30);
 /// Attempts in a row to open the standalone stream that do not reach the server, before it counts as away.
 pub(super) const UNREACHABLE_MAX: u32 = 5;
 /// Answers to questions of one server that are on their way; a server that asks faster than it listens gets no more.
