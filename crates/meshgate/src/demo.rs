@@ -36,7 +36,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     };
     let snapshot = source.snapshot()?;
     let state = StateDirectory::open(StatePath::find(Some(&scratch.0.join("state")))?)?;
-    log::start();
+    let _log = log::start();
     let assembly = Assembly::prepare(snapshot, state, None)?;
     assembly.run(async |running, signals| {
         match ask(&programs.assistant, args.ask.as_deref(), &running, signals).await {

@@ -41,7 +41,7 @@ const LET_GO_TIME: Duration = Duration::from_secs(15);
 pub(crate) fn run(args: &UpArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
     let snapshot = Source::find(args.file.as_deref())?.snapshot()?;
     let state = StateDirectory::open(StatePath::find(state)?)?;
-    log::start();
+    let _log = log::start();
     let assembly = Assembly::prepare(snapshot, state, args.workers.map(usize::from))?;
     assembly.run(async |running, signals| {
         out::note(&summary::started(&running));

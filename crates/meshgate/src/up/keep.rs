@@ -1,6 +1,7 @@
 //! What runs beside the calls: admin, records, certificates, signals and an eye on the servers.
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,8 +101,9 @@ fn access_log(mesh: &MeshSpec) -> AccessLog {
     }
 }
 
-/// Says when a server comes or goes, and keeps the levels of the metrics.
+/// Tells a person when a server comes or goes (the log tells programs), and keeps the levels of the metrics.
 async fn watch(sight: Arc<dyn Sight>, metrics: Arc<Metrics>, closing: CancellationToken) {
+    let person = std::io::stderr().is_terminal();
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
     let mut tick = interval(LOOK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -109,7 +111,7 @@ async fn watch(sight: Arc<dyn Sight>, metrics: Arc<Metrics>, closing: Cancellati
         let status = sight.status();
         levels(&metrics, &status.load);
         for server in &status.servers {
-            if changed(&mut seen, server) {
+            if person && changed(&mut seen, server) {
                 out::note(&summary::server(server));
             }
         }

@@ -184,7 +184,7 @@ fn a160_loopback_asks_for_the_token_too() {
 #[test]
 fn a_server_that_is_away_harms_nobody_and_is_named() {
     let up = Up::start(&away_mesh());
-    up.hear("ledger is away");
+    up.hear("server is away");
     let status = up.status();
     assert_eq!(status["servers"][0]["name"], "ledger");
     assert_eq!(status["servers"][0]["state"], "away");
