@@ -126,13 +126,19 @@ pub struct Edge<'a> {
     pub record: Option<&'a CallRecord>,
 }
 
+/// Tells seconds since 1970.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// Fills with cryptographic randomness; `false` when there is none.
+pub type Entropy = Arc<dyn Fn(&mut [u8]) -> bool + Send + Sync>;
+
 /// The clock and the randomness of the outside, so that tests can hold both.
 #[derive(Clone)]
 pub struct Seams {
-    /// Seconds since 1970; a sealed id has an expiry that must outlive the process.
-    pub now_s: Arc<dyn Fn() -> u64 + Send + Sync>,
-    /// Fills with cryptographic randomness; `false` when there is none.
-    pub fill: Arc<dyn Fn(&mut [u8]) -> bool + Send + Sync>,
+    /// Wall time, because the expiry in a sealed id must outlive the process.
+    pub now_s: Clock,
+    /// For session nonces, elicitation ids and the name of the home.
+    pub fill: Entropy,
 }
 
 impl Seams {

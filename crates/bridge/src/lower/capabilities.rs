@@ -6,9 +6,9 @@
 use meshgate_mcp::{Kind, Object, Revision, Splice, Value};
 
 /// Capability JSON longer than this is reduced to the capabilities that we understand.
-const CAPABILITIES_BYTES_MAX: usize = 16 * 1024;
+const CAPABILITIES_BYTES_MAX: usize = 8 * 1024;
 
-const TASKS_EXTENSION: &str = "io.modelcontextprotocol/tasks";
+pub(super) const TASKS_EXTENSION: &str = "io.modelcontextprotocol/tasks";
 
 /// A set of the client capabilities that decide whether a question can be asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,14 +4,14 @@
 //! the gateway has. An `initialize` that names a modern revision still means a legacy session (only a legacy client
 //! sends one), so it gets the latest legacy revision.
 
-use meshgate_mcp::{Era, Kind, LATEST_LEGACY, Message, Object, Revision, Span, Splice, json};
+use meshgate_mcp::{Era, Kind, LATEST_LEGACY, Message, Object, Revision, Span, Splice, Value, json};
 
 use super::Declared;
+use super::capabilities::TASKS_EXTENSION;
 
-/// `clientInfo` longer than this is not kept.
-const CLIENT_INFO_BYTES_MAX: usize = 8 * 1024;
-
-const TASKS_EXTENSION: &str = "io.modelcontextprotocol/tasks";
+/// `clientInfo` longer than this is reduced to name and version: it is kept for every session and sent with every
+/// request, and clients put whole icons into it.
+const CLIENT_INFO_BYTES_MAX: usize = 2 * 1024;
 
 /// What an `initialize` request said.
 #[derive(Clone, Debug)]
@@ -60,13 +60,30 @@ pub fn open(src: &[u8], msg: &Message) -> Result<Opening, OpeningError> {
     };
     let client_info = params
         .get(src, "clientInfo")
-        .filter(|v| v.kind == Kind::Object && v.span.len() <= CLIENT_INFO_BYTES_MAX)
-        .map(|v| v.raw(src).to_vec());
+        .filter(|v| v.kind == Kind::Object)
+        .and_then(|v| named(src, v));
     Ok(Opening {
         revision,
         declared,
         client_info,
     })
+}
+
+/// The client's name as it sent it, or its essence.
+fn named(src: &[u8], info: &Value) -> Option<Vec<u8>> {
+    if info.span.len() <= CLIENT_INFO_BYTES_MAX {
+        return Some(info.raw(src).to_vec());
+    }
+    let object = Object::read(src, info.span)?;
+    let text = |name: &str| {
+        object
+            .get(src, name)
+            .filter(|v| v.kind == Kind::String)
+            .map(|v| v.raw(src))
+    };
+    let (name, version) = (text("name")?, text("version")?);
+    let essence = [br#"{"name":"#.as_slice(), name, br#","version":"#, version, b"}"].concat();
+    (essence.len() <= CLIENT_INFO_BYTES_MAX).then_some(essence)
 }
 
 /// What the view offers, as raw JSON of its discovery answer.

@@ -5,6 +5,7 @@
 //! and every answer the client gives, and says what to do next. It never runs a call twice by itself: a retry is made
 //! only of a round that the server ended with `input_required`, with exactly the state that the server gave.
 
+use bytes::Bytes;
 use meshgate_mcp::{Envelope, Kind, Message, Method, Object, Revision, Rules, codes, json, message, meta, scan};
 
 use super::questions::{self, Ask, Mint, Open, Unaskable};
@@ -83,7 +84,7 @@ pub struct Rounds {
     revision: &'static Revision,
     can: Capabilities,
     /// The request as it went inside in the first round.
-    stamped: Vec<u8>,
+    stamped: Bytes,
     /// The client's id, raw.
     id: Vec<u8>,
     round: u32,
@@ -102,7 +103,7 @@ impl Rounds {
             method,
             revision,
             can,
-            stamped,
+            stamped: stamped.into(),
             id,
             round: 1,
             progress: Progress::default(),
@@ -113,8 +114,8 @@ impl Rounds {
     }
 
     /// The request of the first round.
-    pub fn request(&self) -> &[u8] {
-        &self.stamped
+    pub fn request(&self) -> Bytes {
+        self.stamped.clone()
     }
 
     /// The round that runs, from 1.

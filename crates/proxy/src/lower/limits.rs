@@ -17,6 +17,8 @@ pub struct SessionLimits {
     pub calls_per_session_max: usize,
     /// Resources one session may subscribe to.
     pub subscriptions_per_session_max: usize,
+    /// The longest URI a session may subscribe to.
+    pub subscription_bytes_max: usize,
     /// From a request to its answer, questions to the client included.
     pub call_max: Duration,
     /// How long a question waits for a client that has gone away to come back.
@@ -50,7 +52,8 @@ impl Default for SessionLimits {
             age_max: Duration::from_secs(24 * 60 * 60),
             calls_per_session_max: 64,
             subscriptions_per_session_max: 256,
-            call_max: Duration::from_secs(10 * 60),
+            subscription_bytes_max: 4 * 1024,
+            call_max: Duration::from_secs(30 * 60),
             reattach_max: Duration::from_secs(30),
             silent_max: Duration::from_secs(15),
             keep_alive: Duration::from_secs(15),

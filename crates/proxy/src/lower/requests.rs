@@ -133,6 +133,12 @@ impl Lower {
     ) -> Result<(), Refusal> {
         offers(edge.offered, &["resources", "subscribe"])?;
         let uri = uri(body, msg)?;
+        if uri.len() > self.inner.limits.subscription_bytes_max {
+            return Err(Refusal::new(
+                Reason::InvalidParams,
+                "`uri` is too long to subscribe to; name a shorter one",
+            ));
+        }
         if session.listening.uris() >= self.inner.limits.subscriptions_per_session_max {
             return Err(Refusal::new(
                 Reason::InvalidParams,

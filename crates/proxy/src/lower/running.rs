@@ -75,7 +75,7 @@ impl Running {
 
     /// Round by round, until there is an answer.
     async fn drive(&mut self, rounds: &mut Rounds) -> Result<Finished, Refusal> {
-        let mut request = Bytes::copy_from_slice(rounds.request());
+        let mut request = rounds.request();
         loop {
             let mut step = self.round(rounds, request).await?;
             if let Step::Ask(questions) = step {

@@ -144,3 +144,17 @@ fn initialize_is_answered_from_what_the_view_offers() {
         r#"{"protocolVersion":"2024-11-05","capabilities":{"tools":{"listChanged":true},"extensions":{}},"serverInfo":{"name":"mesh","version":"1"}}"#
     );
 }
+
+#[test]
+fn an_enormous_client_info_is_reduced_to_name_and_version() {
+    let icons = "x".repeat(5_000);
+    let info = format!(r#"{{"icons":[{{"src":"{icons}"}}],"name":"c\u0061","version":"1.0"}}"#);
+    let opened = opening(&format!(r#"{{"protocolVersion":"2025-11-25","clientInfo":{info}}}"#)).unwrap();
+    assert_eq!(
+        opened.client_info.map(text).as_deref(),
+        Some(r#"{"name":"c\u0061","version":"1.0"}"#)
+    );
+    let info = format!(r#"{{"name":"{icons}","version":"1.0"}}"#);
+    let opened = opening(&format!(r#"{{"protocolVersion":"2025-11-25","clientInfo":{info}}}"#)).unwrap();
+    assert_eq!(opened.client_info, None);
+}

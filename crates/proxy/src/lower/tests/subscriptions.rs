@@ -158,6 +158,7 @@ async fn the_subscriptions_of_a_session_are_bounded() {
     acknowledges(&inside.next().await, r#"{"resourceSubscriptions":["a:1"]}"#);
     body_of(call.await.unwrap());
     assert!(body_of(client.post(&subscribe("a:2")).await).contains("unsubscribe from one first"));
+    assert!(body_of(client.post(&subscribe(&"a".repeat(5_000))).await).contains("too long"));
 }
 
 #[tokio::test]
