@@ -5,11 +5,14 @@
 //! is answered by a look-up.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+mod source;
+
+pub use source::{EnvValue, TokenSource};
 
 /// The application that the generated local token proves.
 pub const LOCAL_APPLICATION: &str = "local";
@@ -190,37 +193,6 @@ pub enum Reach {
     },
 }
 
-/// Where the value of an environment variable or header comes from. `Debug` never shows a literal.
-#[derive(Clone, PartialEq, Eq)]
-pub enum EnvValue {
-    /// As written in the file.
-    Literal(Arc<str>),
-    /// `prefix`, then a variable of the gateway's own environment.
-    Environment {
-        /// What goes before the value.
-        prefix: String,
-        /// The variable.
-        name: String,
-    },
-    /// `prefix`, then the content of a file without its trailing line end.
-    File {
-        /// What goes before the value.
-        prefix: String,
-        /// The file.
-        path: PathBuf,
-    },
-}
-
-impl fmt::Debug for EnvValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Literal(_) => f.write_str("Literal(..)"),
-            Self::Environment { name, .. } => f.debug_tuple("Environment").field(name).finish(),
-            Self::File { path, .. } => f.debug_tuple("File").field(path).finish(),
-        }
-    }
-}
-
 /// Which era a server speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum EraChoice {
@@ -337,31 +309,6 @@ pub struct Application {
     pub tokens: Vec<TokenSource>,
     /// The views it may use; `None` is every view, an empty list is none.
     pub views: Option<Vec<Arc<str>>>,
-}
-
-/// Where a service token is kept. The mesh file never holds the token itself.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub enum TokenSource {
-    /// First line of a file.
-    File(PathBuf),
-    /// A variable of the gateway's environment.
-    Environment(String),
-    /// SHA-256 of the token.
-    Sha256(Digest),
-}
-
-impl fmt::Debug for TokenSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => f.debug_tuple("File").field(path).finish(),
-            Self::Environment(name) => f.debug_tuple("Environment").field(name).finish(),
-            Self::Sha256(digest) => {
-                f.write_str("Sha256(")?;
-                digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-                f.write_str(")")
-            }
-        }
-    }
 }
 
 impl Snapshot {

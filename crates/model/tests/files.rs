@@ -147,3 +147,36 @@ fn the_schema_and_the_reference_page_are_those_of_the_types() {
     );
     compare(&reference.join("kinds.md"), &meshgate_model::kinds_markdown());
 }
+
+#[test]
+fn the_schema_takes_what_the_reader_takes() {
+    let schema = jsonschema::validator_for(&meshgate_model::json_schema()).unwrap();
+    let documents = |file: &Path| -> Vec<serde_json::Value> {
+        let options = serde_saphyr::options! { strict_booleans: true };
+        serde_saphyr::from_multiple_with_options(&fs::read_to_string(file).unwrap(), options).unwrap()
+    };
+    let good = files("good")
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|ending| ending == "yaml"));
+    for file in good {
+        for document in documents(&file).into_iter().filter(|document| !document.is_null()) {
+            let errors: Vec<String> = schema.iter_errors(&document).map(|error| error.to_string()).collect();
+            assert!(errors.is_empty(), "{}: {errors:?}", file.display());
+        }
+    }
+    let bad = [
+        "unknown_field",
+        "missing_field",
+        "unknown_value",
+        "api_version",
+        "kind",
+        "application_token",
+    ];
+    for name in bad {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/bad/{name}.yaml"));
+        assert!(
+            documents(&file).iter().all(|document| !schema.is_valid(document)),
+            "{name}"
+        );
+    }
+}

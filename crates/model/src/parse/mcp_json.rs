@@ -5,18 +5,17 @@
 //! reads of the gateway's environment where a value may come from there, and are refused everywhere else: passing the
 //! text `${TOKEN}` on as a token would fail far away from its cause.
 
+mod entry;
 mod jsonc;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
-
-use serde::Deserialize;
 
 use super::tree::{self, Key, Node, Piece, Shape, steps, written};
 use super::{Config, Document, Origin, Spec, failure};
 use crate::finding::{Finding, codes};
-use crate::kinds::{HttpSpec, Metadata, ServerSpec, StdioSpec, Value, ValueFrom};
+use crate::kinds::{HttpSpec, Metadata, ServerSpec, StdioSpec, Value};
+use entry::{Entry, Lenient, as_document, variable};
 
 /// The names of the object that holds the servers: everybody's, and VS Code's.
 const ROOTS: [&str; 2] = ["mcpServers", "servers"];
@@ -33,43 +32,6 @@ const FIELDS: [&str; 9] = [
     "serverUrl",
     "headers",
 ];
-
-/// What an entry says, as far as it means something here.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Entry {
-    r#type: Option<String>,
-    transport: Option<String>,
-    command: Option<String>,
-    args: Vec<String>,
-    env: BTreeMap<String, Lenient>,
-    cwd: Option<PathBuf>,
-    url: Option<String>,
-    server_url: Option<String>,
-    headers: BTreeMap<String, Lenient>,
-    disabled: bool,
-}
-
-/// A text, also where somebody wrote a number or a truth value.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Lenient {
-    Text(String),
-    Truth(bool),
-    Whole(i64),
-    Number(f64),
-}
-
-impl Lenient {
-    fn text(&self) -> String {
-        match self {
-            Self::Text(text) => text.clone(),
-            Self::Truth(truth) => truth.to_string(),
-            Self::Whole(number) => number.to_string(),
-            Self::Number(number) => number.to_string(),
-        }
-    }
-}
 
 /// Whether a text is such a file: one object that holds servers and is no document of ours.
 pub(super) fn is_one(text: &str) -> bool {
@@ -234,18 +196,7 @@ impl Reader<'_> {
 
     /// The name and alias an entry gives: lower case, everything else a `-`.
     fn name(&mut self, key: &Key, node: &Node) -> Option<String> {
-        let mut name = String::new();
-        for c in key.text.chars() {
-            let c = c.to_ascii_lowercase();
-            if c.is_ascii_lowercase() || c.is_ascii_digit() {
-                name.push(c);
-            } else if !name.ends_with('-') {
-                name.push('-');
-            }
-        }
-        let name = name.trim_matches('-');
-        let name: String = name.chars().take(32).collect();
-        let name = name.trim_end_matches('-').to_owned();
+        let name = entry::alias_of(&key.text);
         if name.is_empty() {
             self.fail(
                 codes::ENTRY_NAME,
@@ -374,41 +325,4 @@ impl Reader<'_> {
 
 fn title(key: &Key) -> String {
     format!("Server/{}", key.text)
-}
-
-/// A value with at most one variable, at its end. `Err` where one stands elsewhere or has a default.
-fn variable(text: &str) -> Result<Value, ()> {
-    let Some((prefix, rest)) = text.split_once("${") else {
-        return Ok(Value::Literal(text.to_owned()));
-    };
-    let name = rest.strip_suffix('}').ok_or(())?;
-    let name = name.strip_prefix("env:").unwrap_or(name);
-    let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if !plain {
-        return Err(());
-    }
-    Ok(Value::From(ValueFrom {
-        from_environment: Some(name.to_owned()),
-        from_file: None,
-        prefix: prefix.to_owned(),
-    }))
-}
-
-/// The entry's spans, arranged as those of the document it becomes.
-fn as_document(key: &Key, node: &Node, part: &str) -> Node {
-    let named = |text: &str| Key {
-        text: text.to_owned(),
-        span: key.span.clone(),
-    };
-    let text = Node {
-        span: key.span.clone(),
-        shape: Shape::Scalar(key.text.clone()),
-    };
-    let map = |members| Node {
-        span: node.span.clone(),
-        shape: Shape::Map(members),
-    };
-    let metadata = map(vec![(named("name"), text.clone())]);
-    let spec = map(vec![(named("alias"), text), (named(part), node.clone())]);
-    map(vec![(named("metadata"), metadata), (named("spec"), spec)])
 }
