@@ -12,9 +12,6 @@ mod exchange;
 mod pool;
 mod wire;
 
-#[cfg(test)]
-mod tests;
-
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

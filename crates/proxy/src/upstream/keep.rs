@@ -31,12 +31,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         era: None,
         failures: 0,
     };
-    loop {
-        let ended = tokio::select! {
-            () = shared.shutdown.cancelled() => return,
-            ended = keeper.attempt() => ended,
-        };
-        let Some(refusal) = ended else { return };
+    while let Some(refusal) = keeper.attempt().await {
         if !keeper.pause(refusal).await {
             return;
         }
@@ -56,7 +51,11 @@ impl Keeper {
     async fn attempt(&mut self) -> Option<Refusal> {
         let shared = Arc::clone(&self.shared);
         shared.phase.send_replace(Phase::Starting);
-        let connected = match self.connect().await {
+        let connected = tokio::select! {
+            () = shared.shutdown.cancelled() => return None,
+            connected = self.connect() => connected,
+        };
+        let connected = match connected {
             Ok(connected) => Arc::new(connected),
             Err(refusal) => {
                 self.failures += 1;
@@ -107,16 +106,22 @@ impl Keeper {
         } else {
             next
         };
-        // The call that meets this refusal has not been sent, whatever ended the connection.
+        // The call that meets this refusal has not been sent, whatever ended the connection. The first pause is so short
+        // that callers wait it out.
         let refusal = Refusal {
+            reason: Reason::ServerAway,
             executed: Executed::No,
             ..refusal
         };
-        self.shared.phase.send_replace(Phase::Away {
-            refusal,
-            since: now,
-            eager_from,
-            next,
+        self.shared.phase.send_replace(if self.failures <= 1 {
+            Phase::Starting
+        } else {
+            Phase::Away {
+                refusal,
+                since: now,
+                eager_from,
+                next,
+            }
         });
         tokio::select! {
             () = self.shared.shutdown.cancelled() => false,

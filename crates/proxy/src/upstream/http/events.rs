@@ -18,6 +18,8 @@ pub struct Events {
     /// `None` once the stream has ended.
     exchange: Option<Box<Exchange>>,
     pool: Arc<Pool>,
+    /// Nothing more comes, whatever the decoder still holds.
+    broken: bool,
 }
 
 impl Events {
@@ -26,6 +28,7 @@ impl Events {
             decoder: SseDecoder::new(event_bytes_max),
             exchange: Some(Box::new(exchange)),
             pool,
+            broken: false,
         }
     }
 
@@ -45,11 +48,15 @@ impl Stream for Events {
     type Item = Result<SseEvent, Refusal>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.broken {
+            return Poll::Ready(None);
+        }
         loop {
             match self.decoder.next_event() {
                 Ok(Some(event)) => return Poll::Ready(Some(Ok(event))),
                 Ok(None) => {}
                 Err(error) => {
+                    self.broken = true;
                     self.exchange = None;
                     return Poll::Ready(Some(Err(broken(format!("server broke its event stream: {error}")))));
                 }
@@ -61,6 +68,7 @@ impl Stream for Events {
                 Some(Ok(data)) => self.decoder.push(&data),
                 None => self.recycle(),
                 Some(Err(())) => {
+                    self.broken = true;
                     self.exchange = None;
                     return Poll::Ready(Some(Err(cut_off())));
                 }

@@ -85,11 +85,6 @@ impl Pool {
         self.idle.lock().splice(0..0, kept);
     }
 
-    #[cfg(test)]
-    pub(super) fn idle_count(&self) -> usize {
-        self.idle.lock().len()
-    }
-
     fn fitness(&self, idle: &mut Idle) -> Fitness {
         let age = idle.since.elapsed();
         match idle.rest.look() {

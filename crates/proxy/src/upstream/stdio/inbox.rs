@@ -55,7 +55,7 @@ pub(crate) enum Received {
 /// What a notification is for; decides what happens when there is no room for it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Notice {
-    /// Replaced by the next one anyhow.
+    /// Progress and logs: one more or less is no harm.
     Progress,
     /// Must not be lost silently.
     Event,

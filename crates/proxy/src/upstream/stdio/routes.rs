@@ -249,8 +249,10 @@ impl Routes {
 
     fn route_notification(&self, message: &Message, line: Bytes) {
         let method = message.method_kind(&line);
-        if let Some(inbox) = self.only_one_who_wants_logs().filter(|_| method == Method::LogMessage) {
-            if !inbox.push(line, Notice::Event) {
+        if method == Method::LogMessage
+            && let Some(inbox) = self.only_one_who_wants_logs()
+        {
+            if !inbox.push(line, Notice::Progress) {
                 count(&self.strays.dropped);
             }
             return;
