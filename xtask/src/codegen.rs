@@ -26,15 +26,14 @@ impl Options {
 }
 
 pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
-    let files = [
-        ("docs/reference/meshgate.schema.json", schema(place)?),
-        (tidy::checks::PAGE, tidy::checks::page(place)?),
-    ];
-    for (path, wanted) in files {
-        settle(place, path, &wanted, options.check)?;
-        println!("{path}: {}", if options.check { "as generated" } else { "written" });
-    }
-    Ok(())
+    // The page needs no built program, so it comes first.
+    settle(place, tidy::checks::PAGE, &tidy::checks::page(place)?, options.check)?;
+    settle(
+        place,
+        "docs/reference/meshgate.schema.json",
+        &schema(place)?,
+        options.check,
+    )
 }
 
 /// The JSON Schema of the mesh file, as the binary that reads the file prints it.
@@ -57,5 +56,7 @@ fn settle(place: &Place, path: &str, wanted: &str, check: bool) -> Result<(), Fa
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
     }
-    fs::write(&file, wanted).map_err(|e| format!("cannot write {path}: {e}"))
+    fs::write(&file, wanted).map_err(|e| format!("cannot write {path}: {e}"))?;
+    println!("{path}: written");
+    Ok(())
 }

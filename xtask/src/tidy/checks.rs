@@ -72,18 +72,28 @@ fn wanted() -> BTreeMap<&'static str, &'static str> {
 fn shown(place: &Place) -> Result<BTreeMap<String, Vec<String>>, Failure> {
     let mut shown: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for file in source::all(place)?.iter().filter(|file| file.is_rust()) {
-        for line in file.text.lines() {
-            let line = line.trim_start().trim_start_matches("async ");
-            let Some(name) = line.strip_prefix("fn ").and_then(|rest| rest.split('(').next()) else {
-                continue;
-            };
+        for name in test_names(&file.text) {
             for id in ids_of(name) {
                 shown.entry(id).or_default().push(name.to_owned());
             }
         }
     }
-    shown.values_mut().for_each(|tests| tests.sort());
+    for tests in shown.values_mut() {
+        tests.sort();
+        tests.dedup();
+    }
     Ok(shown)
+}
+
+/// The names of functions; in a file that registers its tests by name, the texts that could be one.
+fn test_names(text: &str) -> Vec<&str> {
+    if text.contains("libtest_mimic") {
+        return text.split('"').skip(1).step_by(2).collect();
+    }
+    let functions = text
+        .lines()
+        .filter_map(|line| line.trim_start().trim_start_matches("async ").strip_prefix("fn "));
+    functions.filter_map(|rest| rest.split('(').next()).collect()
 }
 
 /// `d39_a047_a_header_block_that_does_not_end` carries `D-39` and `A-047`.
