@@ -3,6 +3,7 @@
 mod answers;
 mod handshake;
 mod listens;
+mod properties;
 mod requests;
 
 use super::{Handshake, Session, Settled};

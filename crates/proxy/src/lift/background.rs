@@ -12,7 +12,9 @@ use tokio::sync::broadcast;
 
 use super::channel::LAST_EVENT_ID;
 use super::handshake::Strays;
-use super::limits::{FOLLOW_LONG, FOLLOW_MAX, FOLLOW_PAUSE_MAX, RESUME_PAUSE, RESUME_PAUSE_MAX, UNREACHABLE_MAX};
+use super::limits::{
+    FOLLOW_LONG, FOLLOW_MAX, FOLLOW_PAUSE_MAX, NOTICE_BYTES_MAX, RESUME_PAUSE, RESUME_PAUSE_MAX, UNREACHABLE_MAX,
+};
 use super::shared::{Live, Shared};
 use super::{Link, errands, handshake};
 use crate::refusal::Executed;
@@ -54,7 +56,7 @@ fn receive(shared: &Arc<Shared>, live: &Live, frame: &Bytes, pass_logs: bool) {
             Arrival::Question(reply) => errands::answer(shared, live, reply),
             Arrival::Changed => shared.publish(&part, &message),
             // Nobody hears it when nobody has asked.
-            Arrival::Log(_) if pass_logs => drop(shared.logs.send(part)),
+            Arrival::Log(_) if pass_logs && part.len() <= NOTICE_BYTES_MAX => drop(shared.logs.send(part)),
             Arrival::Response(_) | Arrival::Progress(_) | Arrival::Log(_) | Arrival::Unknown | Arrival::Dropped => {}
         }
     }

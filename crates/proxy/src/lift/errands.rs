@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use meshgate_bridge::lift::{self, Arrival, Level, sort, split};
 use meshgate_mcp::{Envelope, Rules, scan};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::channel::{self, Fault};
 use super::handshake;
@@ -15,28 +16,27 @@ use super::shared::{Live, Shared, own_id, soon};
 
 /// Answers a question of the server, unless it asks faster than it listens.
 pub(super) fn answer(shared: &Arc<Shared>, live: &Live, reply: Vec<u8>) {
-    let Some(room) = shared.room_for_answer() else {
-        return tracing::debug!("server asks faster than it listens: a question stays without an answer");
-    };
-    let (shared_too, headers) = (Arc::clone(shared), live.headers.clone());
-    shared.errand(ERRAND_MAX, async move {
-        let _room = room;
-        let deadline = Instant::now() + ERRAND_MAX;
-        let _ = channel::notify(&shared_too.link, headers, reply.into(), deadline).await;
-    });
+    match shared.room_for_answer() {
+        Some(room) => post(shared, live, reply, Some(room)),
+        None => tracing::debug!("server asks faster than it listens: a question stays without an answer"),
+    }
 }
 
 /// Sends a notification that nobody waits for.
-pub(super) fn tell(shared: &Arc<Shared>, live: &Live, message: Vec<u8>) {
-    let (shared_too, headers) = (Arc::clone(shared), live.headers.clone());
+pub(super) fn tell(shared: &Arc<Shared>, live: &Live, notification: Vec<u8>) {
+    post(shared, live, notification, None);
+}
+
+fn post(shared: &Arc<Shared>, live: &Live, message: Vec<u8>, room: Option<OwnedSemaphorePermit>) {
+    let (owned, headers) = (Arc::clone(shared), live.headers.clone());
     shared.errand(ERRAND_MAX, async move {
+        let _room = room;
         let deadline = Instant::now() + ERRAND_MAX;
-        let _ = channel::notify(&shared_too.link, headers, message.into(), deadline).await;
+        let _ = channel::notify(&owned.link, headers, message.into(), deadline).await;
     });
 }
 
-/// Sets the log level of the session. A server that will not have it is not asked twice for nothing: the next request
-/// that wants logs tries again.
+/// Sets the log level of the session. When the server will not have it, the next request that wants logs tries again.
 pub(super) async fn set_level(shared: &Arc<Shared>, level: Level, deadline: Instant) {
     let id = own_id();
     if !ask(shared, id, lift::set_level(id, level), deadline).await {

@@ -8,6 +8,8 @@ pub(super) const HANDSHAKE_MAX: Duration = Duration::from_secs(30);
 pub(super) const ERRAND_MAX: Duration = Duration::from_secs(5);
 /// Messages that one listen may leave unread before it is ended.
 pub(super) const LISTEN_MESSAGES_MAX: usize = 256;
+/// The largest notification that is kept for somebody who has not asked for it yet.
+pub(super) const NOTICE_BYTES_MAX: usize = 64 << 10;
 /// Resources that one listen may watch; more are missing from its acknowledgement.
 pub(super) const LISTEN_RESOURCES_MAX: usize = 256;
 /// Subscriptions that are asked for at the same time.

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Link;
-use super::limits::{ANSWERS_MAX, LISTEN_MESSAGES_MAX, LOGS_WAITING_MAX};
+use super::limits::{ANSWERS_MAX, LISTEN_MESSAGES_MAX, LOGS_WAITING_MAX, NOTICE_BYTES_MAX};
 
 /// Our own requests have ids above those of calls, and below the largest integer that every server can hold.
 static OWN_IDS: AtomicU64 = AtomicU64::new(1 << 52);
@@ -205,6 +205,12 @@ impl Shared {
     /// Hands a notification to the listens that asked for it. One that does not read is ended, so that its caller
     /// listens again and reads the lists anew.
     pub(super) fn publish(&self, src: &[u8], changed: &Message) {
+        if src.len() > NOTICE_BYTES_MAX {
+            return tracing::debug!(
+                bytes = src.len(),
+                "a notification that is no notice any more is dropped"
+            );
+        }
         let mut hub = self.hub.lock();
         for (id, message) in hub.subscriptions.publish(src, changed) {
             let full = hub
