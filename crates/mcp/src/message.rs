@@ -66,3 +66,47 @@ pub fn notification(method: &str, params: Option<&[u8]>) -> Vec<u8> {
     out.push(b'}');
     out
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{Envelope, Rules, scan};
+
+    #[test]
+    fn what_is_built_is_a_message_even_with_awkward_text() {
+        let awkward = "say \"no\"\n\u{0}\\é";
+        for (built, envelope) in [
+            (
+                error(Some(b"\"a\""), -32602, awkward, Some(br#"{"uri":"a:1"}"#)),
+                Envelope::Error,
+            ),
+            (
+                error(Some(b"7"), crate::codes::INTERNAL_ERROR, "", None),
+                Envelope::Error,
+            ),
+            (result(b"-1", br#"{"content":[]}"#), Envelope::Result),
+            (request(b"1", "tools/call", br#"{"name":"x"}"#), Envelope::Request),
+            (
+                notification("notifications/progress", Some(b"{}")),
+                Envelope::Notification,
+            ),
+            (notification("notifications/initialized", None), Envelope::Notification),
+        ] {
+            assert_eq!(scan(&built, &Rules::CLIENT).unwrap().envelope, envelope);
+            serde_json::from_slice::<serde_json::Value>(&built).unwrap();
+        }
+        let built: serde_json::Value = serde_json::from_slice(&error(Some(b"1"), -1, awkward, None)).unwrap();
+        assert_eq!(built["error"]["message"], awkward);
+    }
+
+    #[test]
+    fn an_error_without_id_leaves_the_member_out() {
+        let built = error(None, -32700, "not JSON", None);
+        assert_eq!(
+            built,
+            br#"{"jsonrpc":"2.0","error":{"code":-32700,"message":"not JSON"}}"#
+        );
+        assert_eq!(scan(&built, &Rules::SERVER).unwrap().error_code(&built), Some(-32700));
+    }
+}

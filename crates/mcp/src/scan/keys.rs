@@ -162,6 +162,14 @@ const FILTER: &[&str] = &[
     "taskIds",
 ];
 
+/// Whether a member of the body is a name, an address or an id, and not prose.
+pub(super) fn names_something(key: &[u8]) -> bool {
+    matches!(
+        key,
+        b"name" | b"uri" | b"taskId" | b"requestId" | b"progressToken" | b"cursor" | b"requestState"
+    )
+}
+
 /// The protocol member that `text` imitates: equal once case is folded, and not equal as it stands.
 pub(super) fn imitated(level: Level, text: &[u8]) -> Option<&'static str> {
     let names = match level {

@@ -353,9 +353,16 @@ impl<'a> Pass<'a> {
         if !text.nul || self.rules.side == Side::Server {
             return Ok(());
         }
-        let here = self.frames.last().map_or(Level::Plain, |frame| frame.level);
-        let named = matches!(here, Level::Root | Level::Body | Level::Reference | Level::Filter);
-        if named || level == Level::Filter {
+        let here = self.frames.last().map_or(level, |frame| frame.level);
+        let names = match here {
+            Level::Root | Level::Reference | Level::Filter => true,
+            Level::Body => self
+                .frames
+                .last()
+                .is_some_and(|frame| keys::names_something(&keys::decoded(self.src, frame.key, frame.key_escaped))),
+            Level::Meta | Level::Arguments | Level::Plain => false,
+        };
+        if names {
             Err(Fault::Nul.at(text.inner.start as usize))
         } else {
             Ok(())

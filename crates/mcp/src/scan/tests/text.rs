@@ -138,6 +138,10 @@ fn d06_a016_the_nul_character_is_refused_in_names_and_addresses() {
         Fault::Nul
     );
     accept(call(r#"{"plain\u0000data":"\u0000"}"#));
+    accept(request(
+        r#"{"reason":"\u0000","other":["\u0000"],"_meta":{"vendor":"\u0000"}}"#,
+    ));
+    accept(r#"{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"\u0000"}}"#);
 }
 
 #[test]
