@@ -82,7 +82,7 @@ enum Phase {
     Starting,
     Up,
     Away {
-        refusal: Refusal,
+        refusal: Box<Refusal>,
         since: tokio::time::Instant,
         /// When a caller may ask for another attempt.
         eager_from: tokio::time::Instant,

@@ -78,7 +78,8 @@ impl Connected {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        !self.over.load(Ordering::Relaxed) && self.stdio().is_none_or(|link| !link.is_closed())
+        let over = self.over.load(Ordering::Relaxed) || self.doubt.is_cancelled();
+        !over && self.stdio().is_none_or(|link| !link.is_closed())
     }
 
     pub(super) async fn call(&self, out: Outbound, patience: Patience, guard: Guard) -> Result<Reply, Refusal> {

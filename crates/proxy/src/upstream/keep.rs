@@ -108,11 +108,11 @@ impl Keeper {
         };
         // The call that meets this refusal has not been sent, whatever ended the connection. The first pause is so short
         // that callers wait it out.
-        let refusal = Refusal {
+        let refusal = Box::new(Refusal {
             reason: Reason::ServerAway,
             executed: Executed::No,
             ..refusal
-        };
+        });
         self.shared.phase.send_replace(if self.failures <= 1 {
             Phase::Starting
         } else {
