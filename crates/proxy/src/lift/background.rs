@@ -13,7 +13,8 @@ use tokio::sync::broadcast;
 use super::channel::LAST_EVENT_ID;
 use super::handshake::Strays;
 use super::limits::{
-    FOLLOW_LONG, FOLLOW_MAX, FOLLOW_PAUSE_MAX, NOTICE_BYTES_MAX, RESUME_PAUSE, RESUME_PAUSE_MAX, UNREACHABLE_MAX,
+    FOLLOW_LONG, FOLLOW_MAX, FOLLOW_PAUSE_MAX, NOTICE_BYTES_MAX, RESUME_PAUSE, RESUME_PAUSE_MAX, RESUME_PAUSE_MIN,
+    UNREACHABLE_MAX,
 };
 use super::shared::{Live, Shared};
 use super::{Link, errands, handshake};
@@ -140,7 +141,7 @@ async fn read_stream(
             followed.last_id = Some(id);
         }
         if let Some(retry_ms) = event.retry {
-            pause = Some(Duration::from_millis(retry_ms).min(RESUME_PAUSE_MAX));
+            pause = Some(Duration::from_millis(retry_ms).clamp(RESUME_PAUSE_MIN, RESUME_PAUSE_MAX));
         }
         if !event.data.is_empty() && event.event.is_none_or(|kind| kind == "message") {
             receive(shared, live, &event.data.into(), true);

@@ -3,6 +3,7 @@
 //! Everything that HTTP adds to a session lives here: its headers, what a status means for a call, and streams that the
 //! server lets go and wants asked for again. What the messages say is for others.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use meshgate_mcp::{Message, Rules, scan};
 
 use super::Link;
-use super::limits::{RESUME_PAUSE, RESUME_PAUSE_MAX, RESUMES_FRUITLESS_MAX};
+use super::limits::{RESUME_PAUSE, RESUME_PAUSE_MAX, RESUME_PAUSE_MIN, RESUMES_FRUITLESS_MAX};
 use crate::refusal::{Executed, Reason, Refusal};
 use crate::upstream::http::{Events, HttpAnswer, HttpLink};
 use crate::upstream::stdio::{PipeCall, Received};
@@ -120,10 +121,14 @@ pub(super) struct Resumable {
     events: Option<Events>,
     last_id: Option<HeaderValue>,
     pause: Duration,
-    resume_at: Instant,
+    /// The request for the rest of the stream. It is kept here because whoever waits for the next frame may look away.
+    resuming: Option<Resuming>,
+    /// Resumptions in a row that failed or brought nothing at all. An event without a message counts: it says "not yet".
     fruitless: u32,
     deadline: Instant,
 }
+
+type Resuming = Pin<Box<dyn Future<Output = Result<HttpAnswer, Refusal>> + Send>>;
 
 impl Resumable {
     fn new(link: &Arc<HttpLink>, headers: HeaderMap, events: Events, deadline: Instant) -> Self {
@@ -133,7 +138,7 @@ impl Resumable {
             events: Some(events),
             last_id: None,
             pause: RESUME_PAUSE,
-            resume_at: deadline,
+            resuming: None,
             fruitless: 0,
             deadline,
         }
@@ -153,7 +158,6 @@ impl Resumable {
                         if !ours || event.data.is_empty() {
                             continue;
                         }
-                        self.fruitless = 0;
                         return Some(Ok(event.data.into()));
                     }
                     Some(Err(refusal)) => refusal,
@@ -164,35 +168,46 @@ impl Resumable {
             if self.last_id.is_none() {
                 return Some(Err(why));
             }
-            self.resume_at = Instant::now() + self.pause;
         }
     }
 
     fn note(&mut self, id: Option<String>, retry_ms: Option<u64>) {
+        self.fruitless = 0;
         if let Some(id) = id.and_then(|id| HeaderValue::from_str(&id).ok()) {
             self.last_id = Some(id);
         }
         if let Some(retry_ms) = retry_ms {
-            self.pause = Duration::from_millis(retry_ms).min(RESUME_PAUSE_MAX);
+            self.pause = Duration::from_millis(retry_ms).clamp(RESUME_PAUSE_MIN, RESUME_PAUSE_MAX);
         }
     }
 
     /// Waits as long as the server wished and asks for what came after the last event. Nothing is sent twice by this:
     /// a stream is read on, not a request repeated.
     async fn resume(&mut self) -> Result<(), Refusal> {
-        if self.fruitless >= RESUMES_FRUITLESS_MAX {
-            return Err(cut_off());
+        if self.resuming.is_none() {
+            if self.fruitless >= RESUMES_FRUITLESS_MAX {
+                return Err(cut_off());
+            }
+            let mut headers = self.headers.clone();
+            if let Some(last_id) = &self.last_id {
+                headers.insert(LAST_EVENT_ID, last_id.clone());
+            }
+            let (link, pause, deadline) = (Arc::clone(&self.link), self.pause, self.deadline);
+            self.resuming = Some(Box::pin(async move {
+                tokio::time::sleep(pause).await;
+                link.get(headers, deadline).await
+            }));
+            self.fruitless += 1;
         }
-        tokio::time::sleep_until(self.resume_at.into()).await;
-        let mut headers = self.headers.clone();
-        if let Some(last_id) = &self.last_id {
-            headers.insert(LAST_EVENT_ID, last_id.clone());
-        }
-        self.fruitless += 1;
-        match self.link.get(headers, self.deadline).await {
+        let Some(resuming) = &mut self.resuming else {
+            return Ok(());
+        };
+        let answer = resuming.await;
+        self.resuming = None;
+        match answer {
             Ok(HttpAnswer::Stream { status, events, .. }) if status.is_success() => self.events = Some(events),
             Ok(answer) if answer.head().0.is_client_error() => return Err(cut_off()),
-            Ok(_) | Err(_) => self.resume_at = Instant::now() + self.pause.max(RESUME_PAUSE),
+            Ok(_) | Err(_) => self.pause = self.pause.max(RESUME_PAUSE),
         }
         Ok(())
     }

@@ -18,6 +18,8 @@ pub(super) const SUBSCRIBING_MAX: usize = 8;
 pub(super) const LOGS_WAITING_MAX: usize = 64;
 /// How long a stream that the server let go is left alone when the server does not say.
 pub(super) const RESUME_PAUSE: Duration = Duration::from_secs(1);
+/// The shortest pause that a server may ask for.
+pub(super) const RESUME_PAUSE_MIN: Duration = Duration::from_millis(20);
 /// The longest pause that a server may ask for.
 pub(super) const RESUME_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Resumptions in a row that bring nothing before a call is given up.

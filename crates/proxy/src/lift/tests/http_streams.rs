@@ -1,5 +1,7 @@
 //! Streams over HTTP that break off, and the stream that belongs to no call.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use meshgate_testkit::{Answer, Script, ScriptedServer, Step};
@@ -71,9 +73,29 @@ async fn a_stream_without_ids_that_breaks_off_is_not_asked_for_again() {
 
 #[tokio::test]
 async fn a_stream_that_brings_nothing_again_and_again_is_given_up() {
-    let server = polling(Answer::stream([event("e1", "")])).start().await;
+    let server = polling(Answer::stream([])).start().await;
     let refusal = lifted(&server).await.call(tool("t")).await.unwrap_err();
     assert_eq!(refusal.executed, Executed::Unknown);
+}
+
+#[tokio::test]
+async fn a_server_that_says_not_yet_is_asked_until_it_answers() {
+    let out = tool("t");
+    let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, out.id);
+    let polls = Arc::new(AtomicUsize::new(0));
+    let polled = Arc::clone(&polls);
+    let server = ScriptedServer::legacy("2025-11-25")
+        .tool_as("t", "{}", |_| Answer::stream([event("e1", "")]))
+        .when(move |request| {
+            request.header("last-event-id")?;
+            let done = polled.fetch_add(1, Ordering::SeqCst) == 8;
+            Some(Answer::stream([event("e1", if done { &answer } else { "" })]))
+        })
+        .start()
+        .await;
+    only(lifted(&server).await.call(out).await).await;
+    assert_eq!(polls.load(Ordering::SeqCst), 9);
+    assert_eq!(server.received("tools/call").len(), 1);
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! `subscriptions/listen` over a session.
 
-use meshgate_testkit::{Answer, ScriptedServer};
+use meshgate_testkit::{Answer, ScriptedServer, Step};
 
-use super::{EVERYTHING, lifted, next, request, silence, stream};
+use super::{EVERYTHING, lifted, next, only, request, silence, stream, tool};
 
 fn listen(filter: &str) -> crate::call::Outbound {
     request("subscriptions/listen", &format!(r#""notifications":{{{filter}}}"#))
@@ -115,4 +115,28 @@ async fn closing_ends_a_listen_with_its_result() {
         "{finished}"
     );
     assert!(futures_util::StreamExt::next(&mut listening).await.is_none());
+}
+
+#[tokio::test]
+async fn a_listener_that_does_not_read_is_ended_in_good_order_and_holds_up_nobody() {
+    let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+    let mut steps = vec![Step::message(changed); 1000];
+    steps.push(Step::message(r#"{"jsonrpc":"2.0","id":$ID,"result":{"content":[]}}"#));
+    let server = ScriptedServer::legacy("2025-06-18")
+        .tool_as("t", "{}", move |_| Answer::stream(steps.clone()))
+        .start()
+        .await;
+    let lifted = lifted(&server).await;
+    let listening = stream(lifted.call(listen(r#""toolsListChanged":true"#)).await);
+    only(lifted.call(tool("t")).await).await;
+    let all: Vec<_> = futures_util::StreamExt::collect(listening).await;
+    assert_eq!(all.len(), 1 + 256 + 1);
+    assert!(
+        all.last()
+            .unwrap()
+            .as_ref()
+            .unwrap()
+            .windows(8)
+            .any(|part| part == b"complete")
+    );
 }
