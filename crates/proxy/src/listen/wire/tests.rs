@@ -16,7 +16,7 @@ use super::{Guard, NO_REQUEST, Version};
 use crate::limits::Limits;
 use crate::listen::refused::Refused;
 
-fn guard<T>(io: T, version: Version, first: &[u8]) -> (Guard<T>, Arc<Refused>) {
+pub(super) fn guard<T>(io: T, version: Version, first: &[u8]) -> (Guard<T>, Arc<Refused>) {
     let refused = Arc::new(Refused::default());
     let guard = Guard::new(
         io,
@@ -66,15 +66,17 @@ async fn given(bytes: &[u8], lengths: &[usize], room: usize) -> Vec<u8> {
     given
 }
 
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
+        .start_paused(true)
         .build()
         .unwrap()
         .block_on(future)
 }
 
-fn request() -> impl Strategy<Value = Vec<u8>> {
+/// A request as a client may send it.
+pub(super) fn request() -> impl Strategy<Value = Vec<u8>> {
     let chunks = prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 0..4);
     let fields = prop::collection::vec(("[a-z][a-z-]{0,9}", "[ -~]{0,20}"), 0..5);
     let method = prop::sample::select(vec!["GET", "POST", "DELETE"]);

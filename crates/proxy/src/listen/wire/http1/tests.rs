@@ -1,5 +1,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::super::Version;
+use super::super::tests::{block_on, guard, request};
 use super::{Breach, Http1, Place};
 
 const HEAD_BYTES: usize = 8192;
@@ -273,4 +286,73 @@ fn it_is_known_whether_a_head_or_a_body_is_waited_for() {
 fn a_begun_head_waits_behind_a_whole_request() {
     let bytes = b"GET / HTTP/1.1\r\nHost: h\r\n\r\nGET /ne";
     assert_eq!(whole(bytes), (bytes.len() - 7, None));
+}
+
+/// The requests whose heads the machine lets pass, as `METHOD target`.
+fn requests_of(bytes: &[u8]) -> Vec<String> {
+    let mut machine = Http1::new(HEAD_BYTES, HEAD_FIELDS);
+    let (mut at, mut requests) = (0, Vec::new());
+    while at < bytes.len() {
+        let place = machine.place();
+        match machine.step(&bytes[at..]) {
+            Ok(n) if n > 0 => {
+                if place == Place::Head {
+                    let line = bytes[at..at + n].split(|&byte| byte == b'\r').next().unwrap();
+                    requests
+                        .push(String::from_utf8_lossy(line.strip_suffix(b" HTTP/1.1").unwrap_or(line)).into_owned());
+                }
+                at += n;
+            }
+            _ => break,
+        }
+    }
+    requests
+}
+
+/// The requests that hyper finds in these bytes behind the guard.
+async fn requests_of_hyper(bytes: &[u8]) -> Vec<String> {
+    let (near, mut far) = tokio::io::duplex(1 << 20);
+    far.write_all(bytes).await.unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
+        let seen = Arc::clone(&seen);
+        async move {
+            seen.lock().push(format!("{} {}", request.method(), request.uri()));
+            let _whole_or_broken = request.into_body().collect().await;
+            Ok::<_, Infallible>(http::Response::new(Empty::<bytes::Bytes>::new()))
+        }
+    });
+    let io = TokioIo::new(guard(near, Version::Http1, b"").0);
+    let connection = hyper::server::conn::http1::Builder::new().serve_connection(io, service);
+    // Whoever waits for more waits in a clock that runs ahead when nothing else does.
+    let mut answers = Vec::new();
+    let quiet = tokio::time::timeout(Duration::from_secs(3600), far.read_to_end(&mut answers));
+    tokio::select! {
+        _ = connection => {}
+        _ = quiet => {}
+    }
+    let seen = seen.lock();
+    seen.clone()
+}
+
+proptest! {
+    #[test]
+    fn hyper_finds_no_request_that_the_guard_did_not_see(
+        requests in prop::collection::vec(request(), 1..4),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let whole = requests.concat();
+        let mut bytes = whole.clone();
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Some(at) = cut {
+            bytes.remove(at.index(bytes.len()));
+        }
+        let (guard, hyper) = (requests_of(&bytes), block_on(requests_of_hyper(&bytes)));
+        prop_assert!(guard.starts_with(&hyper), "guard saw {guard:?}, hyper {hyper:?}");
+        prop_assert!(bytes != whole || hyper.len() == requests.len(), "hyper saw {hyper:?}");
+    }
 }
