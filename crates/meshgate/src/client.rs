@@ -99,7 +99,7 @@ pub(crate) async fn post(
     let _ = stream.set_nodelay(true);
     send(stream, request)
         .await
-        .map_err(|cause| refused(format!("broke off: {cause}")))
+        .map_err(|cause| refused(format!("broke off ({cause}); the call may have run")))
 }
 
 /// The task that drives a connection; ends with this value.

@@ -261,6 +261,9 @@ impl GatewaySight {
             self.metrics.server_tools(&name, server.tools.unwrap_or_default());
             self.metrics.server_restarts(&name, server.restarts);
         }
+        for (reason, total) in self.caps.refused().counts() {
+            self.metrics.wire_refusals(reason, total);
+        }
     }
 
     fn servers(&self) -> Vec<ServerStatus> {

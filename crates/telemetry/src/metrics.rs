@@ -162,7 +162,7 @@ impl Metrics {
         );
         to.register(
             "meshgate_wire_refusals",
-            "Requests that were refused below JSON, as malformed or abusive HTTP",
+            "Connections and requests refused below JSON, as malformed or abusive HTTP",
             self.wire_refusals.clone(),
         );
         to.register_with_unit("meshgate_message", "Bytes of messages", Unit::Bytes, self.bytes.clone());
@@ -283,9 +283,11 @@ impl Metrics {
         self.calls.get_or_create(&labels).inc();
     }
 
-    /// Counts a request that was refused below JSON; there is no record of it.
-    pub fn wire_refused(&self, reason: &'static str) {
-        self.wire_refusals.get_or_create(&ReasonLabel { reason }).inc();
+    /// Says how many connections and requests were refused below JSON for a reason since the start; there are no records
+    /// of them. One caller at a time.
+    pub fn wire_refusals(&self, reason: &'static str, total: u64) {
+        let counter = self.wire_refusals.get_or_create(&ReasonLabel { reason });
+        counter.inc_by(total.saturating_sub(counter.get()));
     }
 
     /// Says whether a server answers.

@@ -1,134 +1,10 @@
 //! A gateway that runs: what it makes, what it answers, and how it ends. Its one server is away throughout.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixStream;
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
+use super::up::{Request, Up};
 use super::{Place, away_mesh, mesh};
-
-struct Up {
-    place: Place,
-    child: Child,
-    said: std::sync::mpsc::Receiver<String>,
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Up {
-    fn start(text: &str) -> Self {
-        let place = Place::new();
-        place.file("mesh.yaml", text);
-        Self::start_in(place)
-    }
-
-    fn start_in(place: Place) -> Self {
-        let mut child = place
-            .command(&["up"])
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let (said, lines) = std::sync::mpsc::channel();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        std::thread::spawn(move || {
-            stderr
-                .lines()
-                .map_while(Result::ok)
-                .try_for_each(|line| said.send(line))
-        });
-        let up = Self {
-            place,
-            child,
-            said: lines,
-        };
-        up.hear("/mcp");
-        up
-    }
-
-    /// Waits for a line on standard error that holds `part`.
-    fn hear(&self, part: &str) -> String {
-        let mut heard = Vec::new();
-        let until = Instant::now() + Duration::from_secs(20);
-        while let Ok(line) = self.said.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            if line.contains(part) {
-                return line;
-            }
-            heard.push(line);
-        }
-        panic!("never heard `{part}`, only:\n{}", heard.join("\n"));
-    }
-
-    fn status(&self) -> serde_json::Value {
-        let ended = self.place.run(&["status", "-o", "json"]);
-        assert_eq!(ended.code, 0, "{}", ended.err);
-        serde_json::from_str(&ended.out).unwrap()
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(
-            std::process::Command::new("kill")
-                .args([name, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
-
-    /// The exit code, within ten seconds.
-    fn end(&mut self) -> i32 {
-        let until = Instant::now() + Duration::from_secs(10);
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code().unwrap_or(-1);
-            }
-            assert!(Instant::now() < until, "the gateway did not end");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn ask(&self, request: &str) -> String {
-        let status = self.status();
-        let address = status["listeners"][0]["address"].as_str().unwrap().to_owned();
-        let mut stream = TcpStream::connect(&address).unwrap();
-        stream
-            .write_all(request.replace("@host@", &address).as_bytes())
-            .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    }
-
-    fn mode(&self, name: &str) -> u32 {
-        std::fs::metadata(self.place.state().join(name))
-            .unwrap()
-            .permissions()
-            .mode()
-            & 0o777
-    }
-}
-
-fn list(token: Option<&str>) -> String {
-    let meta = r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"t","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}"#;
-    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{"_meta":{meta}}}}}"#);
-    let authorization = token
-        .map(|token| format!("Authorization: Bearer {token}\r\n"))
-        .unwrap_or_default();
-    format!(
-        "POST /mcp HTTP/1.1\r\nHost: @host@\r\nConnection: close\r\nContent-Type: application/json\r\n\
-         Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/list\r\n\
-         {authorization}Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-}
 
 #[test]
 fn a_first_start_makes_a_private_state_directory_and_a_second_owner_is_refused() {
@@ -154,11 +30,15 @@ fn a_first_start_makes_a_private_state_directory_and_a_second_owner_is_refused()
 #[test]
 fn d36_nothing_a_start_says_holds_the_token() {
     let mut up = Up::start(&away_mesh());
-    let token = std::fs::read_to_string(up.place.state().join("token")).unwrap();
+    let token = up.token();
     assert!(token.starts_with("mg_"));
     let line = up.hear("token");
     assert!(line.contains("made just now") && !line.contains(token.trim()), "{line}");
-    let answer = up.ask(&list(Some(token.trim())));
+    let answer = up.call(&Request {
+        method: "tools/list",
+        token: Some(token.trim()),
+        ..Request::default()
+    });
     assert!(!answer.starts_with("HTTP/1.1 401"), "{answer}");
     up.signal("-TERM");
     up.end();
@@ -172,7 +52,11 @@ fn d36_nothing_a_start_says_holds_the_token() {
 fn a160_loopback_asks_for_the_token_too() {
     let up = Up::start(&away_mesh());
     for token in [None, Some("mg_wrong"), Some("")] {
-        let answer = up.ask(&list(token));
+        let answer = up.call(&Request {
+            method: "tools/list",
+            token,
+            ..Request::default()
+        });
         assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
         assert!(
             answer.to_ascii_lowercase().contains("www-authenticate: bearer"),
@@ -185,9 +69,8 @@ fn a160_loopback_asks_for_the_token_too() {
 fn a_server_that_is_away_harms_nobody_and_is_named() {
     let up = Up::start(&away_mesh());
     up.hear("server is away");
-    let status = up.status();
+    let status = up.status_until(|status| status["servers"][0]["state"] == "away");
     assert_eq!(status["servers"][0]["name"], "ledger");
-    assert_eq!(status["servers"][0]["state"], "away");
     assert!(status["servers"][0]["why"].is_string(), "{status}");
     let tools = up.place.run(&["tools"]);
     assert!(
@@ -204,17 +87,7 @@ fn a_server_that_is_away_harms_nobody_and_is_named() {
 #[test]
 fn the_admin_socket_gives_metrics_and_probes() {
     let up = Up::start(&away_mesh());
-    let ask = |path: &str| {
-        let mut stream = UnixStream::connect(up.place.state().join("admin.sock")).unwrap();
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    };
+    let ask = |path: &str| up.admin(path);
     assert!(ask("/healthz").starts_with("HTTP/1.1 200"));
     assert!(ask("/readyz").starts_with("HTTP/1.1 200"));
     let metrics = ask("/metrics");
@@ -277,9 +150,16 @@ fn a_scrape_address_is_said_and_answers_metrics_only() {
 fn an_access_log_file_gets_one_line_per_call() {
     let text = away_mesh().replace("{accessLog: off}", "{accessLog: {file: access.jsonl}}");
     let mut up = Up::start(&text);
-    let token = std::fs::read_to_string(up.place.state().join("token")).unwrap();
-    up.ask(&list(Some(token.trim())));
-    up.ask(&list(None));
+    let token = up.token();
+    up.call(&Request {
+        method: "tools/list",
+        token: Some(token.trim()),
+        ..Request::default()
+    });
+    up.call(&Request {
+        method: "tools/list",
+        ..Request::default()
+    });
     up.signal("-TERM");
     assert_eq!(up.end(), 0);
     let log = std::fs::read_to_string(up.place.path().join("access.jsonl")).unwrap();

@@ -3,7 +3,9 @@
 
 mod check;
 mod gateway;
+mod sinks;
 mod start;
+mod up;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

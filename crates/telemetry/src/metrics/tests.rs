@@ -71,14 +71,16 @@ fn a_refusal_is_counted_by_whom_and_why() {
         server: None,
         ..call("x")
     });
-    metrics.wire_refused("head_too_large");
+    metrics.wire_refusals("too_large", 3);
+    metrics.wire_refusals("too_large", 3);
+    metrics.wire_refusals("too_large", 5);
     let text = metrics.encode();
     assert!(
         text.contains(r#"meshgate_refusals_total{by="gateway",reason="forbidden",executed="no"} 1"#),
         "{text}"
     );
     assert!(
-        text.contains(r#"meshgate_wire_refusals_total{reason="head_too_large"} 1"#),
+        text.contains(r#"meshgate_wire_refusals_total{reason="too_large"} 5"#),
         "{text}"
     );
 }
