@@ -3,7 +3,7 @@
 //! A step that fails does not stop the next ones, because a person who waits for a run wants to know all of it; only
 //! what needs a build that failed is left out, and then counts as failed.
 
-use crate::{Failure, codegen, command, conformance, interop, place::Place, setup, steps::Steps, tidy};
+use crate::{Failure, codegen, command, conformance, e2e, interop, place::Place, setup, steps::Steps, tidy};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -66,6 +66,7 @@ fn after_build(place: &Place, options: &Options, built: bool, steps: &mut Steps)
     };
     step("generated files", &|| codegen::run(place, &codegen::Options::compare()));
     step("demo", &|| demo(place));
+    step("e2e", &|| e2e::run(place));
     if !options.offline {
         step("conformance", &|| {
             conformance::run(place, &conformance::Options::default())

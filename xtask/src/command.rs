@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -11,6 +11,9 @@ use crate::{Failure, place::Place};
 
 /// How many lines of a failed program's output a person is shown.
 const TAIL_LINES: usize = 40;
+
+/// How long a program that is not needed any more may take to end.
+const DROP_MAX: Duration = Duration::from_secs(5);
 
 /// A program to run, with what every program here needs.
 pub(crate) fn program(place: &Place, name: impl AsRef<std::ffi::OsStr>) -> Command {
@@ -131,6 +134,28 @@ impl Running {
         ))
     }
 
+    /// Sends a signal, unless the program has ended already, and waits for the end.
+    pub(crate) fn end(&mut self, signal: &str, limit: Duration) -> Result<ExitStatus, Failure> {
+        let start = Instant::now();
+        let mut sent = false;
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Ok(status);
+            }
+            if !sent {
+                let _ = Command::new("kill")
+                    .arg(signal)
+                    .arg(self.child.id().to_string())
+                    .status();
+                sent = true;
+            }
+            if start.elapsed() > limit {
+                return Err(format!("`{}` did not end within {} s", self.name, limit.as_secs()));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// What the program has written so far.
     pub(crate) fn written(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
@@ -140,19 +165,10 @@ impl Running {
 impl Drop for Running {
     /// Asks with SIGTERM first, so that a gateway can end its own children.
     fn drop(&mut self) {
-        let _ = Command::new("kill")
-            .arg("-TERM")
-            .arg(self.child.id().to_string())
-            .status();
-        let start = Instant::now();
-        while start.elapsed() < Duration::from_secs(5) {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        if self.end("-TERM", DROP_MAX).is_err() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -3,7 +3,7 @@
 //! The mesh files of the tests are committed as a person would write them, with fixed addresses and program names. What
 //! differs from run to run is replaced in a copy, so that two runs on one machine do not meet.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, process::ExitStatus, time::Duration};
 
 use crate::{
     Failure,
@@ -15,6 +15,7 @@ use crate::{
 /// The address that the committed mesh files listen on.
 const GATEWAY_ADDRESS: &str = "127.0.0.1:7391";
 const START_MAX: Duration = Duration::from_secs(60);
+const END_MAX: Duration = Duration::from_secs(40);
 
 /// A running `meshgate up`. It ends with this value.
 pub(crate) struct Gateway {
@@ -65,6 +66,16 @@ impl Gateway {
             .wait_until("its token file", START_MAX, || file.is_file())?;
         let text = fs::read_to_string(&file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
         Ok(text.trim().to_owned())
+    }
+
+    /// Its address and port.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Sends a signal and waits for the end.
+    pub(crate) fn end(&mut self, signal: &str) -> Result<ExitStatus, Failure> {
+        self.running.end(signal, END_MAX)
     }
 
     /// Where a path of it is.

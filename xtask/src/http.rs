@@ -8,7 +8,8 @@ use std::{
 
 use crate::Failure;
 
-const SILENCE_MAX: Duration = Duration::from_secs(10);
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
 
 /// A port that nobody listens on now.
 pub(crate) fn free_port() -> Result<u16, Failure> {
@@ -19,21 +20,32 @@ pub(crate) fn free_port() -> Result<u16, Failure> {
         .map_err(failure)
 }
 
-/// The names in a modern `tools/list`, as raw text of the answer; empty when there is none yet.
+/// A modern `tools/list`, as raw text of the answer; empty when there is none yet.
 pub(crate) fn list_tools(authority: &str, path: &str, token: Option<&str>) -> String {
-    let meta =
-        r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
-    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{"_meta":{meta}}}}}"#);
-    let authorization = token
-        .map(|token| format!("Authorization: Bearer {token}\r\n"))
-        .unwrap_or_default();
-    let request = format!(
-        "POST {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\nContent-Type: application/json\r\n\
-         Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/list\r\n\
-         {authorization}Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    exchange(authority, &request).unwrap_or_default()
+    post(authority, path, token, "tools/list", None, &format!("{{{META}}}"))
+}
+
+/// A modern `tools/call`, as raw text of the answer, with its status line and headers.
+pub(crate) fn call_tool(authority: &str, path: &str, token: Option<&str>, tool: &str, arguments: &str) -> String {
+    let params = format!(r#"{{"name":"{tool}","arguments":{arguments},{META}}}"#);
+    post(authority, path, token, "tools/call", Some(tool), &params)
+}
+
+fn post(authority: &str, path: &str, token: Option<&str>, method: &str, name: Option<&str>, params: &str) -> String {
+    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
+    let mut headers = vec![
+        format!("POST {path} HTTP/1.1"),
+        format!("Host: {authority}"),
+        "Connection: close".to_owned(),
+        "Content-Type: application/json".to_owned(),
+        "Accept: application/json, text/event-stream".to_owned(),
+        "MCP-Protocol-Version: 2026-07-28".to_owned(),
+        format!("Mcp-Method: {method}"),
+        format!("Content-Length: {}", body.len()),
+    ];
+    headers.extend(name.map(|name| format!("Mcp-Name: {name}")));
+    headers.extend(token.map(|token| format!("Authorization: Bearer {token}")));
+    exchange(authority, &format!("{}\r\n\r\n{body}", headers.join("\r\n"))).unwrap_or_default()
 }
 
 fn exchange(authority: &str, request: &str) -> std::io::Result<String> {

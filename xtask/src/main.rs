@@ -13,6 +13,7 @@ mod check;
 mod codegen;
 mod command;
 mod conformance;
+mod e2e;
 mod fuzz;
 mod gateway;
 mod http;
@@ -50,6 +51,8 @@ enum Verb {
     Tidy,
     /// The official conformance suite through a one-server view: both revisions, HTTP and stdio
     Conformance(conformance::Options),
+    /// What a caller is told against what really ran, with processes that die at the worst moment
+    E2e,
     /// Unmodified public servers and clients through a merged view
     Interop(interop::Options),
     /// Measure: `bench gateway` and whatever else the bench package offers
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Verb::Test(options) => check::run(&place, &options),
         Verb::Tidy => tidy::run(&place),
         Verb::Conformance(options) => conformance::run(&place, &options),
+        Verb::E2e => e2e::run(&place),
         Verb::Interop(options) => interop::run(&place, &options),
         Verb::Bench(options) => bench::run(&place, &options),
         Verb::Codegen(options) => codegen::run(&place, &options),
