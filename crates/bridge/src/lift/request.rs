@@ -23,7 +23,8 @@ pub enum Plan {
 pub struct Forward {
     /// The legacy request, with the id of the modern one.
     pub body: Vec<u8>,
-    /// The log level the caller asked for, if the server has a log at all.
+    /// The log level the caller asked for. Common servers log without declaring it, so it counts in any case; whether
+    /// it can be set is said by [`super::Offered::logging`].
     pub level: Option<Level>,
     /// What [`Session::answer`] has to know.
     pub pending: Pending,
@@ -89,7 +90,7 @@ impl Session {
     }
 
     fn forward(&self, src: &[u8], request: &Message, method: Method) -> Result<Plan, Unlifted> {
-        let level = self.level(src, request)?;
+        let level = log_level(src, request)?;
         let mut pending = Pending {
             method,
             uri: None,
@@ -133,21 +134,21 @@ impl Session {
             pending,
         }))
     }
+}
 
-    fn level(&self, src: &[u8], request: &Message) -> Result<Option<Level>, Unlifted> {
-        let Some(asked) = request.meta_value(src, meta::LOG_LEVEL) else {
-            return Ok(None);
-        };
-        match asked.str(src).and_then(|name| Level::parse(&name)) {
-            Some(level) => Ok(Some(level).filter(|_| self.offered.logging)),
-            None => Err(Unlifted::new(
-                codes::INVALID_PARAMS,
-                format!(
-                    "_meta `{}` must be one of debug, info, notice, warning, error, critical, alert, emergency",
-                    meta::LOG_LEVEL
-                ),
-            )),
-        }
+fn log_level(src: &[u8], request: &Message) -> Result<Option<Level>, Unlifted> {
+    let Some(asked) = request.meta_value(src, meta::LOG_LEVEL) else {
+        return Ok(None);
+    };
+    match asked.str(src).and_then(|name| Level::parse(&name)) {
+        Some(level) => Ok(Some(level)),
+        None => Err(Unlifted::new(
+            codes::INVALID_PARAMS,
+            format!(
+                "_meta `{}` must be one of debug, info, notice, warning, error, critical, alert, emergency",
+                meta::LOG_LEVEL
+            ),
+        )),
     }
 }
 

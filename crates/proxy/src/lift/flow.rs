@@ -27,7 +27,7 @@ pub(super) async fn run(
     forward: Forward,
 ) -> Result<Reply, Fault> {
     let (ticket, level) = shared.enter(forward.level);
-    if let Some(level) = level {
+    if let Some(level) = level.filter(|_| live.session.offered.logging) {
         errands::set_level(shared, level, out.deadline).await;
     }
     let logs = ticket.wants_logs().then(|| match &shared.link {

@@ -114,7 +114,7 @@ fn a_method_nobody_knows_is_the_servers_business() {
 }
 
 #[test]
-fn the_log_level_counts_only_where_there_is_a_log() {
+fn the_log_level_counts_whether_the_server_declared_a_log_or_not() {
     let params = r#"{"_meta":{"io.modelcontextprotocol/logLevel":"warning","progressToken":5}}"#;
     let lifted = forward("2025-06-18", Method::ToolsList, params);
     assert_eq!(lifted.level, Some(Level::Warning));
@@ -125,7 +125,13 @@ fn the_log_level_counts_only_where_there_is_a_log() {
     let plan = session("2025-06-18", r#"{"tools":{}}"#)
         .plan(body.as_bytes(), Method::ToolsList)
         .unwrap();
-    assert!(matches!(plan, Plan::Forward(Forward { level: None, .. })));
+    assert!(matches!(
+        plan,
+        Plan::Forward(Forward {
+            level: Some(Level::Warning),
+            ..
+        })
+    ));
 }
 
 #[test]

@@ -94,3 +94,11 @@ async fn a_log_message_on_the_standalone_stream_reaches_the_only_call() {
     assert_eq!(next(&mut answer).await, log("info"));
     silence(&mut answer).await;
 }
+
+#[tokio::test]
+async fn a_server_that_logs_without_saying_so_is_heard_and_not_told_a_level() {
+    let server = server().capabilities(r#"{"tools":{}}"#).start().await;
+    let lifted = lifted(&server).await;
+    assert_eq!(messages(lifted.call(logging("logs", "warning")).await).await.len(), 2);
+    assert!(server.received("logging/setLevel").is_empty());
+}
