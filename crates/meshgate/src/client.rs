@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::task::AbortHandle;
+use tokio::task::JoinSet;
 
 use crate::exit::{Failure, SYSTEM, UNAVAILABLE};
 use crate::state::StatePath;
@@ -102,21 +102,15 @@ pub(crate) async fn post(
         .map_err(|cause| refused(format!("broke off ({cause}); the call may have run")))
 }
 
-/// The task that drives a connection; ends with this value.
-#[derive(Debug)]
-pub(crate) struct Connection(AbortHandle);
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
+/// Drives a connection; it ends with this value.
+pub(crate) type Connection = JoinSet<hyper::Result<()>>;
 
 async fn send<S>(stream: S, request: Request<Full<Bytes>>) -> hyper::Result<(Response<Incoming>, Connection)>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let driver = Connection(tokio::spawn(connection).abort_handle());
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
     Ok((sender.send_request(request).await?, driver))
 }

@@ -55,89 +55,78 @@ impl Watched {
     }
 }
 
+/// A secret in every place where a caller can put one.
+fn calls_with_secrets(token: Option<&str>) -> Vec<Request<'_>> {
+    let plain = Request {
+        method: "tools/list",
+        token,
+        ..Request::default()
+    };
+    let uri = "https://user:CANARY-in-a-uri@host/a?token=CANARY-in-a-query#CANARY";
+    vec![
+        Request {
+            method: "tools/call",
+            params: r#""name":"remote__x","arguments":{"key":"CANARY-in-an-argument"},"#,
+            name: Some("remote__x"),
+            ..plain
+        },
+        Request {
+            method: "resources/read",
+            params: r#""uri":"https://user:CANARY-in-a-uri@host/a?token=CANARY-in-a-query#CANARY","#,
+            name: Some(uri),
+            ..plain
+        },
+        Request {
+            token: Some("CANARY-in-a-token"),
+            ..plain
+        },
+        Request {
+            token: Some("CANARY in a token"),
+            ..plain
+        },
+        Request {
+            query: "?key=CANARY-in-a-query",
+            ..plain
+        },
+        Request {
+            headers: "X-Api-Key: CANARY-in-a-header\r\n",
+            ..plain
+        },
+        Request {
+            headers: "Cookie: a=CANARY-in-a-cookie\r\n",
+            ..plain
+        },
+        Request {
+            headers: "traceparent: CANARY-in-a-trace\r\n",
+            ..plain
+        },
+        Request {
+            headers: "Origin: http://CANARY.example\r\n",
+            ..plain
+        },
+        Request {
+            params: r#""cursor":"CANARY-in-a-cursor","#,
+            ..plain
+        },
+    ]
+}
+
 #[test]
 fn d36_no_secret_reaches_anything_that_is_written() {
     let watched = Watched::start();
     let token = watched.0.token();
-    let token = Some(token.as_str());
-    let arguments = r#""name":"remote__x","arguments":{"key":"CANARY-in-an-argument"},"#;
-    let uri = r#""uri":"https://user:CANARY-in-a-uri@host/a?token=CANARY-in-a-query#CANARY","#;
-    let uri_name = "https://user:CANARY-in-a-uri@host/a?token=CANARY-in-a-query#CANARY";
-    for request in [
-        Request {
-            method: "tools/call",
-            params: arguments,
-            name: Some("remote__x"),
-            token,
-            ..Request::default()
-        },
-        Request {
-            method: "resources/read",
-            params: uri,
-            name: Some(uri_name),
-            token,
-            ..Request::default()
-        },
-        Request {
-            method: "tools/list",
-            token: Some("CANARY-in-a-token"),
-            ..Request::default()
-        },
-        Request {
-            method: "tools/list",
-            token: Some("CANARY in a token"),
-            ..Request::default()
-        },
-        Request {
-            method: "tools/list",
-            token,
-            query: "?key=CANARY-in-a-query",
-            ..Request::default()
-        },
-        Request {
-            method: "tools/list",
-            token,
-            headers: "X-Api-Key: CANARY-in-a-header\r\n",
-            ..Request::default()
-        },
-        Request {
-            method: "tools/list",
-            token,
-            headers: "Cookie: a=CANARY-in-a-cookie\r\n",
-            ..Request::default()
-        },
-        Request {
-            method: "tools/list",
-            token,
-            headers: "traceparent: CANARY-in-a-trace\r\n",
-            ..Request::default()
-        },
-        Request {
-            method: "tools/list",
-            params: r#""cursor":"CANARY-in-a-cursor","#,
-            token,
-            ..Request::default()
-        },
-        Request {
-            method: "tools/list",
-            token,
-            headers: "Origin: http://CANARY.example\r\n",
-            ..Request::default()
-        },
-    ] {
+    for request in calls_with_secrets(Some(&token)) {
         assert!(watched.0.call(&request).starts_with("HTTP/1.1 "));
     }
     watched
         .0
         .ask("GET /mcp?CANARY HTTP/1.1\r\nHost: CANARY.example\r\nX: CANARY\r\nConnection: close\r\n\r\n");
     watched.0.ask("CANARY NONSENSE\r\n\r\n");
-    let all = {
-        let token = watched.0.token();
-        let all = watched.everything();
-        assert!(!all.contains(&token), "the local token is written down");
-        all
-    };
-    let leaks: Vec<&str> = all.lines().filter(|line| line.contains("CANARY")).collect();
+    let all = watched.everything();
+    let leaks: Vec<&str> = all
+        .lines()
+        .filter(|line| line.contains("CANARY") || line.contains(&token))
+        .collect();
     assert_eq!(leaks, Vec::<&str>::new());
     assert!(
         all.lines().filter(|line| line.contains(r#""kind":"call""#)).count() >= 10,

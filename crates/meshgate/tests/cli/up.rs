@@ -12,7 +12,7 @@ use super::Place;
 const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"t","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}"#;
 
 /// A modern request, as bytes on the wire.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Request<'a> {
     /// JSON string of the method, without quotes.
     pub(crate) method: &'a str,
