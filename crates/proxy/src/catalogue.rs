@@ -242,6 +242,3 @@ pub struct Routing {
 
 /// The current routing, loaded once per call.
 pub type CurrentRouting = ArcSwap<Routing>;
-
-#[cfg(test)]
-mod tests;

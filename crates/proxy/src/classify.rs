@@ -336,6 +336,3 @@ fn cache_hints(body: &Bytes, result: &Object, splice: &mut Splice<'_>) {
 
 /// The longest a client is told to keep anything: an hour, so that a revoked right ends.
 const TTL_MS_MAX: u64 = 3_600_000;
-
-#[cfg(test)]
-mod tests;
