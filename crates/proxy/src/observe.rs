@@ -34,6 +34,8 @@ impl Drop for Open {
     fn drop(&mut self) {
         if let Some(mut record) = self.record.take() {
             record.duration = self.started.elapsed();
+            // No status was ever given: the client went away before there was an answer.
+            record.cancelled |= record.http_status == 0;
             self.records.push(record);
         }
     }
