@@ -3,7 +3,7 @@
 //! A step that fails does not stop the next ones, because a person who waits for a run wants to know all of it; only
 //! what needs a build that failed is left out, and then counts as failed.
 
-use crate::{Failure, codegen, command, conformance, e2e, interop, place::Place, setup, steps::Steps, tidy};
+use crate::{Failure, codegen, command, conformance, e2e, fuzz, interop, place::Place, setup, steps::Steps, tidy};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -12,6 +12,8 @@ pub(crate) struct Options {
     offline: bool,
 }
 
+/// A project of the worked example that its own question is not about.
+const OTHER_PROJECT: &str = "Aurora";
 const NEEDS_BUILD: &str = "the release build failed";
 
 pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
@@ -46,6 +48,7 @@ pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
     );
     steps.run("tidy", || tidy::run(place));
     cargo(&mut steps, "tests", &["nextest", "run", "--workspace", "--locked"]);
+    steps.run("fuzz corpus", || fuzz::corpus(place));
     let built = cargo(
         &mut steps,
         "release build",
@@ -68,6 +71,9 @@ fn after_build(place: &Place, options: &Options, built: bool, steps: &mut Steps)
     step("demo", &|| demo(place));
     step("e2e", &|| e2e::run(place));
     if !options.offline {
+        step("conformance of the fixture alone", &|| {
+            conformance::run(place, &conformance::Options::alone())
+        });
         step("conformance", &|| {
             conformance::run(place, &conformance::Options::default())
         });
@@ -75,18 +81,25 @@ fn after_build(place: &Place, options: &Options, built: bool, steps: &mut Steps)
     }
 }
 
-/// The worked example answers its question, and another one.
+/// The worked example answers its own question, and another one with another answer.
 fn demo(place: &Place) -> Result<(), Failure> {
     let meshgate = place.program("meshgate")?;
-    for (name, arguments) in [
-        ("demo", vec!["demo"]),
-        (
-            "demo-ask",
-            vec!["demo", "--ask", "Who leads Project Aurora, and what does its plan say?"],
-        ),
-    ] {
+    let answer = |name: &str, arguments: &[&str], about: &str| {
         let log = place.log(name);
         command::run_logged(command::program(place, &meshgate).args(arguments), &log)?;
+        let text = std::fs::read_to_string(&log).map_err(|e| format!("cannot read {}: {e}", log.display()))?;
+        if text.contains(about) {
+            Ok(text)
+        } else {
+            Err(format!("no word about {about}\n{}", command::tail(&log)))
+        }
+    };
+    let first = answer("demo", &["demo"], "Titan")?;
+    let question = format!("What is the plan of Project {OTHER_PROJECT}, and who leads it?");
+    let second = answer("demo-ask", &["demo", "--ask", &question], OTHER_PROJECT)?;
+    if first == second {
+        Err("another question got the same answer".to_owned())
+    } else {
+        Ok(())
     }
-    Ok(())
 }

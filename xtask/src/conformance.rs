@@ -38,6 +38,16 @@ pub(crate) struct Options {
     era: Option<String>,
 }
 
+impl Options {
+    /// The fixture by itself, without which no other run says anything.
+    pub(crate) fn alone() -> Self {
+        Self {
+            alone: true,
+            ..Self::default()
+        }
+    }
+}
+
 /// One run of the suite.
 struct Run {
     name: String,

@@ -1,6 +1,7 @@
-//! `fuzz-smoke`: every fuzz target for some seconds, so that a parser that panics on easy input is found before a push.
+//! `fuzz-smoke`: every parser against its corpus and, where the engine is installed, some seconds of fuzzing each.
 //!
-//! cargo-fuzz wants a nightly compiler. Where there is none the targets are at least compiled, so that they cannot rot.
+//! The bodies of the targets are plain functions, so the corpus runs as tests with the stable compiler, everywhere and in
+//! seconds. The engine wants cargo-fuzz and a nightly compiler, which not every machine has.
 
 use std::fs;
 
@@ -20,27 +21,37 @@ pub(crate) struct Options {
 
 pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
     let mut steps = Steps::default();
-    let can_fuzz = output(&mut cargo(place, &["+nightly", "fuzz", "--version"])).is_ok();
+    steps.run("corpus", || corpus(place));
+    if output(&mut cargo(place, &["+nightly", "fuzz", "--version"])).is_err() {
+        println!("no engine here: install cargo-fuzz and a nightly compiler to fuzz further");
+        return steps.finish();
+    }
     for target in targets(place)? {
         let limit = format!("-max_total_time={}", options.seconds);
-        let mut command = if can_fuzz {
-            cargo(place, &["+nightly", "fuzz", "run", &target, "--", &limit])
-        } else {
-            cargo(
-                place,
-                &["check", "--manifest-path", "fuzz/Cargo.toml", "--bin", &target],
-            )
-        };
-        let name = if can_fuzz {
-            format!("fuzz {target}")
-        } else {
-            format!("compile {target} (no nightly cargo-fuzz)")
-        };
-        steps.run(&name, || {
-            run_logged(&mut command, &place.log(&format!("fuzz-{target}")))
+        let mut engine = cargo(
+            place,
+            &["+nightly", "fuzz", "run", &target, "--", &limit, "-max_len=4096"],
+        );
+        steps.run(&format!("fuzz {target}"), || {
+            run_logged(&mut engine, &place.log(&format!("fuzz-{target}")))
         });
     }
     steps.finish()
+}
+
+/// Every input of the corpus, whole and cut short, without the engine.
+pub(crate) fn corpus(place: &Place) -> Result<(), Failure> {
+    let mut tests = cargo(
+        place,
+        &[
+            "test",
+            "--locked",
+            "--manifest-path",
+            "fuzz/Cargo.toml",
+            "--no-default-features",
+        ],
+    );
+    run_logged(&mut tests, &place.log("fuzz-corpus"))
 }
 
 /// The names of the targets, from their files.
