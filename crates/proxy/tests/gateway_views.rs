@@ -184,3 +184,17 @@ async fn progress_reaches_the_caller_under_its_own_token_and_only_increasing() {
     assert_eq!(messages.last().unwrap()["id"], 5);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_view_whose_only_server_is_away_has_an_empty_list_that_says_so() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/mcp", nobody.local_addr().unwrap());
+    drop(nobody);
+    let gateway = RunningGateway::start(&mesh(&[("alpha", &url)], "")).await;
+    let answer = gateway.modern("/mcp", "1", "tools/list", "").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let list = answer.json();
+    assert_eq!(list["result"]["tools"], serde_json::json!([]));
+    assert_eq!(list["result"]["_meta"]["dev.meshgate/serversAway"], serde_json::json!(["alpha"]));
+    gateway.stop().await;
+}

@@ -69,6 +69,11 @@ fn union(servers: &[ServerInView]) -> Capabilities {
         all.logging |= c.logging;
         all.tasks |= c.tasks;
     }
+    // A server that has never answered may offer anything: lists are empty until it does, not absent.
+    let unknown = servers.iter().any(|s| s.catalogue.is_none());
+    all.tools |= unknown;
+    all.prompts |= unknown;
+    all.resources |= unknown;
     all.list_changed = [true; 3];
     all
 }
