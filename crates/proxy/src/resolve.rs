@@ -1,28 +1,27 @@
 //! Which server a call is for, and the call in that server's own words.
 //!
 //! Names, URIs, task ids and states are looked up in the caller's view and nowhere else; what is hidden and what does
-//! not exist take the same path to the same answer. What goes to the server is the client's bytes with the mapped spans
-//! spliced: id, progress token, name or URI, state, trace keys.
+//! not exist take the same path to the same answer. What goes to the server ([`outbound`]) is the client's bytes with the
+//! mapped spans spliced; what must come back unharmed ([`seal`]) is sealed for its caller.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
-use meshgate_identity::{KeyRing, Purpose};
-use meshgate_mcp::content::{self, Direction};
-use meshgate_mcp::{Kind, Message, Method, Object, Span, Splice, Target, json, meta};
+use meshgate_identity::KeyRing;
+use meshgate_mcp::{Kind, Message, Method, Object, Span, json, meta};
 use meshgate_model::naming;
 
-use crate::admit::PARAM_PREFIX;
-use crate::call::{Caller, Outbound};
-use crate::catalogue::{ServerInView, ToolEntry, ViewState};
-use crate::refusal::{Executed, Reason, Refusal};
+use crate::call::Caller;
+use crate::catalogue::{ToolEntry, ViewState};
+use crate::refusal::{Reason, Refusal};
 
-/// How long a `requestState` of ours is good for, in seconds.
-const STATE_LIFE_S: u64 = 600;
-/// The longest sealed value that is opened, in bytes.
-const SEALED_BYTES_MAX: usize = 64 << 10;
+mod outbound;
+mod seal;
+
+pub use outbound::{TraceKeys, outbound};
+pub use seal::{seal_state, seal_task};
+
+use self::seal::{open_state, open_task};
 
 /// One scanned request of a client, in the names of its view.
 pub struct Call {
@@ -199,277 +198,4 @@ fn complete(view: &ViewState, call: &Call) -> Result<Destination, Refusal> {
         name: Some(name),
         state: None,
     })
-}
-
-fn scope(view: &ViewState, caller: &Caller) -> Vec<u8> {
-    let mut aad = view.view.name.as_bytes().to_vec();
-    aad.push(0);
-    aad.extend_from_slice(caller.binding());
-    aad
-}
-
-/// What a state is bound to: view, caller, method, target and arguments.
-fn state_binding(view: &ViewState, call: &Call, name: Option<&str>, caller: &Caller) -> Vec<u8> {
-    let mut aad = scope(view, caller);
-    for part in [call.method_name().as_bytes(), name.unwrap_or("").as_bytes()] {
-        aad.push(0);
-        aad.extend_from_slice(part);
-    }
-    aad.push(0);
-    if let Some(arguments) = call.param("arguments") {
-        aad.extend_from_slice(arguments.raw(&call.body));
-    }
-    aad
-}
-
-fn open_state(
-    view: &ViewState,
-    call: &Call,
-    destination: &Destination,
-    caller: &Caller,
-    keys: &KeyRing,
-    now: u64,
-) -> Result<Option<Option<String>>, Refusal> {
-    let wrong = || {
-        Refusal::new(
-            Reason::InvalidParams,
-            "`requestState` is not valid for this call, or not any more; call again without it",
-        )
-        .rule("view/request-state")
-        .data(b"{\"reason\":\"invalid_request_state\"}".to_vec())
-    };
-    let Some(state) = call.param("requestState") else {
-        // Every question of ours comes with a state, so answers without one belong to no question.
-        return if call.param("inputResponses").is_some() {
-            Err(wrong())
-        } else {
-            Ok(None)
-        };
-    };
-    let token = state
-        .str(&call.body)
-        .filter(|t| t.len() <= SEALED_BYTES_MAX)
-        .ok_or_else(wrong)?;
-    let aad = state_binding(view, call, destination.name.as_deref(), caller);
-    let plain = keys.open(Purpose::RequestState, &aad, &token).map_err(|_| wrong())?;
-    let claims = StateClaims::decode(&plain).ok_or_else(wrong)?;
-    let server = view.servers.get(destination.server).ok_or_else(wrong)?;
-    if claims.expires < now || claims.server != *server.server.name {
-        return Err(wrong());
-    }
-    Ok(Some(claims.inner))
-}
-
-struct StateClaims {
-    expires: u64,
-    server: String,
-    inner: Option<String>,
-}
-
-impl StateClaims {
-    fn encode(&self) -> Vec<u8> {
-        let mut plain = self.expires.to_be_bytes().to_vec();
-        plain.push(u8::from(self.inner.is_some()));
-        plain.push(u8::try_from(self.server.len()).unwrap_or(u8::MAX));
-        plain.extend_from_slice(self.server.as_bytes());
-        plain.extend_from_slice(self.inner.as_deref().unwrap_or("").as_bytes());
-        plain
-    }
-
-    fn decode(plain: &[u8]) -> Option<Self> {
-        let expires = u64::from_be_bytes(plain.get(..8)?.try_into().ok()?);
-        let given = *plain.get(8)? == 1;
-        let end = 10 + usize::from(*plain.get(9)?);
-        let server = std::str::from_utf8(plain.get(10..end)?).ok()?.to_owned();
-        let inner = std::str::from_utf8(plain.get(end..)?).ok()?.to_owned();
-        Some(Self {
-            expires,
-            server,
-            inner: given.then_some(inner),
-        })
-    }
-}
-
-/// Seals what a server wants back with the next round.
-pub fn seal_state(
-    view: &ViewState,
-    call: &Call,
-    destination: &Destination,
-    caller: &Caller,
-    keys: &KeyRing,
-    now: u64,
-    inner: Option<String>,
-) -> Result<String, Refusal> {
-    let server = view
-        .servers
-        .get(destination.server)
-        .map(|s| s.server.name.to_string())
-        .unwrap_or_default();
-    let claims = StateClaims {
-        expires: now + STATE_LIFE_S,
-        server,
-        inner,
-    };
-    let aad = state_binding(view, call, destination.name.as_deref(), caller);
-    keys.seal(Purpose::RequestState, &aad, &claims.encode()).map_err(|_| {
-        Refusal::server(
-            Reason::Internal,
-            Executed::Unknown,
-            "the request state could not be sealed",
-        )
-    })
-}
-
-/// Seals a task id, so that it says which server has it and is good for its caller only.
-pub fn seal_task(view: &ViewState, server: usize, caller: &Caller, keys: &KeyRing, id: &str) -> Option<String> {
-    let name = &view.servers.get(server)?.server.name;
-    let mut plain = vec![u8::try_from(name.len()).ok()?];
-    plain.extend_from_slice(name.as_bytes());
-    plain.extend_from_slice(id.as_bytes());
-    keys.seal(Purpose::TaskId, &scope(view, caller), &plain).ok()
-}
-
-fn open_task(view: &ViewState, token: &str, caller: &Caller, keys: &KeyRing) -> Result<(usize, Arc<str>), Refusal> {
-    let wrong = || Refusal::new(Reason::InvalidParams, "unknown task");
-    if token.len() > SEALED_BYTES_MAX {
-        return Err(wrong());
-    }
-    let plain = keys
-        .open(Purpose::TaskId, &scope(view, caller), token)
-        .map_err(|_| wrong())?;
-    let end = 1 + usize::from(*plain.first().ok_or_else(wrong)?);
-    let name = plain.get(1..end).ok_or_else(wrong)?;
-    let id = plain
-        .get(end..)
-        .and_then(|id| std::str::from_utf8(id).ok())
-        .ok_or_else(wrong)?;
-    let server = view
-        .servers
-        .iter()
-        .position(|s| s.server.name.as_bytes() == name)
-        .ok_or_else(wrong)?;
-    Ok((server, Arc::from(id)))
-}
-
-/// The trace keys that a call carries to its server.
-pub struct TraceKeys {
-    /// `traceparent` with our own span.
-    pub traceparent: String,
-}
-
-/// The call in its server's words.
-pub fn outbound(
-    view: &ViewState,
-    call: &Call,
-    destination: &Destination,
-    id: u64,
-    deadline: Instant,
-    trace: &TraceKeys,
-) -> Result<Outbound, Refusal> {
-    let body = &call.body;
-    let mut splice = Splice::new(body);
-    let hop_id = id.to_string().into_bytes();
-    if let Some(id) = call.message.id {
-        splice.replace(id.span, hop_id.clone());
-    }
-    if let Some(params) = &call.message.body {
-        retarget(view, call, destination, params, &mut splice);
-        if let Some(state) = &destination.state
-            && let Some(index) = params.find(body, "requestState")
-        {
-            match (state, params.members.get(index)) {
-                (Some(inner), Some(member)) => splice.replace(member.value.span, json::quote(inner)),
-                _ => splice.remove(params, index),
-            }
-        }
-    }
-    if let Some(fields) = &call.message.meta {
-        if let Some(token) = fields.get(body, meta::PROGRESS_TOKEN) {
-            splice.replace(token.span, hop_id);
-        }
-        match fields.get(body, meta::TRACEPARENT) {
-            Some(theirs) => splice.replace(theirs.span, json::quote(&trace.traceparent)),
-            None => splice.insert(fields, meta::TRACEPARENT, json::quote(&trace.traceparent)),
-        }
-        // Baggage crosses a trust boundary here and nobody has said what may pass.
-        if let Some(index) = fields.find(body, meta::BAGGAGE) {
-            splice.remove(fields, index);
-        }
-    }
-    Ok(Outbound {
-        id,
-        method: call.method,
-        method_name: Arc::from(&*call.method_name()),
-        name: destination
-            .name
-            .clone()
-            .filter(|_| call.method.row().target != Target::None),
-        param_headers: param_headers(call, destination)?,
-        body: Bytes::from(splice.finish()),
-        deadline,
-        traceparent: HeaderValue::from_str(&trace.traceparent).ok(),
-    })
-}
-
-/// Names, URIs and task ids back into the server's own.
-fn retarget(view: &ViewState, call: &Call, destination: &Destination, params: &Object, splice: &mut Splice<'_>) {
-    let body = &call.body;
-    let Some(name) = &destination.name else { return };
-    let replace = |splice: &mut Splice<'_>, member: &str| {
-        if let Some(value) = params.get(body, member)
-            && value.str(body).as_deref() != Some(&**name)
-        {
-            splice.replace(value.span, json::quote(name));
-        }
-    };
-    match call.method {
-        Method::ToolsCall | Method::PromptsGet => replace(splice, "name"),
-        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => replace(splice, "taskId"),
-        Method::Complete => {
-            let reference = params.get(body, "ref").and_then(|r| Object::read(body, r.span));
-            if let Some(value) = reference.as_ref().and_then(|r| r.get(body, "name"))
-                && value.str(body).as_deref() != Some(&**name)
-            {
-                splice.replace(value.span, json::quote(name));
-            }
-        }
-        _ => {}
-    }
-    if let (true, Some(server)) = (view.view.is_merged(), view.servers.get(destination.server)) {
-        unwrap_uris(call, server, splice);
-    }
-}
-
-fn unwrap_uris(call: &Call, server: &ServerInView, splice: &mut Splice<'_>) {
-    let alias = &server.server.alias;
-    let mut unwrap = |uri: &str, _| {
-        naming::unwrap_uri(uri)
-            .filter(|(a, _)| *a == **alias)
-            .map(|(_, original)| original)
-    };
-    content::map_uris(
-        &call.body,
-        &call.message,
-        call.method,
-        Direction::ToServer,
-        &mut unwrap,
-        splice,
-    );
-}
-
-fn param_headers(call: &Call, destination: &Destination) -> Result<Vec<(HeaderName, HeaderValue)>, Refusal> {
-    let Some(tool) = &destination.tool else {
-        return Ok(Vec::new());
-    };
-    let mut headers = Vec::new();
-    for mirrored in &tool.facts.param_headers {
-        if let Some(value) = mirrored.value(&call.body, call.arguments()) {
-            let name = format!("{PARAM_PREFIX}{}", mirrored.name.to_ascii_lowercase());
-            let header = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
-            headers.push(
-                header.ok_or_else(|| Refusal::new(Reason::Internal, "a mirrored argument does not fit a header"))?,
-            );
-        }
-    }
-    Ok(headers)
 }
