@@ -10,31 +10,38 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method as Verb, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use meshgate_identity::KeyRing;
-use meshgate_mcp::{Envelope, Era, Message, Method, Sender, json, message, meta};
-use meshgate_model::Check;
+use meshgate_mcp::{Envelope, Era, Message, Method, meta};
 use meshgate_telemetry as telemetry;
 
 use crate::admit::{self, Authorities, Face};
 use crate::authenticate::authenticate;
 use crate::authorize::use_view;
-use crate::call::{Caller, Messages, Reply};
-use crate::catalogue::{Catalogues, ListKind, Routing, ViewState, gateway_identity, page};
-use crate::classify::{Outcome, Reshape, Shaped};
+use crate::call::{Caller, Reply};
+use crate::catalogue::{Catalogues, Routing, ViewState, gateway_identity};
+use crate::classify::Reshape;
 use crate::drain::Drain;
 use crate::limit::Rate;
 use crate::limits::Limits;
 use crate::listen::{Connection, check_head, read_body};
-use crate::listen_hub;
 use crate::lower::Lower;
 use crate::observe::{CallRecord, Observer};
-use crate::refusal::{Executed, Reason, Refusal};
-use crate::resolve::{self, Call, Destination, TraceKeys};
+use crate::refusal::{Reason, Refusal};
+use crate::resolve::{self, Call, TraceKeys};
 use crate::respond::{self, ReplyBody};
+
+mod checks;
+mod legacy;
+mod notes;
+mod own;
+mod shaped;
+
+use self::checks::{check_arguments, check_mirrored};
+use self::notes::{note_destination, note_method};
+use self::shaped::shaped;
 
 /// Items of one page of a list.
 pub const PAGE_ITEMS: usize = 1_000;
@@ -320,55 +327,6 @@ impl Core {
         shaped(shape, context, reply)
     }
 
-    /// What the gateway answers by itself: discover, lists, subscriptions, and methods nobody of the view offers.
-    async fn own_answer(&self, context: &CallContext, call: &Call) -> Result<Option<Reply>, Refusal> {
-        let view = &context.view;
-        let offers = |capability: &str| match capability {
-            "tools" => view.capabilities.tools,
-            "prompts" => view.capabilities.prompts,
-            "resources" => view.capabilities.resources,
-            "completions" => view.capabilities.completions,
-            _ => true,
-        };
-        let row = call.method.row();
-        let served = row.eras.has(Era::Modern) && !row.notification && row.sender != Sender::Server;
-        let known = call.method == Method::Other || served;
-        if !known || row.capability.is_some_and(|c| !offers(c)) {
-            return Err(resolve::method_not_found(&call.method_name()));
-        }
-        let kind = match call.method {
-            Method::Discover => return Ok(Some(Reply::One(result(call, &view.discover)))),
-            Method::Listen => {
-                let events = self.catalogues.events();
-                let reply =
-                    listen_hub::listen(view.clone(), call, events, self.ids.clone(), self.drain.clone()).await?;
-                return Ok(Some(reply));
-            }
-            Method::ToolsList => ListKind::Tools,
-            Method::ResourcesList => ListKind::Resources,
-            Method::TemplatesList => ListKind::Templates,
-            Method::PromptsList => ListKind::Prompts,
-            _ => return Ok(None),
-        };
-        let cursor =
-            match call.param("cursor") {
-                None => None,
-                Some(cursor) => Some(cursor.str(&call.body).ok_or_else(|| {
-                    Refusal::new(Reason::InvalidParams, "`cursor` must be a string").rule("view/cursor")
-                })?),
-            };
-        let body = page(
-            view,
-            kind,
-            cursor.as_deref(),
-            &context.caller,
-            &self.keys,
-            PAGE_ITEMS,
-            unix_now(),
-        )?;
-        Ok(Some(Reply::One(result(call, &body))))
-    }
-
     /// Our own span towards the server, under the caller's trace where the caller has one.
     fn trace(&self, context: &CallContext, call: &Call) -> TraceKeys {
         let theirs = call
@@ -388,107 +346,6 @@ impl Core {
     }
 }
 
-/// A response of our own around a result object.
-fn result(call: &Call, result: &[u8]) -> Bytes {
-    Bytes::from(message::result(&call.id(), result))
-}
-
-/// Arguments that HTTP mirrors must be mirrored rightly, by the schema that was published.
-fn check_mirrored(context: &CallContext, call: &Call, destination: &Destination) -> Result<(), Refusal> {
-    let (Some(headers), Some(tool)) = (&context.mirrored, &destination.tool) else {
-        return Ok(());
-    };
-    for mirrored in &tool.facts.param_headers {
-        let name = format!("{}{}", admit::PARAM_PREFIX, mirrored.name.to_ascii_lowercase());
-        let value = headers.get(&name).map(HeaderValue::as_bytes);
-        mirrored.check(value, &call.body, call.arguments()).map_err(|e| {
-            Refusal::new(
-                Reason::HeaderMismatch,
-                format!("header `Mcp-Param-{}`: {e}", mirrored.name),
-            )
-        })?;
-    }
-    Ok(())
-}
-
-/// Arguments against the tool's schema. A failure that counts is a result the model can read, as the specification
-/// wants it; the call does not reach the server.
-fn check_arguments(call: &Call, destination: &Destination, check: Check) -> Option<Bytes> {
-    let validator = destination.tool.as_ref()?.facts.input.as_ref()?;
-    let arguments = call.param("arguments").map_or(b"{}".as_slice(), |a| a.raw(&call.body));
-    let violation = validator.check(arguments).err()?;
-    if check != Check::Enforce {
-        tracing::debug!(%violation, "arguments do not match the tool's schema");
-        return None;
-    }
-    let mut body = b"{\"resultType\":\"complete\",\"content\":[{\"type\":\"text\",\"text\":".to_vec();
-    json::push_quoted(&mut body, &violation.tool_result_text());
-    body.extend_from_slice(b"}],\"isError\":true,\"_meta\":{");
-    json::push_quoted(&mut body, meta::SERVER_INFO);
-    body.push(b':');
-    body.extend_from_slice(&gateway_identity());
-    body.extend_from_slice(b"}}");
-    Some(result(call, &body))
-}
-
-/// Shapes a reply message by message.
-fn shaped(mut shape: Reshape, context: Arc<CallContext>, reply: Reply) -> Result<Reply, Refusal> {
-    let messages = match reply {
-        Reply::Stream(messages) => messages,
-        Reply::One(body) => {
-            context.record.came_back();
-            return match shape.shape(&body)? {
-                Shaped::Response(body, outcome) => {
-                    note_outcome(&context.record, &shape, &body, outcome);
-                    Ok(Reply::One(body))
-                }
-                Shaped::Notification(_) | Shaped::Dropped(_) => Err(no_response()),
-            };
-        }
-    };
-    let state = (messages, shape, context, false);
-    let stream: Messages = Box::pin(futures_util::stream::unfold(
-        state,
-        |(mut messages, mut shape, context, done)| async move {
-            if done {
-                return None;
-            }
-            loop {
-                let next = match messages.next().await {
-                    None => Err(no_response()),
-                    Some(Err(refusal)) => Err(refusal),
-                    Some(Ok(body)) => match shape.shape(&body) {
-                        Ok(Shaped::Dropped(why)) => {
-                            tracing::debug!(why, "a message of the server is not passed on");
-                            continue;
-                        }
-                        Ok(Shaped::Notification(body)) => return Some((Ok(body), (messages, shape, context, false))),
-                        Ok(Shaped::Response(body, outcome)) => {
-                            context.record.came_back();
-                            note_outcome(&context.record, &shape, &body, outcome);
-                            Ok(body)
-                        }
-                        Err(refusal) => Err(refusal),
-                    },
-                };
-                if let Err(refusal) = &next {
-                    context.record.refused(refusal);
-                }
-                return Some((next, (messages, shape, context, true)));
-            }
-        },
-    ));
-    Ok(Reply::Stream(stream))
-}
-
-fn no_response() -> Refusal {
-    Refusal::server(
-        Reason::ServerBroken,
-        Executed::Unknown,
-        "the server ended its answer without a response",
-    )
-}
-
 fn method_not_allowed() -> Refusal {
     Refusal::new(
         Reason::MethodNotAllowed,
@@ -505,51 +362,6 @@ fn legacy_status(reason: Reason) -> StatusCode {
     }
 }
 
-fn note_method(record: &CallRecord, body: &Bytes, message: &Message) {
-    let Some(name) = message.method.as_ref().and_then(|m| m.str(body)) else {
-        return;
-    };
-    let known = Method::parse(&name).as_str();
-    record.note(|r| {
-        r.method = if known.is_empty() {
-            name.into_owned().into()
-        } else {
-            known.into()
-        };
-    });
-}
-
-fn note_destination(record: &CallRecord, call: &Call, destination: &Destination, server: &meshgate_model::Server) {
-    record.note(|r| {
-        r.server = Some(server.name.clone());
-        r.team = server.team.clone();
-        r.target = destination.name.clone().and_then(|name| match call.method {
-            Method::ToolsCall => Some(telemetry::Target::Tool(name)),
-            Method::PromptsGet => Some(telemetry::Target::Prompt(name)),
-            Method::ResourcesRead => Some(telemetry::Target::Resource(name)),
-            _ => None,
-        });
-    });
-}
-
-fn note_outcome(record: &CallRecord, shape: &Reshape, body: &Bytes, outcome: Outcome) {
-    if outcome == Outcome::Done
-        && let Some(violation) = shape.check_structured(body)
-    {
-        tracing::warn!(
-            tool = shape.destination.name.as_deref(),
-            violation,
-            "the structured result does not match its schema"
-        );
-    }
-    record.note(|r| match outcome {
-        Outcome::Done => r.outcome = Some(telemetry::Outcome::Ok),
-        Outcome::ToolError => r.outcome = Some(telemetry::Outcome::Error),
-        Outcome::InputRequired => r.outcome = Some(telemetry::Outcome::InputRequired),
-        Outcome::Error(code) => r.rpc_code = Some(code),
-    });
-}
-
 /// Monotonic time.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
@@ -559,5 +371,3 @@ fn now() -> Instant {
 fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
-
-mod legacy;

@@ -1,0 +1,51 @@
+//! What a call must fulfil before it leaves for its server, by the schema that was published.
+
+use bytes::Bytes;
+use http::HeaderValue;
+use meshgate_mcp::{json, meta};
+use meshgate_model::Check;
+
+use super::CallContext;
+use super::own::result;
+use crate::admit;
+use crate::catalogue::gateway_identity;
+use crate::refusal::{Reason, Refusal};
+use crate::resolve::{Call, Destination};
+
+/// Arguments that HTTP mirrors must be mirrored rightly, by the schema that was published.
+pub(super) fn check_mirrored(context: &CallContext, call: &Call, destination: &Destination) -> Result<(), Refusal> {
+    let (Some(headers), Some(tool)) = (&context.mirrored, &destination.tool) else {
+        return Ok(());
+    };
+    for mirrored in &tool.facts.param_headers {
+        let name = format!("{}{}", admit::PARAM_PREFIX, mirrored.name.to_ascii_lowercase());
+        let value = headers.get(&name).map(HeaderValue::as_bytes);
+        mirrored.check(value, &call.body, call.arguments()).map_err(|e| {
+            Refusal::new(
+                Reason::HeaderMismatch,
+                format!("header `Mcp-Param-{}`: {e}", mirrored.name),
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// Arguments against the tool's schema. A failure that counts is a result the model can read, as the specification
+/// wants it; the call does not reach the server.
+pub(super) fn check_arguments(call: &Call, destination: &Destination, check: Check) -> Option<Bytes> {
+    let validator = destination.tool.as_ref()?.facts.input.as_ref()?;
+    let arguments = call.param("arguments").map_or(b"{}".as_slice(), |a| a.raw(&call.body));
+    let violation = validator.check(arguments).err()?;
+    if check != Check::Enforce {
+        tracing::debug!(%violation, "arguments do not match the tool's schema");
+        return None;
+    }
+    let mut body = b"{\"resultType\":\"complete\",\"content\":[{\"type\":\"text\",\"text\":".to_vec();
+    json::push_quoted(&mut body, &violation.tool_result_text());
+    body.extend_from_slice(b"}],\"isError\":true,\"_meta\":{");
+    json::push_quoted(&mut body, meta::SERVER_INFO);
+    body.push(b':');
+    body.extend_from_slice(&gateway_identity());
+    body.extend_from_slice(b"}}");
+    Some(result(call, &body))
+}

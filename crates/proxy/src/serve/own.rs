@@ -1,0 +1,67 @@
+//! What the gateway answers by itself: discover, lists, subscriptions, and methods that nobody of the view offers.
+
+use bytes::Bytes;
+use meshgate_mcp::{Era, Method, Sender, message};
+
+use super::{CallContext, Core, PAGE_ITEMS, unix_now};
+use crate::call::Reply;
+use crate::catalogue::{ListKind, page};
+use crate::listen_hub;
+use crate::refusal::{Reason, Refusal};
+use crate::resolve::{self, Call};
+
+/// A response of our own around a result object.
+pub(super) fn result(call: &Call, result: &[u8]) -> Bytes {
+    Bytes::from(message::result(&call.id(), result))
+}
+
+impl Core {
+    /// What the gateway answers by itself: discover, lists, subscriptions, and methods nobody of the view offers.
+    pub(super) async fn own_answer(&self, context: &CallContext, call: &Call) -> Result<Option<Reply>, Refusal> {
+        let view = &context.view;
+        let offers = |capability: &str| match capability {
+            "tools" => view.capabilities.tools,
+            "prompts" => view.capabilities.prompts,
+            "resources" => view.capabilities.resources,
+            "completions" => view.capabilities.completions,
+            _ => true,
+        };
+        let row = call.method.row();
+        let served = row.eras.has(Era::Modern) && !row.notification && row.sender != Sender::Server;
+        let known = call.method == Method::Other || served;
+        if !known || row.capability.is_some_and(|c| !offers(c)) {
+            return Err(resolve::method_not_found(&call.method_name()));
+        }
+        let kind = match call.method {
+            Method::Discover => return Ok(Some(Reply::One(result(call, &view.discover)))),
+            Method::Listen => {
+                let events = self.catalogues.events();
+                let reply =
+                    listen_hub::listen(view.clone(), call, events, self.ids.clone(), self.drain.clone()).await?;
+                return Ok(Some(reply));
+            }
+            Method::ToolsList => ListKind::Tools,
+            Method::ResourcesList => ListKind::Resources,
+            Method::TemplatesList => ListKind::Templates,
+            Method::PromptsList => ListKind::Prompts,
+            _ => return Ok(None),
+        };
+        let cursor =
+            match call.param("cursor") {
+                None => None,
+                Some(cursor) => Some(cursor.str(&call.body).ok_or_else(|| {
+                    Refusal::new(Reason::InvalidParams, "`cursor` must be a string").rule("view/cursor")
+                })?),
+            };
+        let body = page(
+            view,
+            kind,
+            cursor.as_deref(),
+            &context.caller,
+            &self.keys,
+            PAGE_ITEMS,
+            unix_now(),
+        )?;
+        Ok(Some(Reply::One(result(call, &body))))
+    }
+}
