@@ -434,3 +434,51 @@ fn only_absolute_http_urls_are_servers() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_tls_server_must_prove_its_name() {
+    let issued = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let certificate = issued.cert.der().clone();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let mut request = [0; 4096];
+            while stream.read(&mut request).await.is_ok_and(|count| count > 0) {
+                stream.write_all(&json("{}")).await.unwrap();
+            }
+        }
+    });
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let trusting = meshgate_proxy::upstream::http::client_config(roots).unwrap();
+    let link = |host: &str, tls| {
+        HttpLink::new(
+            &format!("https://{host}:{port}/mcp"),
+            HeaderMap::new(),
+            WireLimits::default(),
+            tls,
+        )
+        .unwrap()
+    };
+    assert_eq!(body(post(&link("localhost", Some(Arc::clone(&trusting)))).await), "{}");
+    // Another name, and roots that do not know it: refused before anything was sent.
+    for wrong in [link("127.0.0.1", Some(trusting)), link("localhost", None)] {
+        let refusal = post(&wrong).await.unwrap_err();
+        assert_eq!((refusal.reason, refusal.executed), (Reason::ServerAway, Executed::No));
+        assert!(refusal.message.contains("tls"), "{refusal}");
+    }
+}
