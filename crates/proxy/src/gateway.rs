@@ -295,7 +295,7 @@ impl GatewaySight {
                         Era::Modern => "modern".to_owned(),
                     }),
                     revision: status.revision.map(str::to_owned),
-                    tools: catalogue.map(|c| c.lists.iter().next().map_or(0, |l| l.items.len())),
+                    tools: catalogue.map(|c| c.lists.first().map_or(0, |l| l.items.len())),
                     pid: status.pid,
                     restarts: status.restarts,
                     calls_in_flight: status.in_flight,

@@ -138,11 +138,14 @@ impl Catalogues {
     async fn follow(self: Arc<Self>, server: Arc<Server>, upstream: Arc<Upstream>) {
         let mut pause = PAUSE_MIN;
         loop {
+            let mut connections = upstream.connections();
             match self.read(&server, &upstream).await {
                 Ok(catalogue) => {
+                    // Reading may itself have made the connection; one made after that is another server.
+                    connections.mark_unchanged();
                     pause = PAUSE_MIN;
                     self.publish(&server.name, Ok(catalogue), &[]);
-                    self.watch(&server, &upstream).await;
+                    self.watch(&server, &upstream, connections).await;
                 }
                 Err(refusal) => {
                     self.publish(&server.name, Err(refusal.to_string()), &[]);
@@ -160,7 +163,7 @@ impl Catalogues {
     }
 
     /// Follows a server that has been read until it should be read from the start.
-    async fn watch(&self, server: &Server, upstream: &Upstream) {
+    async fn watch(&self, server: &Server, upstream: &Upstream, mut connections: watch::Receiver<u64>) {
         let mut changes = self.subscribe(server, upstream).await;
         let mut refresh = tokio::time::interval(server.catalogue_refresh);
         refresh.tick().await;
@@ -173,7 +176,7 @@ impl Catalogues {
                     None => return,
                 },
                 _ = refresh.tick() => {}
-                () = gone(upstream) => return,
+                () = gone(upstream, &mut connections) => return,
             }
             if !kinds.is_empty() {
                 let gather = tokio::time::sleep(GATHER);
@@ -321,9 +324,7 @@ async fn next_change(changes: &mut Option<Messages>) -> Option<Option<ListKind>>
     };
     let body = messages.next().await?.ok()?;
     let message = scan(&body, &Rules::SERVER).ok()?;
-    let Some(method) = message.method.and_then(|m| m.str(&body).map(|s| Method::parse(&s))) else {
-        return None;
-    };
+    let method = Method::parse(&message.method?.str(&body)?);
     Some(match method {
         Method::ToolsChanged => Some(ListKind::Tools),
         Method::ResourcesChanged => Some(ListKind::Resources),
@@ -332,10 +333,8 @@ async fn next_change(changes: &mut Option<Messages>) -> Option<Option<ListKind>>
     })
 }
 
-/// Ends when the server is seen to be away, or has been connected to again.
-async fn gone(upstream: &Upstream) {
-    let mut connections = upstream.connections();
-    connections.mark_unchanged();
+/// Ends when the server is seen to be away, or has been connected to again since its catalogue was read.
+async fn gone(upstream: &Upstream, connections: &mut watch::Receiver<u64>) {
     loop {
         tokio::select! {
             changed = connections.changed() => if changed.is_ok() { return },
