@@ -12,8 +12,10 @@ pub(crate) struct Options {
     offline: bool,
 }
 
-/// A project of the worked example that its own question is not about.
+/// Who leads the project that the worked example asks about, and another project with its lead.
+const FIRST_LEAD: &str = "Amara Okonjo-Bell";
 const OTHER_PROJECT: &str = "Aurora";
+const OTHER_LEAD: &str = "Lucía Ferrándiz";
 const NEEDS_BUILD: &str = "the release build failed";
 
 pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
@@ -81,25 +83,19 @@ fn after_build(place: &Place, options: &Options, built: bool, steps: &mut Steps)
     }
 }
 
-/// The worked example answers its own question, and another one with another answer.
+/// The worked example answers its own question, and another one from other documents.
 fn demo(place: &Place) -> Result<(), Failure> {
     let meshgate = place.program("meshgate")?;
-    let answer = |name: &str, arguments: &[&str], about: &str| {
+    let answer = |name: &str, arguments: &[&str], words: &[&str]| {
         let log = place.log(name);
         command::run_logged(command::program(place, &meshgate).args(arguments), &log)?;
         let text = std::fs::read_to_string(&log).map_err(|e| format!("cannot read {}: {e}", log.display()))?;
-        if text.contains(about) {
-            Ok(text)
-        } else {
-            Err(format!("no word about {about}\n{}", command::tail(&log)))
+        match words.iter().find(|word| !text.contains(**word)) {
+            None => Ok(()),
+            Some(missing) => Err(format!("the answer lacks `{missing}`\n{}", command::tail(&log))),
         }
     };
-    let first = answer("demo", &["demo"], "Titan")?;
+    answer("demo", &["demo"], &["Titan", FIRST_LEAD])?;
     let question = format!("What is the plan of Project {OTHER_PROJECT}, and who leads it?");
-    let second = answer("demo-ask", &["demo", "--ask", &question], OTHER_PROJECT)?;
-    if first == second {
-        Err("another question got the same answer".to_owned())
-    } else {
-        Ok(())
-    }
+    answer("demo-ask", &["demo", "--ask", &question], &[OTHER_PROJECT, OTHER_LEAD])
 }
