@@ -36,6 +36,7 @@ struct State {
     session: AtomicUsize,
     pushes: broadcast::Sender<String>,
     streams: watch::Sender<usize>,
+    holds: watch::Sender<usize>,
 }
 
 impl ScriptedServer {
@@ -59,6 +60,7 @@ impl ScriptedServer {
             session: AtomicUsize::new(1),
             pushes: broadcast::Sender::new(64),
             streams: watch::Sender::new(0),
+            holds: watch::Sender::new(0),
         });
         let task = tokio::spawn(accept(listener, Arc::clone(&state))).abort_handle();
         Self { address, state, task }
@@ -108,6 +110,13 @@ impl ScriptedServer {
     pub async fn wait_for_streams(&self, count: usize) {
         let mut streams = self.state.streams.subscribe();
         let _ = tokio::time::timeout(Duration::from_secs(5), streams.wait_for(|open| *open >= count)).await;
+    }
+
+    /// Waits until exactly that many answers stand still at a [`Step::Hold`], at most five seconds; whether it came so.
+    pub async fn holds(&self, count: usize) -> bool {
+        let mut holds = self.state.holds.subscribe();
+        let came = holds.wait_for(|holding| *holding == count);
+        tokio::time::timeout(Duration::from_secs(5), came).await.is_ok()
     }
 
     /// Forgets the session: whoever names it hears 404 from now on.
@@ -225,7 +234,10 @@ impl State {
                         state.until(&text).await;
                         Ok(Bytes::new())
                     }
-                    Step::Hold => std::future::pending().await,
+                    Step::Hold => {
+                        let _held = Held::new(state);
+                        std::future::pending().await
+                    }
                     Step::Break => Err(()),
                 }
             }
@@ -258,6 +270,21 @@ struct OpenStream(Arc<State>);
 impl Drop for OpenStream {
     fn drop(&mut self) {
         self.0.streams.send_modify(|count| *count -= 1);
+    }
+}
+
+struct Held(Arc<State>);
+
+impl Held {
+    fn new(state: Arc<State>) -> Self {
+        state.holds.send_modify(|count| *count += 1);
+        Self(state)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.holds.send_modify(|count| *count -= 1);
     }
 }
 
