@@ -34,6 +34,8 @@ fn confine(parent: &OsString) -> std::io::Result<()> {
         return Err(std::io::Error::other("the supervisor is gone"));
     }
     rustix::thread::set_no_new_privs(true)?;
+    // The gateway does without huge pages and children inherit that; whether the server wants them is its own affair.
+    let _ = rustix::thread::disable_transparent_huge_pages(false);
     lower(Resource::Core, 0)?;
     lower(Resource::Nofile, FILES_MAX)?;
     Ok(())
