@@ -195,6 +195,9 @@ async fn a_view_whose_only_server_is_away_has_an_empty_list_that_says_so() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let list = answer.json();
     assert_eq!(list["result"]["tools"], serde_json::json!([]));
-    assert_eq!(list["result"]["_meta"]["dev.meshgate/serversAway"], serde_json::json!(["alpha"]));
+    assert_eq!(
+        list["result"]["_meta"]["dev.meshgate/serversAway"],
+        serde_json::json!(["alpha"])
+    );
     gateway.stop().await;
 }
