@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use meshgate_mcp::{MODERN, Message, Method, Revision, Rules, headers, json, meta};
 use meshgate_model::Listener;
 
+use crate::limits::Limits;
 use crate::listen::authority;
 use crate::refusal::{Reason, Refusal};
 
@@ -170,16 +171,24 @@ fn accepts(headers: &HeaderMap, kind: &str, subtype: &str) -> bool {
         })
 }
 
-/// One strict scan of what a client sent.
+/// What a client's JSON must keep to.
 ///
 /// `duplicate_arguments` lets duplicate members inside `arguments` through; the rule of the server that the call turns
 /// out to go to has the last word.
-pub fn scan(body: &[u8], bytes_max: usize, duplicate_arguments: bool) -> Result<Message, Refusal> {
-    let rules = Rules {
-        bytes_max,
+pub fn rules(limits: &Limits, duplicate_arguments: bool) -> Rules {
+    Rules {
+        bytes_max: limits.body_bytes,
+        depth_max: limits.json_depth,
+        nodes_max: limits.json_nodes,
+        number_chars_max: limits.json_number_chars,
         duplicate_arguments,
         ..Rules::CLIENT
-    };
+    }
+}
+
+/// One strict scan of what a client sent.
+pub fn scan(body: &[u8], limits: &Limits, duplicate_arguments: bool) -> Result<Message, Refusal> {
+    let rules = rules(limits, duplicate_arguments);
     meshgate_mcp::scan(body, &rules).map_err(|e| {
         let reason = if e.code() == meshgate_mcp::codes::PARSE_ERROR {
             Reason::Parse

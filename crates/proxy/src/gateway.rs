@@ -22,7 +22,7 @@ use crate::admin::shape::{ListenerStatus, Load, ServerStatus, Status, Tool, Tool
 use crate::admit::Authorities;
 use crate::catalogue::{Catalogues, ListKind};
 use crate::drain::Drain;
-use crate::limit::Rate;
+use crate::limit::{Rate, Room, Seats};
 use crate::limits::Limits;
 use crate::listen::{Bound, Caps, Listen, TlsSource};
 use crate::lower::{Lower, Seams, SessionLimits};
@@ -115,6 +115,8 @@ impl Gateway {
             ids,
             rate: Rate::new(model.calls_per_second, model.call_burst),
             unproven_rate: Rate::new(model.unauthenticated_per_second, model.unauthenticated_per_second),
+            calls: Room::new(model.calls_in_flight_max),
+            streams: Seats::new(limits.streams_per_caller),
             limits,
             drain: parts.drain,
         });
@@ -338,9 +340,9 @@ impl Sight for GatewaySight {
             views: views.collect(),
             load: Load {
                 connections: i64::try_from(self.caps.open()).unwrap_or(i64::MAX),
-                calls_in_flight: i64::try_from(self.core.drain.under_way()).unwrap_or(i64::MAX),
+                calls_in_flight: i64::try_from(self.core.calls.inside()).unwrap_or(i64::MAX),
                 sessions: i64::try_from(self.core.lower.sessions()).unwrap_or(i64::MAX),
-                streams: 0,
+                streams: i64::try_from(self.core.streams.taken()).unwrap_or(i64::MAX),
                 children: servers
                     .iter()
                     .filter(|s| s.pid.is_some())

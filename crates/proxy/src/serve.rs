@@ -24,7 +24,7 @@ use crate::call::{Caller, Reply};
 use crate::catalogue::{Catalogues, Routing, ViewState, gateway_identity};
 use crate::classify::Reshape;
 use crate::drain::Drain;
-use crate::limit::Rate;
+use crate::limit::{Place, Rate, Room, Seats};
 use crate::limits::Limits;
 use crate::listen::{Connection, check_head, read_body};
 use crate::lower::Lower;
@@ -64,6 +64,10 @@ pub struct Core {
     pub rate: Rate,
     /// Requests per address that prove nobody.
     pub unproven_rate: Rate,
+    /// Calls of everybody that are in flight.
+    pub calls: Room,
+    /// Subscriptions of each caller that are open. A legacy session has one at most, so sessions are their limit.
+    pub streams: Arc<Seats>,
     /// Says when to finish.
     pub drain: Drain,
 }
@@ -89,6 +93,8 @@ pub struct CallContext {
     pub mirrored: Option<HeaderMap>,
     /// The access record.
     pub record: CallRecord,
+    /// Counts the call as in flight for as long as anything of it is.
+    pub place: Option<Place>,
 }
 
 /// What is known of a request while it is being admitted; how a refusal is answered depends on it.
@@ -148,34 +154,39 @@ impl Edge {
             r.view = Some(view.view.name.clone());
             r.application = caller.application.clone();
         });
-        let context = |mirrored| CallContext {
+        let lifted = view.view.limits_lifted;
+        if !lifted {
+            core.rate.admit(caller.binding(), 1, now())?;
+        }
+        let context = |mirrored, place| CallContext {
             routing: routing.clone(),
             view: view.clone(),
             caller: caller.clone(),
             mirrored,
             record: record.clone(),
+            place,
         };
         match parts.method {
             Verb::POST => {}
             Verb::GET | Verb::DELETE if parts.headers.contains_key(admit::SESSION) => {
                 arrival.legacy = true;
-                return core.attached(context(None), parts).await;
+                return core.attached(context(None, None), parts).await;
             }
             _ => return Err(method_not_allowed()),
         }
         admit::check_form(&parts.headers)?;
-        if !view.view.limits_lifted {
-            core.rate.admit(caller.binding(), now())?;
-        }
+        // Counted before the body is read: bodies are what calls cost memory with.
+        let mut place = Some(core.calls.enter(lifted)?);
         let body = read_body(body, core.limits.body_bytes, &core.limits).await?;
         record.note(|r| r.bytes_in = body.len() as u64);
-        if body.first() == Some(&b'[')
-            && let Some(answer) = core.batched(context(None), parts, &body).await
-        {
-            arrival.legacy = true;
-            return answer;
+        if body.trim_ascii_start().first() == Some(&b'[') {
+            place = None;
+            if let Some(answer) = core.batched(context(None, None), parts, &body).await {
+                arrival.legacy = true;
+                return answer;
+            }
         }
-        let message = admit::scan(&body, core.limits.body_bytes, view.tolerates_duplicates)?;
+        let message = admit::scan(&body, &core.limits, view.tolerates_duplicates)?;
         arrival.id = message
             .id
             .map(|id| body.slice(id.span.start as usize..id.span.end as usize));
@@ -184,11 +195,13 @@ impl Edge {
             Face::Legacy => {
                 arrival.legacy = true;
                 record.note(|r| r.era_client = Some(telemetry::Era::Legacy));
-                core.lowered(context(None), parts, body, message).await
+                // What a session sends inside takes its own place, because it may outlive this request.
+                drop(place);
+                core.lowered(context(None, None), parts, body, message).await
             }
             Face::Modern => {
                 record.note(|r| r.era_client = Some(telemetry::Era::Modern));
-                core.modern(context(Some(parts.headers.clone())), parts, body, message)
+                core.modern(context(Some(parts.headers.clone()), place), parts, body, message)
                     .await
             }
         }
@@ -236,7 +249,7 @@ impl Edge {
             IpAddr::V4(v4) => v4.octets().to_vec(),
             IpAddr::V6(v6) => v6.octets().into_iter().take(8).collect(),
         };
-        self.core.unproven_rate.admit(&key, now())
+        self.core.unproven_rate.admit(&key, 1, now())
     }
 }
 
@@ -269,7 +282,7 @@ impl Core {
 
     /// A modern request in the caller's exposed names, from bytes; what the face of legacy clients dispatches.
     pub async fn dispatch(self: Arc<Self>, context: Arc<CallContext>, body: Bytes) -> Result<Reply, Refusal> {
-        let message = admit::scan(&body, self.limits.body_bytes, context.view.tolerates_duplicates)?;
+        let message = admit::scan(&body, &self.limits, context.view.tolerates_duplicates)?;
         let method = Method::parse(&message.method.as_ref().and_then(|m| m.str(&body)).unwrap_or_default());
         self.dispatch_call(context, Call { body, message, method }).await
     }
@@ -287,7 +300,7 @@ impl Core {
         };
         note_destination(&context.record, &call, &destination, &server.server);
         if view.tolerates_duplicates && !server.server.duplicate_arguments {
-            admit::scan(&call.body, self.limits.body_bytes, false)?;
+            admit::scan(&call.body, &self.limits, false)?;
         }
         check_mirrored(&context, &call, &destination)?;
         if let Some(refused) = check_arguments(&call, &destination, server.server.validate_arguments) {

@@ -40,7 +40,7 @@ fn call(name: &str) -> Vec<u8> {
 }
 
 fn modern(headers: &[(&str, &str)], body: &[u8]) -> Result<Method, Refusal> {
-    let message = scan(body, 1 << 20, false)?;
+    let message = scan(body, &Limits::default(), false)?;
     check_modern(&parts(headers), body, &message, true)
 }
 
@@ -247,7 +247,7 @@ fn a_modern_request_without_its_meta_is_invalid() {
         r#","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#,
     ] {
         let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list"{meta}}}"#);
-        let message = scan(body.as_bytes(), 1 << 20, false).unwrap();
+        let message = scan(body.as_bytes(), &Limits::default(), false).unwrap();
         assert_eq!(face(&parts(&headers).headers, body.as_bytes(), &message), Face::Modern);
         assert_eq!(
             modern(&headers, body.as_bytes()).unwrap_err().reason,
@@ -273,7 +273,7 @@ fn a_version_that_is_not_served_is_named_with_those_that_are() {
 #[test]
 fn what_says_nothing_modern_of_itself_is_legacy() {
     let body = br#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#;
-    let message = scan(body, 1 << 20, false).unwrap();
+    let message = scan(body, &Limits::default(), false).unwrap();
     for headers in [
         vec![],
         vec![("mcp-protocol-version", "2025-11-25")],

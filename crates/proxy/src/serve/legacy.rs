@@ -56,20 +56,23 @@ impl Core {
         let offered = offered(&context);
         let edge = self.edge(&context, parts, &offered);
         let tolerant = context.view.tolerates_duplicates;
-        let rules = meshgate_mcp::Rules {
-            bytes_max: self.limits.body_bytes,
-            duplicate_arguments: tolerant,
-            ..meshgate_mcp::Rules::CLIENT
-        };
+        let rules = super::admit::rules(&self.limits, tolerant);
         let split = match meshgate_mcp::batch(body, &rules) {
             Ok(split) => split,
             Err(e) => return Some(Err(Refusal::new(Reason::InvalidRequest, e.to_string()))),
         };
+        // Each message is a call: the request itself has been counted as one.
+        let more = u32::try_from(split.len()).unwrap_or(u32::MAX).saturating_sub(1);
+        if !context.view.view.limits_lifted
+            && let Err(refusal) = self.rate.admit(context.caller.binding(), more, super::now())
+        {
+            return Some(Err(refusal));
+        }
         let scanned: Result<Vec<(Bytes, Message)>, Refusal> = split
             .into_iter()
             .map(|span| {
                 let part = body.slice(span.start as usize..span.end as usize);
-                let message = super::admit::scan(&part, self.limits.body_bytes, tolerant)?;
+                let message = super::admit::scan(&part, &self.limits, tolerant)?;
                 Ok((part, message))
             })
             .collect();
@@ -106,14 +109,21 @@ impl Core {
                     .get(&path)
                     .cloned()
                     .ok_or_else(|| Refusal::new(Reason::NotFound, "the view is gone; initialize again"))?;
-                let context = CallContext {
-                    routing,
-                    view,
-                    caller,
-                    mirrored: None,
-                    record: record.clone(),
+                let place = core.calls.enter(view.view.limits_lifted);
+                let reply = match place {
+                    Ok(place) => {
+                        let context = CallContext {
+                            routing,
+                            view,
+                            caller,
+                            mirrored: None,
+                            record: record.clone(),
+                            place: Some(place),
+                        };
+                        core.dispatch(Arc::new(context), body).await
+                    }
+                    Err(refusal) => Err(refusal),
                 };
-                let reply = core.dispatch(Arc::new(context), body).await;
                 // A session answers refusals inside a response that is itself fine: they are recorded here.
                 reply.inspect_err(|refusal| record.refused(refusal))
             })

@@ -1,6 +1,7 @@
 //! What the gateway answers by itself: discover, lists, subscriptions, and methods that nobody of the view offers.
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use meshgate_mcp::{Era, Method, Sender, message};
 
 use super::{CallContext, Core, PAGE_ITEMS, unix_now};
@@ -35,10 +36,7 @@ impl Core {
         let kind = match call.method {
             Method::Discover => return Ok(Some(Reply::One(result(call, &view.discover)))),
             Method::Listen => {
-                let events = self.catalogues.events();
-                let reply =
-                    listen_hub::listen(view.clone(), call, events, self.ids.clone(), self.drain.clone()).await?;
-                return Ok(Some(reply));
+                return self.subscribed(context, call).await.map(Some);
             }
             Method::ToolsList => ListKind::Tools,
             Method::ResourcesList => ListKind::Resources,
@@ -63,5 +61,20 @@ impl Core {
             unix_now(),
         )?;
         Ok(Some(Reply::One(result(call, &body))))
+    }
+
+    /// A subscription, on a seat of its caller unless it belongs to a session.
+    async fn subscribed(&self, context: &CallContext, call: &Call) -> Result<Reply, Refusal> {
+        let view = &context.view;
+        let lifted = view.view.limits_lifted || context.mirrored.is_none();
+        let seat = self.streams.take(context.caller.binding(), lifted)?;
+        let events = self.catalogues.events();
+        let reply = listen_hub::listen(view.clone(), call, events, self.ids.clone(), self.drain.clone()).await?;
+        Ok(match reply {
+            Reply::One(body) => Reply::One(body),
+            Reply::Stream(messages) => Reply::Stream(Box::pin(messages.inspect(move |_| {
+                let _held = &seat;
+            }))),
+        })
     }
 }

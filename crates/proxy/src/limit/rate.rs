@@ -1,0 +1,154 @@
+//! How often a caller may call: the generic cell rate algorithm over a bounded table.
+//!
+//! One number per caller is enough: the time at which its bucket would be empty again. A call is admitted while that
+//! time lies less than the burst ahead of now. The number is an atomic in a table that calls only read, so a caller with
+//! many calls at once waits neither for itself nor for others; only its first call writes to the table.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
+
+use crate::refusal::{Reason, Refusal};
+
+/// Callers whose rate is remembered; a part of the table that is full forgets those who owe nothing.
+const CALLERS_MAX: usize = 100_000;
+/// Parts of the table, so that a flood of new callers is looked through in small pieces.
+const SHARDS: usize = 16;
+
+/// Nanoseconds after the start at which the bucket is empty again.
+type Cells = HashMap<Box<[u8]>, AtomicU64>;
+
+/// A rate per key.
+pub struct Rate {
+    began: Instant,
+    interval_ns: u64,
+    burst_ns: u64,
+    shards: Vec<RwLock<Cells>>,
+    shard_max: usize,
+    hasher: RandomState,
+}
+
+impl Rate {
+    /// `per_second` sustained and `burst` at once; both at least one.
+    pub fn new(per_second: u32, burst: u32) -> Self {
+        Self::with_callers(per_second, burst, CALLERS_MAX)
+    }
+
+    fn with_callers(per_second: u32, burst: u32, callers_max: usize) -> Self {
+        let interval_ns = 1_000_000_000 / u64::from(per_second.max(1));
+        Self {
+            began: tokio::time::Instant::now().into_std(),
+            interval_ns,
+            burst_ns: interval_ns.saturating_mul(u64::from(burst.max(1))),
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            shard_max: callers_max.div_ceil(SHARDS),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Counts `calls` of `key` at `now`, all or none, or says when to come again.
+    pub fn admit(&self, key: &[u8], calls: u32, now: Instant) -> Result<(), Refusal> {
+        let cost_ns = self.interval_ns.saturating_mul(u64::from(calls));
+        let since = now.saturating_duration_since(self.began).as_nanos();
+        let now = u64::try_from(since).unwrap_or(u64::MAX / 2);
+        let at = usize::try_from(self.hasher.hash_one(key)).unwrap_or_default() % SHARDS;
+        let Some(shard) = self.shards.get(at) else {
+            return Ok(());
+        };
+        if let Some(cell) = shard.read().get(key) {
+            return self.count(cell, cost_ns, now);
+        }
+        let mut cells = shard.write();
+        if let Some(cell) = cells.get(key) {
+            return self.count(cell, cost_ns, now);
+        }
+        if cells.len() >= self.shard_max {
+            cells.retain(|_, empty_at| *empty_at.get_mut() > now);
+            if cells.len() >= self.shard_max {
+                return Err(refuse(self.interval_ns));
+            }
+        }
+        let cell = cells.entry(key.into()).or_insert_with(|| AtomicU64::new(now));
+        self.count(cell, cost_ns, now)
+    }
+
+    fn count(&self, cell: &AtomicU64, cost_ns: u64, now: u64) -> Result<(), Refusal> {
+        let full_at = now.saturating_add(self.burst_ns);
+        let admitted = |empty_at: u64| {
+            let next = empty_at.max(now).saturating_add(cost_ns);
+            (next <= full_at).then_some(next)
+        };
+        // Refused calls leave the number as it is: they cost the caller nothing but the answer.
+        cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, admitted)
+            .map(drop)
+            .map_err(|empty_at| refuse(empty_at.max(now).saturating_add(cost_ns).saturating_sub(full_at)))
+    }
+}
+
+fn refuse(wait_ns: u64) -> Refusal {
+    Refusal::new(
+        Reason::RateLimited,
+        "too many calls; wait as long as `Retry-After` says",
+    )
+    .rule("limit/calls")
+    .retry(Duration::from_nanos(wait_ns))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_whole_and_the_next_call_waits() {
+        let rate = Rate::new(10, 5);
+        let now = rate.began;
+        for n in 0..5 {
+            assert!(rate.admit(b"a", 1, now).is_ok(), "call {n}");
+        }
+        let refusal = rate.admit(b"a", 1, now).unwrap_err();
+        assert_eq!(refusal.retry, Some(Duration::from_millis(100)));
+        assert!(rate.admit(b"b", 1, now).is_ok(), "another caller is not touched");
+        assert!(rate.admit(b"a", 1, now + Duration::from_millis(99)).is_err());
+        assert!(rate.admit(b"a", 1, now + Duration::from_millis(100)).is_ok());
+    }
+
+    #[test]
+    fn a089_a_thousand_calls_at_once_get_exactly_the_burst() {
+        let rate = Rate::new(1, 100);
+        let now = rate.began;
+        let admitted: usize = std::thread::scope(|scope| {
+            let callers: Vec<_> = (0..10)
+                .map(|_| scope.spawn(|| (0..100).filter(|_| rate.admit(b"a", 1, now).is_ok()).count()))
+                .collect();
+            callers.into_iter().map(|caller| caller.join().unwrap()).sum()
+        });
+        assert_eq!(admitted, 100);
+    }
+
+    #[test]
+    fn several_calls_at_once_are_counted_whole_or_not_at_all() {
+        let rate = Rate::new(1, 10);
+        let now = rate.began;
+        assert!(rate.admit(b"a", 8, now).is_ok());
+        let refusal = rate.admit(b"a", 4, now).unwrap_err();
+        assert_eq!(refusal.retry, Some(Duration::from_secs(2)));
+        assert!(rate.admit(b"a", 2, now).is_ok());
+        assert!(rate.admit(b"a", 0, now).is_ok());
+    }
+
+    #[test]
+    fn a_full_table_forgets_who_owes_nothing_and_refuses_while_everybody_does() {
+        let rate = Rate::with_callers(1, 10, SHARDS);
+        let now = rate.began;
+        let keys: Vec<[u8; 2]> = (0..1000u16).map(u16::to_be_bytes).collect();
+        let first = keys.iter().filter(|key| rate.admit(*key, 1, now).is_ok()).count();
+        assert_eq!(first, SHARDS, "one new caller per part of the table");
+        let later = now + Duration::from_secs(2);
+        let second = keys.iter().filter(|key| rate.admit(*key, 1, later).is_ok()).count();
+        assert!(second >= SHARDS, "{second}");
+    }
+}

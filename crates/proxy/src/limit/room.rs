@@ -1,0 +1,174 @@
+//! How much may be open at once: calls of everybody together, and long streams of each caller.
+//!
+//! A place or a seat is a value: whoever holds it is counted, and dropping it, on whatever way out, gives it back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::refusal::{Reason, Refusal};
+
+/// The longest that a client is asked to stay away, in seconds.
+const AWAY_SECONDS_MAX: usize = 5;
+
+/// How many calls are in flight, and how many may be.
+#[derive(Debug)]
+pub struct Room {
+    inside: Arc<AtomicUsize>,
+    turned_away: AtomicUsize,
+    max: usize,
+}
+
+/// One call in flight.
+#[derive(Debug)]
+pub struct Place(Arc<AtomicUsize>);
+
+impl Room {
+    /// Room for `max` calls.
+    pub fn new(max: usize) -> Self {
+        Self {
+            inside: Arc::default(),
+            turned_away: AtomicUsize::new(0),
+            max,
+        }
+    }
+
+    /// Counts a call until the place is dropped. Where limits are `lifted`, it is counted all the same.
+    pub fn enter(&self, lifted: bool) -> Result<Place, Refusal> {
+        let max = if lifted { usize::MAX } else { self.max };
+        let entered = self
+            .inside
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |inside| {
+                (inside < max).then_some(inside + 1)
+            });
+        if entered.is_ok() {
+            return Ok(Place(Arc::clone(&self.inside)));
+        }
+        // Spread, so that those turned away together do not come back together.
+        let turn = self.turned_away.fetch_add(1, Ordering::Relaxed);
+        let away = u64::try_from(1 + turn % AWAY_SECONDS_MAX).unwrap_or(1);
+        Err(Refusal::new(
+            Reason::Overloaded,
+            "the gateway has as many calls in flight as it may; come back when `Retry-After` says",
+        )
+        .rule("limit/calls-in-flight")
+        .retry(Duration::from_secs(away)))
+    }
+
+    /// Calls in flight.
+    pub fn inside(&self) -> usize {
+        self.inside.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How many long streams each caller has open, and may have.
+#[derive(Debug)]
+pub struct Seats {
+    taken: Mutex<HashMap<Box<[u8]>, usize>>,
+    max: usize,
+}
+
+/// One open stream of a caller.
+#[derive(Debug)]
+pub struct Seat {
+    seats: Arc<Seats>,
+    caller: Box<[u8]>,
+}
+
+impl Seats {
+    /// `max` streams for each caller.
+    pub fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            taken: Mutex::default(),
+            max,
+        })
+    }
+
+    /// Counts a stream of `caller` until the seat is dropped. Where limits are `lifted`, it is counted all the same.
+    pub fn take(self: &Arc<Self>, caller: &[u8], lifted: bool) -> Result<Seat, Refusal> {
+        let mut all = self.taken.lock();
+        let taken = all.get(caller).copied().unwrap_or_default();
+        if taken >= self.max && !lifted {
+            return Err(Refusal::new(
+                Reason::RateLimited,
+                format!("this caller has {taken} streams open, as many as it may; close one first"),
+            )
+            .rule("limit/streams")
+            .retry(Duration::from_secs(1)));
+        }
+        all.insert(caller.into(), taken + 1);
+        Ok(Seat {
+            seats: Arc::clone(self),
+            caller: caller.into(),
+        })
+    }
+
+    /// Open streams of all callers.
+    pub fn taken(&self) -> usize {
+        self.taken.lock().values().sum()
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut all = self.seats.taken.lock();
+        if let Some(taken) = all.get_mut(&self.caller) {
+            *taken = taken.saturating_sub(1);
+            if *taken == 0 {
+                all.remove(&self.caller);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_room_takes_its_limit_and_not_one_more() {
+        let room = Room::new(3);
+        let held: Vec<_> = (0..2).map(|_| room.enter(false).unwrap()).collect();
+        assert_eq!(room.inside(), 2, "one below the limit");
+        let last = room.enter(false).unwrap();
+        let refusal = room.enter(false).unwrap_err();
+        assert_eq!(refusal.reason, Reason::Overloaded);
+        assert!(refusal.retry.is_some());
+        let lifted = room.enter(true).unwrap();
+        assert_eq!(room.inside(), 4, "lifted limits still count");
+        drop((last, lifted));
+        assert!(room.enter(false).is_ok());
+        drop(held);
+        assert_eq!(room.inside(), 0);
+    }
+
+    #[test]
+    fn a081_a_caller_has_its_seats_and_another_has_its_own() {
+        let seats = Seats::new(2);
+        let first = seats.take(b"a", false).unwrap();
+        let _second = seats.take(b"a", false).unwrap();
+        assert_eq!(seats.take(b"a", false).unwrap_err().reason, Reason::RateLimited);
+        assert!(seats.take(b"a", true).is_ok(), "lifted");
+        let _other = seats.take(b"b", false).unwrap();
+        assert_eq!(seats.taken(), 3);
+        drop(first);
+        assert!(seats.take(b"a", false).is_ok());
+    }
+
+    #[test]
+    fn callers_without_a_stream_leave_nothing_behind() {
+        let seats = Seats::new(1);
+        drop(seats.take(b"a", false).unwrap());
+        assert!(seats.taken.lock().is_empty());
+    }
+}

@@ -1,0 +1,171 @@
+//! What one caller may cost: each limit of calls and streams one below, at and one above, and lifted.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{LegacyClient, Post, RunningGateway, documents, mesh};
+use meshgate_testkit::raw::RawAnswer;
+use meshgate_testkit::{Answer, ScriptedServer, Step};
+
+const OK: &str = r#"{"resultType":"complete","content":[]}"#;
+const LIFTED: &str = "kind: View\nmetadata: {name: lifted}\nspec: {servers: [{name: only}], liftLimits: true}";
+const DEFAULT: &str = "kind: View\nmetadata: {name: default}\nspec: {servers: [{name: only}]}";
+
+/// A server whose tool `hold` never answers and whose tool `now` does.
+async fn server() -> ScriptedServer {
+    ScriptedServer::modern()
+        .tool("now", OK)
+        .tool_as("hold", r#"{"name":"hold","inputSchema":{"type":"object"}}"#, |_| {
+            Answer::stream([Step::Hold])
+        })
+        .start()
+        .await
+}
+
+async fn limited(server: &ScriptedServer, limits: &str) -> RunningGateway {
+    let limits = format!("kind: Mesh\nmetadata: {{name: small}}\nspec: {{limits: {{{limits}}}}}");
+    RunningGateway::start(&mesh(
+        &[("only", &server.url())],
+        &documents(&[&limits, DEFAULT, LIFTED]),
+    ))
+    .await
+}
+
+fn call(tool: &str) -> Post {
+    Post::modern("1", "tools/call", &format!(r#""name":"{tool}","arguments":{{}}"#))
+}
+
+fn listen() -> Post {
+    Post::modern(
+        "1",
+        "subscriptions/listen",
+        r#""notifications":{"toolsListChanged":true}"#,
+    )
+}
+
+fn rule(answer: &RawAnswer) -> (u16, String, bool) {
+    let rule = answer.json()["error"]["data"]["dev.meshgate/refusal"]["rule"].clone();
+    let text = rule.as_str().unwrap_or_default().to_owned();
+    (answer.status, text, answer.header("retry-after").is_some())
+}
+
+/// Asks again until it is let in: a place is given back when the gateway has seen the client leave.
+async fn soon(gateway: &RunningGateway, post: Post) -> RawAnswer {
+    for _ in 0..100 {
+        let answer = post.to(gateway).await;
+        if answer.status == 200 {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("no place was given back");
+}
+
+#[tokio::test]
+async fn calls_over_the_limit_of_all_calls_in_flight_are_refused_until_one_ends() {
+    let server = server().await;
+    let gateway = limited(&server, "callsInFlight: 2").await;
+    let first = call("hold").open(&gateway).await;
+    server.wait_for("tools/call", 1).await;
+    assert_eq!(call("now").to(&gateway).await.status, 200, "one below the limit");
+    let second = call("hold").open(&gateway).await;
+    server.wait_for("tools/call", 3).await;
+    let refused = call("now").to(&gateway).await;
+    assert_eq!(rule(&refused), (503, "limit/calls-in-flight".to_owned(), true));
+    assert_eq!(
+        server.received("tools/call").len(),
+        3,
+        "nothing of it reached the server"
+    );
+    let lifted = call("now").at("/views/lifted/mcp").to(&gateway).await;
+    assert_eq!(lifted.status, 200, "{}", lifted.text());
+    drop(first);
+    soon(&gateway, call("now")).await;
+    drop(second);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn calls_of_a_session_count_among_all_calls_in_flight() {
+    let server = server().await;
+    let gateway = limited(&server, "callsInFlight: 1").await;
+    let client = LegacyClient::open(&gateway, "2025-06-18", "{}").await;
+    let held = client
+        .request("7", "tools/call", r#""name":"hold""#)
+        .open(&gateway)
+        .await;
+    server.wait_for("tools/call", 1).await;
+    let refused = client.request("8", "tools/call", r#""name":"now""#).to(&gateway).await;
+    assert_eq!(rule(&refused), (503, "limit/calls-in-flight".to_owned(), true));
+    drop(held);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a081_streams_over_the_limit_of_their_caller_are_refused_until_one_ends() {
+    let server = server().await;
+    let gateway = limited(&server, "streamsPerCaller: 2, callsInFlight: 1").await;
+    let first = listen().stream(&gateway).await;
+    let second = listen().stream(&gateway).await;
+    let refused = listen().to(&gateway).await;
+    assert_eq!(rule(&refused), (429, "limit/streams".to_owned(), true));
+    assert_eq!(
+        call("now").to(&gateway).await.status,
+        200,
+        "an open stream is no call in flight"
+    );
+    let lifted = listen().at("/views/lifted/mcp").stream(&gateway).await;
+    drop((first, lifted));
+    for attempt in 0.. {
+        let mut again = listen().open(&gateway).await;
+        if again.head().await.unwrap().status == 200 {
+            break;
+        }
+        assert!(attempt < 100, "no seat was given back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(second);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn every_message_of_a_batch_counts_as_a_call() {
+    let server = server().await;
+    let gateway = limited(&server, "callBurst: 6, callsPerSecond: 1").await;
+    let client = LegacyClient::open(&gateway, "2025-03-26", "{}").await;
+    let ping = |id: usize| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
+    let batch = |count: usize| format!(" [{}]", (0..count).map(ping).collect::<Vec<_>>().join(","));
+    let refused = client.post(&batch(7)).to(&gateway).await;
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    let small = client.post(&batch(2)).to(&gateway).await;
+    assert_eq!(small.status, 200, "{}", small.text());
+    assert_eq!(small.json().as_array().map(Vec::len), Some(2));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_configured_depth_and_number_of_values_hold_for_clients() {
+    let server = server().await;
+    let gateway = limited(&server, "jsonDepth: 8, jsonNodes: 100").await;
+    let nested = |levels: usize| {
+        let arguments = format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
+        Post::modern("1", "tools/call", &format!(r#""name":"now","arguments":{arguments}"#))
+    };
+    assert_eq!(nested(6).to(&gateway).await.status, 200, "at the limit");
+    assert_eq!(nested(7).to(&gateway).await.status, 400, "one above");
+    let wide = |values: usize| {
+        let arguments = format!(r#"{{"a":[{}]}}"#, vec!["0"; values].join(","));
+        Post::modern("1", "tools/call", &format!(r#""name":"now","arguments":{arguments}"#))
+    };
+    assert_eq!(wide(80).to(&gateway).await.status, 200);
+    assert_eq!(wide(101).to(&gateway).await.status, 400);
+    gateway.stop().await;
+}
