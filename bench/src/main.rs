@@ -1,2 +1,81 @@
-//! bench
-fn main() {}
+//! Measures gateways side by side, because only a ratio taken in one run on one machine means anything.
+//!
+//! One program plays every part that is not the gateway under test: the upstream server, the *floor* (the least that any
+//! MCP proxy in this language must do), the load generator, and the one who starts them all and writes the table. Each
+//! part runs as a process of its own, so that each can be pinned to a core and its processor time read from the outside.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool speaks on its standard output"
+)]
+
+mod answer;
+mod body;
+mod connection;
+mod envelope;
+mod fill;
+mod floor;
+mod gateway;
+mod goals;
+mod hold;
+mod load;
+mod machine;
+mod measure;
+mod process;
+mod report;
+mod requests;
+mod running;
+mod serve;
+mod stats;
+mod target;
+mod upstream;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What went wrong, in one sentence for a person.
+type Failure = String;
+
+#[derive(Parser)]
+#[command(
+    name = "meshgate-bench",
+    about = "Measure gateways side by side",
+    disable_version_flag = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    part: Part,
+}
+
+#[derive(Subcommand)]
+enum Part {
+    /// Measure every target in turn and write the table
+    Gateway(gateway::Options),
+    /// Be the MCP servers behind the targets
+    Upstream(upstream::Options),
+    /// Be the least proxy: pooled, reads the JSON-RPC envelope, forwards
+    Floor(floor::Options),
+    /// Put load on one address and print what came of it as JSON
+    Load(load::Options),
+    /// Open sessions and streams and hold them
+    Hold(hold::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().part {
+        Part::Gateway(options) => gateway::run(&options),
+        Part::Upstream(options) => upstream::run(&options),
+        Part::Floor(options) => floor::run(&options),
+        Part::Load(options) => load::run(&options),
+        Part::Hold(options) => hold::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

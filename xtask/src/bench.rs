@@ -1,4 +1,4 @@
-//! `bench NAME`: hands over to the bench package, which measures and writes its own table.
+//! `bench NAME`: builds what is measured and hands over to the bench package, which measures and writes its own table.
 
 use crate::{Failure, command, place::Place};
 
@@ -10,16 +10,41 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
-    let status = command::cargo(
-        place,
-        &["run", "--release", "--quiet", "--package", "meshgate-bench", "--"],
-    )
-    .args(&options.what)
-    .status()
-    .map_err(|e| format!("cannot start cargo: {e}"))?;
+    build(place)?;
+    let status = command::program(place, place.program("meshgate-bench")?)
+        .args(&options.what)
+        .status()
+        .map_err(|e| format!("cannot start the bench: {e}"))?;
     if status.success() {
         Ok(())
     } else {
         Err(format!("the bench ended with {status}"))
+    }
+}
+
+/// A run of seconds with the floor and this gateway: the bench works and nobody answers wrongly. It judges no speed.
+pub(crate) fn short(place: &Place) -> Result<(), Failure> {
+    let mut bench = command::program(place, place.program("meshgate-bench")?);
+    command::run_logged(bench.args(["gateway", "--short"]), &place.log("bench-short"))
+}
+
+/// Optimised as people run it. Both at once, because features of shared dependencies are those of one build.
+fn build(place: &Place) -> Result<(), Failure> {
+    let arguments = [
+        "build",
+        "--release",
+        "--quiet",
+        "--package",
+        "meshgate",
+        "--package",
+        "meshgate-bench",
+    ];
+    let status = command::cargo(place, &arguments)
+        .status()
+        .map_err(|e| format!("cannot start cargo: {e}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("the build ended with {status}"))
     }
 }

@@ -3,7 +3,9 @@
 //! A step that fails does not stop the next ones, because a person who waits for a run wants to know all of it; only
 //! what needs a build that failed is left out, and then counts as failed.
 
-use crate::{Failure, codegen, command, conformance, e2e, fuzz, interop, place::Place, setup, steps::Steps, tidy};
+use crate::{
+    Failure, bench, codegen, command, conformance, e2e, fuzz, interop, place::Place, setup, steps::Steps, tidy,
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -72,6 +74,7 @@ fn after_build(place: &Place, options: &Options, built: bool, steps: &mut Steps)
     step("generated files", &|| codegen::run(place, &codegen::Options::compare()));
     step("demo", &|| demo(place));
     step("e2e", &|| e2e::run(place));
+    step("bench, short", &|| bench::short(place));
     if !options.offline {
         step("conformance of the fixture alone", &|| {
             conformance::run(place, &conformance::Options::alone())

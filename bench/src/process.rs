@@ -1,0 +1,94 @@
+//! What the kernel says about a process and everything it has started.
+
+use std::{collections::BTreeMap, fs};
+
+use crate::Failure;
+
+/// Processor time and memory of a process tree.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    /// Seconds of processor time, user and system, with children that have ended.
+    pub(crate) cpu: f64,
+    /// Resident bytes.
+    pub(crate) rss: u64,
+}
+
+impl Usage {
+    /// Of the process with this id and its descendants.
+    pub(crate) fn of(root: u32) -> Result<Self, Failure> {
+        let all = processes();
+        let mut ticks = 0;
+        let mut rss = 0;
+        let mut left = vec![root];
+        let mut found = false;
+        while let Some(id) = left.pop() {
+            if let Some(process) = all.get(&id) {
+                found = true;
+                ticks += process.ticks;
+                rss += resident(id);
+            }
+            left.extend(
+                all.iter()
+                    .filter(|(_, process)| process.parent == id)
+                    .map(|(id, _)| *id),
+            );
+        }
+        if !found {
+            return Err(format!("process {root} is gone"));
+        }
+        Ok(Self {
+            cpu: ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
+            rss,
+        })
+    }
+}
+
+struct Process {
+    parent: u32,
+    ticks: u64,
+}
+
+fn processes() -> BTreeMap<u32, Process> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let id = entry.file_name().to_str()?.parse().ok()?;
+            Some((id, read(&fs::read_to_string(entry.path().join("stat")).ok()?)?))
+        })
+        .collect()
+}
+
+/// The fields behind the name, which may itself hold spaces and parentheses.
+fn read(stat: &str) -> Option<Process> {
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
+    Some(Process {
+        parent: u32::try_from(number(1)?).ok()?,
+        ticks: (11..=14).map(number).sum::<Option<u64>>()?,
+    })
+}
+
+fn resident(id: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{id}/smaps_rollup")).unwrap_or_default();
+    let kib: Option<u64> = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Rss:"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    kib.unwrap_or_default() * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Usage, read};
+
+    #[test]
+    fn a_name_with_parentheses_does_not_shift_the_fields() {
+        let process = read("7 (a) b)) S 3 1 1 0 -1 0 0 0 0 0 10 20 1 2 20 0").unwrap();
+        assert_eq!((process.parent, process.ticks), (3, 33));
+    }
+
+    #[test]
+    fn this_process_uses_memory() {
+        assert!(Usage::of(std::process::id()).unwrap().rss > 0);
+    }
+}
