@@ -181,7 +181,7 @@ impl AccessRecord {
     /// Appends the record as one JSON object and a newline. Text is escaped and capped here, and only here.
     pub fn push_line(&self, out: &mut String) {
         let mut line = Line { out, first: true };
-        line.raw("time", format_args!("\"{}\"", Rfc3339(self.time)));
+        line.time("time", self.time);
         line.word("kind", "call");
         line.word("summary", self.summary());
         line.raw("traceId", format_args!("\"{}\"", self.trace.trace_id()));
@@ -200,13 +200,13 @@ impl AccessRecord {
             Some(Target::Resource(uri)) => line.uri("resource", uri),
             None => {}
         }
-        line.text("eraClient", self.era_client.map(Era::as_str));
-        line.text("eraServer", self.era_server.map(Era::as_str));
+        line.word_of("eraClient", self.era_client.map(Era::as_str));
+        line.word_of("eraServer", self.era_server.map(Era::as_str));
         line.number("httpStatus", self.http_status);
         if let Some(code) = self.rpc_code {
             line.raw("rpcCode", format_args!("{code}"));
         }
-        line.text("outcome", self.outcome.map(Outcome::as_str));
+        line.word_of("outcome", self.outcome.map(Outcome::as_str));
         if let Some(refused) = &self.refused {
             line.word("refusedBy", refused.by);
             line.word("reason", refused.reason);
@@ -239,7 +239,9 @@ impl Line<'_> {
     fn key(&mut self, name: &str) {
         self.out.push(if self.first { '{' } else { ',' });
         self.first = false;
-        let _ = write!(self.out, "\"{name}\":");
+        self.out.push('"');
+        self.out.push_str(name);
+        self.out.push_str("\":");
     }
 
     fn raw(&mut self, name: &str, value: std::fmt::Arguments<'_>) {
@@ -248,17 +250,35 @@ impl Line<'_> {
     }
 
     fn number(&mut self, name: &str, value: impl Into<u64>) {
-        self.raw(name, format_args!("{}", value.into()));
+        self.key(name);
+        push_number(self.out, value.into(), 1);
     }
 
     fn micros(&mut self, name: &str, value: Option<Duration>) {
         if let Some(value) = value {
-            self.raw(name, format_args!("{}", value.as_micros()));
+            self.number(name, u64::try_from(value.as_micros()).unwrap_or(u64::MAX));
         }
     }
 
+    fn time(&mut self, name: &str, value: SystemTime) {
+        self.key(name);
+        self.out.push('"');
+        push_time(self.out, value);
+        self.out.push('"');
+    }
+
+    /// A word of our own, which needs no escaping.
     fn word(&mut self, name: &str, value: &'static str) {
-        self.text(name, Some(value));
+        self.key(name);
+        self.out.push('"');
+        self.out.push_str(value);
+        self.out.push('"');
+    }
+
+    fn word_of(&mut self, name: &str, value: Option<&'static str>) {
+        if let Some(value) = value {
+            self.word(name, value);
+        }
     }
 
     fn text(&mut self, name: &str, value: Option<&str>) {
@@ -278,21 +298,40 @@ impl Line<'_> {
     }
 }
 
-/// A time in UTC with milliseconds, as RFC 3339 spells it.
-struct Rfc3339(SystemTime);
-
-impl std::fmt::Display for Rfc3339 {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-        let (year, month, day) = civil(days);
-        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-        let millis = since.subsec_millis();
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
-        )
+/// Appends a time in UTC with milliseconds, as RFC 3339 spells it.
+fn push_time(out: &mut String, time: SystemTime) {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (year, month, day) = civil(days);
+    let parts = [
+        (year, 4, '-'),
+        (month, 2, '-'),
+        (day, 2, 'T'),
+        (second / 3_600, 2, ':'),
+        (second / 60 % 60, 2, ':'),
+        (second % 60, 2, '.'),
+        (u64::from(since.subsec_millis()), 3, 'Z'),
+    ];
+    for (value, digits, after) in parts {
+        push_number(out, value, digits);
+        out.push(after);
     }
+}
+
+/// Appends a number with at least so many digits. The formatting machinery costs a record more than everything in it.
+fn push_number(out: &mut String, mut value: u64, digits_min: usize) {
+    let mut spelled = [b'0'; 20];
+    let mut digits = 0;
+    for place in spelled.iter_mut().rev() {
+        if value == 0 && digits >= digits_min {
+            break;
+        }
+        *place = b'0' + (value % 10) as u8;
+        value /= 10;
+        digits += 1;
+    }
+    let shown = spelled.get(spelled.len() - digits..).unwrap_or_default();
+    out.push_str(std::str::from_utf8(shown).unwrap_or_default());
 }
 
 /// Days since 1970 to a date of the Gregorian calendar (Hinnant, "chrono-compatible low-level date algorithms").

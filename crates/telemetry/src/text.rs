@@ -84,6 +84,14 @@ fn cap(text: &str) -> &str {
 }
 
 fn push_escaped(out: &mut String, text: &str) {
+    // Nearly every text of a record is plain, and then it is one copy.
+    if text
+        .bytes()
+        .all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\')
+    {
+        out.push_str(text);
+        return;
+    }
     for c in text.chars() {
         match c {
             '"' => out.push_str("\\\""),

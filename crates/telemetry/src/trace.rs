@@ -13,6 +13,8 @@ use crate::limits::TRACESTATE_BYTES_MAX;
 mod tests;
 
 const TRACEPARENT_CHARS: usize = 55;
+/// The longest id.
+const TRACE_ID_BYTES: usize = 16;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// One span and the trace it belongs to.
@@ -90,9 +92,9 @@ impl TraceContext {
             (36, &self.span_id),
             (53, &[self.flags]),
         ] {
-            let digits = out.get_mut(at..).unwrap_or_default();
-            for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-                *pair = [byte >> 4, byte & 15].map(|digit| HEX.get(usize::from(digit)).copied().unwrap_or(b'0'));
+            let place = out.get_mut(at..).unwrap_or_default();
+            for (pair, byte) in place.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+                *pair = digits(*byte);
             }
         }
         Traceparent(out)
@@ -194,8 +196,19 @@ struct Hex<const N: usize>([u8; N]);
 
 impl<const N: usize> fmt::Display for Hex<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        // Written in one piece: an access record spells three ids, and formatting each byte costs more than all the rest.
+        let mut out = [0; 2 * TRACE_ID_BYTES];
+        for (pair, byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(&self.0) {
+            *pair = digits(*byte);
+        }
+        let shown = out.get(..2 * N).unwrap_or_default();
+        f.write_str(std::str::from_utf8(shown).unwrap_or_default())
     }
+}
+
+/// The two hexadecimal digits of a byte.
+fn digits(byte: u8) -> [u8; 2] {
+    [byte >> 4, byte & 15].map(|digit| HEX.get(usize::from(digit)).copied().unwrap_or(b'0'))
 }
 
 fn never_zero<const N: usize>(mut id: [u8; N]) -> [u8; N] {

@@ -305,3 +305,12 @@ fn blocks_inside_of_blocks_are_followed_to_a_limit() {
         &of(CONTENT_DEPTH_MAX, "a:1"),
     );
 }
+
+#[test]
+fn a_uri_whose_name_hides_behind_escapes_is_found_all_the_same() {
+    wraps_result(
+        Method::ToolsCall,
+        r#"{"content":[{"type":"resource_link","\u0075\u0072i":"file:///a"}]}"#,
+        r#"{"content":[{"type":"resource_link","\u0075\u0072i":"r→file:///a"}]}"#,
+    );
+}

@@ -185,11 +185,24 @@ fn dates_follow_the_calendar() {
         (1_735_689_600, "2025-01-01T00:00:00.000Z"),
         (4_107_542_400, "2100-03-01T00:00:00.000Z"),
     ] {
-        assert_eq!(Rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)).to_string(), shown);
+        let mut out = String::new();
+        push_time(&mut out, UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(out, shown);
     }
 }
 
 #[test]
 fn a_record_stays_small_enough_to_move() {
     assert!(size_of::<AccessRecord>() <= 448, "{} bytes", size_of::<AccessRecord>());
+}
+
+#[test]
+fn numbers_are_spelled_as_the_formatter_spells_them() {
+    for value in [0, 7, 10, 999, 1_000, u64::from(u32::MAX), u64::MAX] {
+        for digits in 1..=4 {
+            let mut out = String::new();
+            push_number(&mut out, value, digits);
+            assert_eq!(out, format!("{value:0digits$}"));
+        }
+    }
 }
