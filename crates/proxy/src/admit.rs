@@ -4,6 +4,7 @@
 //! then form, then bytes, then the era of the message, and only then what a modern message must mirror in its headers.
 //! Nothing here looks at who is calling.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, ORIGIN};
@@ -76,8 +77,8 @@ impl Authorities {
 
     /// Checks `Host` (exactly one, of the list) and `Origin` (absent, or of the list).
     pub fn check(&self, parts: &Parts) -> Result<(), Refusal> {
-        let host = authority(parts).map(str::to_ascii_lowercase);
-        if !host.is_some_and(|host| self.hosts.contains(&host)) {
+        let served = |said: &str| self.hosts.iter().any(|host| host.eq_ignore_ascii_case(said));
+        if !authority(parts).is_some_and(served) {
             return Err(Refusal::new(
                 Reason::Host,
                 "`Host` must appear once and name this gateway; add the name to the listener's `hosts`",
@@ -236,7 +237,7 @@ fn dated(value: &HeaderValue) -> bool {
 }
 
 /// What a modern request must carry and mirror (ladder steps 7 to 10). Gives the method.
-pub fn check_modern(parts: &Parts, body: &[u8], message: &Message, legacy_face: bool) -> Result<Method, Refusal> {
+pub fn check_modern(headers: &HeaderMap, body: &[u8], message: &Message, legacy_face: bool) -> Result<Method, Refusal> {
     let invalid = |text: &'static str| Refusal::new(Reason::InvalidMeta, text);
     let fields = message
         .meta
@@ -252,12 +253,12 @@ pub fn check_modern(parts: &Parts, body: &[u8], message: &Message, legacy_face: 
             "`_meta` needs `io.modelcontextprotocol/clientCapabilities`, an object",
         ));
     }
-    mirrored(&parts.headers, &VERSION, Some(&version))?;
+    mirrored(headers, &VERSION, &version, plain)?;
     let name = message.method.as_ref().and_then(|m| m.str(body)).unwrap_or_default();
-    mirrored(&parts.headers, &METHOD, Some(&name))?;
+    mirrored(headers, &METHOD, &name, plain)?;
     let method = Method::parse(&name);
     if let Some(target) = target(method, body, message) {
-        mirrored(&parts.headers, &NAME, Some(&target))?;
+        mirrored(headers, &NAME, &target, headers::decode)?;
     }
     if version != MODERN.name {
         return Err(unsupported_version(&version, legacy_face));
@@ -284,7 +285,7 @@ pub fn check_modern(parts: &Parts, body: &[u8], message: &Message, legacy_face: 
 }
 
 /// The value that `Mcp-Name` mirrors, where the method has one and the body gives it.
-pub fn target<'a>(method: Method, body: &'a [u8], message: &'a Message) -> Option<std::borrow::Cow<'a, str>> {
+pub fn target<'a>(method: Method, body: &'a [u8], message: &'a Message) -> Option<Cow<'a, str>> {
     let member = method.row().target.member()?;
     message.body.as_ref()?.get(body, member)?.str(body)
 }
@@ -317,18 +318,27 @@ pub fn unsupported_version(requested: &str, legacy_face: bool) -> Refusal {
     .data(data)
 }
 
-/// A header must be there and, decoded, equal what the body says.
-fn mirrored(headers: &HeaderMap, name: &HeaderName, expected: Option<&str>) -> Result<(), Refusal> {
+/// A header must be there and, read as it is to be read, equal what the body says.
+fn mirrored<'a, E: std::fmt::Display>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+    expected: &str,
+    read: impl FnOnce(&'a [u8]) -> Result<Cow<'a, str>, E>,
+) -> Result<(), Refusal> {
     let mismatch = |text: String| Err(Refusal::new(Reason::HeaderMismatch, text));
-    match (headers.get(name), expected) {
-        (Some(value), Some(expected)) => match headers::decode(value.as_bytes()) {
-            Ok(decoded) if decoded == expected => Ok(()),
-            Ok(_) => mismatch(format!("header `{name}` differs from the body")),
-            Err(e) => mismatch(format!("header `{name}`: {e}")),
-        },
-        (None, Some(_)) => mismatch(format!("header `{name}` is required and must equal the body")),
-        (_, None) => Ok(()),
+    let Some(value) = headers.get(name) else {
+        return mismatch(format!("header `{name}` is required and must equal the body"));
+    };
+    match read(value.as_bytes()) {
+        Ok(said) if said == expected => Ok(()),
+        Ok(_) => mismatch(format!("header `{name}` differs from the body")),
+        Err(e) => mismatch(format!("header `{name}`: {e}")),
     }
+}
+
+/// Versions and methods are never encoded, and whoever routes by them does not decode them.
+fn plain(value: &[u8]) -> Result<Cow<'_, str>, std::str::Utf8Error> {
+    std::str::from_utf8(value).map(Cow::Borrowed)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_core::Stream;
+use futures_util::StreamExt as _;
 use meshgate_mcp::Method;
 
 use crate::refusal::Refusal;
@@ -63,6 +64,46 @@ impl std::fmt::Debug for Reply {
         match self {
             Self::One(bytes) => f.debug_tuple("One").field(&bytes.len()).finish(),
             Self::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+/// A message in the words of its caller, with what it is: whoever made it knew, so nobody has to read it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// A notification; more follows.
+    Notice(Bytes),
+    /// The response, a result.
+    Result(Bytes),
+    /// The response, an error with this code.
+    Error(Bytes, i64),
+}
+
+impl Told {
+    /// Its bytes.
+    pub fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Notice(bytes) | Self::Result(bytes) | Self::Error(bytes, _) => bytes,
+        }
+    }
+}
+
+/// Messages in the words of their caller, in the order of [`Messages`].
+pub type Telling = Pin<Box<dyn Stream<Item = Result<Told, Refusal>> + Send>>;
+
+/// What a caller gets: a [`Reply`] whose messages are known for what they are.
+pub enum Answered {
+    /// The response alone.
+    One(Told),
+    /// Notifications and then the response.
+    Stream(Telling),
+}
+
+impl From<Answered> for Reply {
+    fn from(answered: Answered) -> Self {
+        match answered {
+            Answered::One(told) => Self::One(told.into_bytes()),
+            Answered::Stream(telling) => Self::Stream(Box::pin(telling.map(|told| told.map(Told::into_bytes)))),
         }
     }
 }

@@ -45,9 +45,9 @@ pub struct Reshape {
     /// The view.
     pub view: Arc<ViewState>,
     /// The call as the client made it.
-    pub call: Arc<Call>,
+    pub call: Call,
     /// Where it went.
-    pub destination: Arc<Destination>,
+    pub destination: Destination,
     /// Who called.
     pub caller: Arc<Caller>,
     /// Seals states and task ids.
@@ -131,8 +131,10 @@ impl Reshape {
                     return Shaped::Dropped("log_unasked");
                 }
             }
-            Method::Cancelled => return Shaped::Dropped("cancelled_by_server"),
-            _ => {}
+            // Nobody here knows what it means, and an extension may.
+            Method::Other => {}
+            // All others belong to subscriptions, to sessions, or to the other direction.
+            _ => return Shaped::Dropped("notification_not_of_this_call"),
         }
         Shaped::Notification(if splice.is_empty() {
             body.clone()
@@ -190,6 +192,9 @@ impl Reshape {
         }
         if self.call.method.row().cacheable && outcome == Outcome::Done {
             cache_hints(body, result, &mut splice);
+        }
+        if outcome == Outcome::Done {
+            self.check_structured(body, result);
         }
         self.identify(body, message, result, &mut splice);
         self.wrap_uris(body, message, &mut splice);
@@ -286,7 +291,7 @@ impl Reshape {
                 let mut fields = b"{".to_vec();
                 json::push_quoted(&mut fields, meta::SERVER_INFO);
                 fields.push(b':');
-                fields.extend_from_slice(&gateway_identity());
+                fields.extend_from_slice(gateway_identity());
                 fields.push(b'}');
                 splice.insert(result, "_meta", fields);
             }
@@ -305,15 +310,15 @@ impl Reshape {
         content::map_uris(body, message, self.call.method, Direction::ToClient, &mut wrap, splice);
     }
 
-    /// Whether a structured result keeps its promise; for the record only, the call has run.
-    pub fn check_structured(&self, body: &Bytes) -> Option<String> {
-        let validator = self.destination.tool.as_ref()?.facts.output.as_ref()?;
-        let message = scan(body, &Rules::SERVER).ok()?;
-        let structured = message.body.as_ref()?.get(body, "structuredContent")?;
-        validator
-            .check(structured.raw(body))
-            .err()
-            .map(|violation| violation.to_string())
+    /// Whether a structured result keeps its promise; for the log only, the call has run.
+    fn check_structured(&self, body: &Bytes, result: &Object) {
+        let Some(tool) = &self.destination.tool else { return };
+        let (Some(validator), Some(structured)) = (&tool.facts.output, result.get(body, "structuredContent")) else {
+            return;
+        };
+        if let Err(violation) = validator.check(structured.raw(body)) {
+            tracing::warn!(tool = &*tool.original, %violation, "the structured result does not match its schema");
+        }
     }
 }
 

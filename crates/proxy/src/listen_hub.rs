@@ -17,7 +17,7 @@ use meshgate_mcp::{Kind, Method, Object, Rules, Splice, elements, json, meta, sc
 use meshgate_model::naming;
 use tokio::sync::broadcast;
 
-use crate::call::{Messages, Reply};
+use crate::call::{Messages, Reply, Telling, Told};
 use crate::catalogue::{ListEvent, ListKind, ServerInView, ViewState, internal_request, wrapped};
 use crate::drain::Drain;
 use crate::refusal::{Reason, Refusal};
@@ -44,7 +44,7 @@ pub async fn listen(
     events: broadcast::Receiver<ListEvent>,
     ids: Arc<AtomicU64>,
     drain: Drain,
-) -> Result<Reply, Refusal> {
+) -> Result<Telling, Refusal> {
     let filter = filter(call, &view)?;
     let id = call.id();
     let mut granted = Vec::new();
@@ -74,7 +74,7 @@ pub async fn listen(
         ));
     }
     let ack = acknowledgement(&id, &filter.kinds, &granted, !filter.uris.is_empty());
-    Ok(Reply::Stream(stream(ack, streams, id, drain)))
+    Ok(stream(ack, streams, id, drain))
 }
 
 fn filter(call: &Call, view: &ViewState) -> Result<Filter, Refusal> {
@@ -314,7 +314,7 @@ impl Source {
 }
 
 /// Acknowledgement, changes, and on drain the result that ends the subscription in order.
-fn stream(ack: Bytes, changes: SelectAll<BoxStream<'static, Bytes>>, id: Bytes, drain: Drain) -> Messages {
+fn stream(ack: Bytes, changes: SelectAll<BoxStream<'static, Bytes>>, id: Bytes, drain: Drain) -> Telling {
     let mut fields = b"{\"resultType\":\"complete\",\"_meta\":{".to_vec();
     json::push_quoted(&mut fields, meta::SUBSCRIPTION_ID);
     fields.push(b':');
@@ -324,10 +324,11 @@ fn stream(ack: Bytes, changes: SelectAll<BoxStream<'static, Bytes>>, id: Bytes, 
     // A client that asked for nothing that can change still has a subscription: it just stays silent.
     let changes = changes.chain(futures_util::stream::pending());
     let until = changes.take_until(async move { drain.asked().await });
-    let tail = futures_util::stream::once(async move { last });
+    let tail = futures_util::stream::once(async move { Told::Result(last) });
     Box::pin(
         futures_util::stream::once(async move { ack })
             .chain(until)
+            .map(Told::Notice)
             .chain(tail)
             .map(Ok),
     )

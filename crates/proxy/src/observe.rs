@@ -115,21 +115,23 @@ impl CallRecord {
         self.0.lock().handed_over = Some(Instant::now());
     }
 
-    /// The server's answer is complete.
-    pub fn came_back(&self) {
+    /// The server's answer is complete; `fill` says what is known of it.
+    pub fn came_back(&self, fill: impl FnOnce(&mut AccessRecord)) {
         let mut open = self.0.lock();
         let upstream = open.handed_over.map(|at| at.elapsed());
         if let Some(record) = open.record.as_mut() {
             record.duration_upstream = upstream;
+            fill(record);
         }
     }
 
-    /// The first byte of the answer leaves now.
-    pub fn first_byte(&self) {
+    /// So many bytes of the answer leave now.
+    pub fn leaves(&self, bytes: usize) {
         let mut open = self.0.lock();
         let elapsed = open.started.elapsed();
         if let Some(record) = open.record.as_mut() {
             record.duration_first_byte.get_or_insert(elapsed);
+            record.bytes_out += bytes as u64;
         }
     }
 

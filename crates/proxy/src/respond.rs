@@ -5,19 +5,21 @@
 //! of `error.data` that says who refused, by which rule and whether the call ran.
 
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::Stream;
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use meshgate_mcp::{codes, json, message, meta};
+use tokio::time::timeout;
 
-use crate::call::{Messages, Reply};
+use crate::call::{Answered, Telling, Told};
 use crate::observe::CallRecord;
 use crate::refusal::{By, Executed, Reason, Refusal};
 
@@ -30,6 +32,9 @@ const ACCEL: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The chunks of a streamed body.
 pub type Chunks = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
+
+/// A call that is being made.
+pub type Answering = Pin<Box<dyn Future<Output = Result<Answered, Refusal>> + Send>>;
 
 /// The body of every answer of the gateway; keeps the call's record open until it is sent or given up.
 pub struct ReplyBody {
@@ -103,8 +108,7 @@ impl Body for ReplyBody {
         };
         match (&chunk, &this.record) {
             (Some(chunk), Some(record)) => {
-                record.first_byte();
-                record.note(|r| r.bytes_out += chunk.len() as u64);
+                record.leaves(chunk.len());
             }
             (None, _) => this.ended = true,
             _ => {}
@@ -151,31 +155,81 @@ pub fn event_answer(chunks: Chunks) -> Response<ReplyBody> {
     response
 }
 
-/// The status that a modern response goes out with: errors of the envelope have one of their own, all else is 200.
-pub fn modern_status(error_code: Option<i64>) -> StatusCode {
+/// The status that a modern error goes out with: those of the envelope have one of their own, all others have 200.
+pub fn modern_status(error_code: i64) -> StatusCode {
     match error_code {
-        Some(codes::METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
-        Some(codes::HEADER_MISMATCH | codes::MISSING_CAPABILITY | codes::UNSUPPORTED_VERSION) => {
-            StatusCode::BAD_REQUEST
-        }
+        codes::METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
+        codes::HEADER_MISMATCH | codes::MISSING_CAPABILITY | codes::UNSUPPORTED_VERSION => StatusCode::BAD_REQUEST,
         _ => StatusCode::OK,
     }
 }
 
-/// Sends a modern reply: one message as JSON, several as events. `id` is the caller's raw JSON-RPC id, for the error
-/// that ends a stream which broke.
-pub async fn modern(id: Bytes, reply: Reply) -> Result<Response<ReplyBody>, Refusal> {
-    let (first, rest) = match reply {
-        Reply::One(body) => return Ok(json_answer(status_of(&body), body)),
-        Reply::Stream(mut messages) => match messages.next().await {
-            None => return Err(broken_off()),
-            Some(first) => (first?, messages),
-        },
+/// Sends a modern answer: one message as JSON, several as events, and events as well once the call has been silent for
+/// long, because whoever sits between ends connections on which nothing happens. `id` is the caller's raw JSON-RPC id,
+/// for the error that ends a stream which broke.
+pub async fn modern(id: Bytes, answering: Answering) -> Result<Response<ReplyBody>, Refusal> {
+    let mut saying = Saying::Nothing(answering);
+    let first = match timeout(KEEP_ALIVE, saying.next()).await {
+        Err(_silent) => return Ok(event_answer(frame_events(id, None, saying))),
+        Ok(None) => return Err(broken_off()),
+        Ok(Some(first)) => first?,
     };
-    if is_response(&first) {
-        return Ok(json_answer(status_of(&first), first));
+    Ok(match first {
+        Told::Notice(notice) => event_answer(frame_events(id, Some(notice), saying)),
+        Told::Result(body) => json_answer(StatusCode::OK, body),
+        Told::Error(body, code) => json_answer(modern_status(code), body),
+    })
+}
+
+/// What a call has said so far.
+enum Saying {
+    /// Nothing.
+    Nothing(Answering),
+    /// Something, and it goes on.
+    More(Telling),
+    /// Everything.
+    All,
+}
+
+impl Saying {
+    /// The next message. Giving up waiting loses nothing.
+    async fn next(&mut self) -> Option<Result<Told, Refusal>> {
+        if let Self::Nothing(answering) = self {
+            match answering.await {
+                Ok(Answered::Stream(telling)) => *self = Self::More(telling),
+                Ok(Answered::One(told)) => {
+                    *self = Self::All;
+                    return Some(Ok(told));
+                }
+                Err(refusal) => {
+                    *self = Self::All;
+                    return Some(Err(refusal));
+                }
+            }
+        }
+        match self {
+            Self::More(telling) => telling.next().await,
+            Self::Nothing(_) | Self::All => None,
+        }
     }
-    Ok(event_answer(frame_events(id, first, rest)))
+}
+
+/// Ends a call that panics, and nothing else: every other call of the process goes on.
+pub async fn caught<T>(work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| Err(fault()))
+}
+
+/// The refusal of a call that met a fault of ours.
+pub fn fault() -> Refusal {
+    tracing::error!("a call has panicked; this is a fault of the gateway");
+    let text = "the gateway failed on this call; its operator finds the fault in the log";
+    Refusal {
+        executed: Executed::Unknown,
+        ..Refusal::new(Reason::Internal, text).rule("gateway/fault")
+    }
 }
 
 fn broken_off() -> Refusal {
@@ -187,16 +241,16 @@ fn broken_off() -> Refusal {
 }
 
 /// Frames modern messages as events, with comments while nothing happens, and an error event where the stream breaks.
-fn frame_events(id: Bytes, first: Bytes, rest: Messages) -> Chunks {
+fn frame_events(id: Bytes, first: Option<Bytes>, rest: Saying) -> Chunks {
     struct State {
         id: Bytes,
         first: Option<Bytes>,
-        rest: Messages,
+        rest: Saying,
         done: bool,
     }
     let state = State {
         id,
-        first: Some(first),
+        first,
         rest,
         done: false,
     };
@@ -205,58 +259,22 @@ fn frame_events(id: Bytes, first: Bytes, rest: Messages) -> Chunks {
             return None;
         }
         let next = match state.first.take() {
-            Some(first) => Some(Ok(first)),
-            None => match tokio::time::timeout(KEEP_ALIVE, state.rest.next()).await {
-                Err(_elapsed) => return Some((Bytes::from_static(b":\n\n"), state)),
+            Some(first) => Some(Ok(Told::Notice(first))),
+            None => match timeout(KEEP_ALIVE, state.rest.next()).await {
+                Err(_silent) => return Some((Bytes::from_static(b":\n\n"), state)),
                 Ok(next) => next,
             },
         };
+        state.done = !matches!(next, Some(Ok(Told::Notice(_))));
         let body = match next {
-            Some(Ok(body)) => {
-                state.done = is_response(&body);
-                body
-            }
-            Some(Err(refusal)) => {
-                state.done = true;
-                Bytes::from(error_body(Some(&state.id), &refusal))
-            }
-            None => {
-                state.done = true;
-                Bytes::from(error_body(Some(&state.id), &broken_off()))
-            }
+            Some(Ok(told)) => told.into_bytes(),
+            Some(Err(refusal)) => Bytes::from(error_body(Some(&state.id), &refusal)),
+            None => Bytes::from(error_body(Some(&state.id), &broken_off())),
         };
         let mut event = Vec::with_capacity(body.len() + 32);
         meshgate_mcp::encode_sse(&mut event, None, &body);
         Some((Bytes::from(event), state))
     }))
-}
-
-/// Whether a message that the mesh made or checked is a response (as against a notification).
-pub fn is_response(body: &[u8]) -> bool {
-    let rules = meshgate_mcp::Rules::SERVER;
-    meshgate_mcp::scan(body, &rules).is_ok_and(|m| {
-        matches!(
-            m.envelope,
-            meshgate_mcp::Envelope::Result | meshgate_mcp::Envelope::Error
-        )
-    })
-}
-
-fn status_of(body: &[u8]) -> StatusCode {
-    // Only an error can need another status, and the mesh's own splices leave `"error"` spelled out.
-    if memchr::memmem::find(body.get(..body.len().min(4096)).unwrap_or(body), b"\"error\"").is_none() {
-        return StatusCode::OK;
-    }
-    modern_status(error_code(body))
-}
-
-/// The code of an error response; `None` for everything else.
-pub fn error_code(body: &[u8]) -> Option<i64> {
-    let message = meshgate_mcp::scan(body, &meshgate_mcp::Rules::SERVER).ok()?;
-    if message.envelope != meshgate_mcp::Envelope::Error {
-        return None;
-    }
-    message.body.as_ref()?.get(body, "code")?.i64(body)
 }
 
 /// The JSON-RPC error of a refusal; `id` is the caller's raw id, absent when it could not be read.
@@ -312,3 +330,6 @@ pub fn refused_as(status: StatusCode, id: Option<&[u8]>, refusal: &Refusal) -> R
     }
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,13 +14,13 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method as Verb, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use meshgate_identity::KeyRing;
-use meshgate_mcp::{Envelope, Era, Message, Method, meta};
+use meshgate_mcp::{Envelope, Message, Method, meta};
 use meshgate_telemetry as telemetry;
 
 use crate::admit::{self, Authorities, Face};
 use crate::authenticate::authenticate;
 use crate::authorize::use_view;
-use crate::call::{Caller, Reply};
+use crate::call::{Answered, Caller, Reply, Told};
 use crate::catalogue::{Catalogues, Routing, ViewState, gateway_identity};
 use crate::classify::Reshape;
 use crate::drain::Drain;
@@ -40,7 +40,7 @@ mod own;
 mod shaped;
 
 use self::checks::{check_arguments, check_mirrored};
-use self::notes::{note_destination, note_method};
+use self::notes::{method_noted, note_destination};
 use self::shaped::shaped;
 
 /// Items of one page of a list.
@@ -115,10 +115,8 @@ impl Edge {
             .observer
             .open(connection.peer().ip(), routing.revision, traceparent);
         let mut arrival = Arrival::default();
-        let response = match self
-            .admitted(&mut arrival, routing, &parts, body, &connection, &record)
-            .await
-        {
+        let admitted = self.admitted(&mut arrival, routing, parts, body, &connection, &record);
+        let response = match respond::caught(admitted).await {
             Ok(response) => response,
             Err(refusal) => {
                 record.refused(&refusal);
@@ -140,16 +138,16 @@ impl Edge {
         &self,
         arrival: &mut Arrival,
         routing: Arc<Routing>,
-        parts: &Parts,
+        parts: Parts,
         body: Incoming,
         connection: &Arc<Connection>,
         record: &CallRecord,
     ) -> Result<Response<ReplyBody>, Refusal> {
         let core = &self.core;
         let _unproven = connection.unproven()?;
-        check_head(parts, &core.limits)?;
-        self.authorities.check(parts)?;
-        let (view, caller) = self.proven(&routing, parts, connection)?;
+        check_head(&parts, &core.limits)?;
+        self.authorities.check(&parts)?;
+        let (view, caller) = self.proven(&routing, &parts, connection)?;
         record.note(|r| {
             r.view = Some(view.view.name.clone());
             r.application = caller.application.clone();
@@ -158,11 +156,11 @@ impl Edge {
         if !lifted {
             core.rate.admit(caller.binding(), 1, now())?;
         }
-        let context = |mirrored, place| CallContext {
+        let context = |place| CallContext {
             routing: routing.clone(),
             view: view.clone(),
             caller: caller.clone(),
-            mirrored,
+            mirrored: None,
             record: record.clone(),
             place,
         };
@@ -170,7 +168,7 @@ impl Edge {
             Verb::POST => {}
             Verb::GET | Verb::DELETE if parts.headers.contains_key(admit::SESSION) => {
                 arrival.legacy = true;
-                return core.attached(context(None, None), parts).await;
+                return core.attached(context(None), &parts).await;
             }
             _ => return Err(method_not_allowed()),
         }
@@ -178,33 +176,35 @@ impl Edge {
         // Counted before the body is read: bodies are what calls cost memory with.
         let mut place = Some(core.calls.enter(lifted)?);
         let body = read_body(body, core.limits.body_bytes, &core.limits).await?;
-        record.note(|r| r.bytes_in = body.len() as u64);
         if body.trim_ascii_start().first() == Some(&b'[') {
             place = None;
-            if let Some(answer) = core.batched(context(None, None), parts, &body).await {
+            if let Some(answer) = core.batched(context(None), &parts, &body).await {
                 arrival.legacy = true;
+                record.note(|r| r.bytes_in = body.len() as u64);
                 return answer;
             }
         }
-        let message = admit::scan(&body, &core.limits, view.tolerates_duplicates)?;
+        let scanned = admit::scan(&body, &core.limits, view.tolerates_duplicates);
+        let face = scanned.as_ref().map(|m| admit::face(&parts.headers, &body, m)).ok();
+        record.note(|r| {
+            r.bytes_in = body.len() as u64;
+            r.era_client = face.map(|face| match face {
+                Face::Legacy => telemetry::Era::Legacy,
+                Face::Modern => telemetry::Era::Modern,
+            });
+            r.method = scanned.as_ref().map(|m| method_noted(&body, m)).unwrap_or_default();
+        });
+        let message = scanned?;
         arrival.id = message
             .id
             .map(|id| body.slice(id.span.start as usize..id.span.end as usize));
-        note_method(record, &body, &message);
-        match admit::face(&parts.headers, &body, &message) {
-            Face::Legacy => {
-                arrival.legacy = true;
-                record.note(|r| r.era_client = Some(telemetry::Era::Legacy));
-                // What a session sends inside takes its own place, because it may outlive this request.
-                drop(place);
-                core.lowered(context(None, None), parts, body, message).await
-            }
-            Face::Modern => {
-                record.note(|r| r.era_client = Some(telemetry::Era::Modern));
-                core.modern(context(Some(parts.headers.clone()), place), parts, body, message)
-                    .await
-            }
+        if face == Some(Face::Modern) {
+            return core.modern(context(place), parts.headers, body, message).await;
         }
+        arrival.legacy = true;
+        // What a session sends inside takes its own place, because it may outlive this request.
+        drop(place);
+        core.lowered(context(None), &parts, body, message).await
     }
 
     /// Who calls which view. A path that is not served answers strangers as one that is.
@@ -257,8 +257,8 @@ impl Core {
     /// Step 5 to the end for a modern client.
     async fn modern(
         self: &Arc<Self>,
-        context: CallContext,
-        parts: &Parts,
+        mut context: CallContext,
+        headers: HeaderMap,
         body: Bytes,
         message: Message,
     ) -> Result<Response<ReplyBody>, Refusal> {
@@ -273,29 +273,36 @@ impl Core {
                 ));
             }
         }
-        let method = admit::check_modern(parts, &body, &message, true)?;
+        let method = admit::check_modern(&headers, &body, &message, true)?;
+        context.mirrored = Some(headers);
         let call = Call { body, message, method };
         let id = call.id();
-        let reply = self.dispatch_call(Arc::new(context), call).await?;
-        respond::modern(id, reply).await
+        let (core, record) = (self.clone(), context.record.clone());
+        // A call that has been silent for long is answered by a stream, so its end may come after this function's.
+        let answering = Box::pin(async move {
+            let answered = respond::caught(core.dispatch_call(Arc::new(context), call)).await;
+            answered.inspect_err(|refusal| record.refused(refusal))
+        });
+        respond::modern(id, answering).await
     }
 
     /// A modern request in the caller's exposed names, from bytes; what the face of legacy clients dispatches.
     pub async fn dispatch(self: Arc<Self>, context: Arc<CallContext>, body: Bytes) -> Result<Reply, Refusal> {
         let message = admit::scan(&body, &self.limits, context.view.tolerates_duplicates)?;
         let method = Method::parse(&message.method.as_ref().and_then(|m| m.str(&body)).unwrap_or_default());
-        self.dispatch_call(context, Call { body, message, method }).await
+        let answered = self.dispatch_call(context, Call { body, message, method });
+        respond::caught(answered).await.map(Reply::from)
     }
 
     /// Steps 7 to 15: resolve, authorise, validate, send, shape.
-    async fn dispatch_call(self: &Arc<Self>, context: Arc<CallContext>, call: Call) -> Result<Reply, Refusal> {
-        if let Some(reply) = self.own_answer(&context, &call).await? {
-            return Ok(reply);
+    async fn dispatch_call(self: &Arc<Self>, context: Arc<CallContext>, call: Call) -> Result<Answered, Refusal> {
+        if let Some(answered) = self.own_answer(&context, &call).await? {
+            return Ok(answered);
         }
         let view = &context.view;
         let unix = unix_now();
         let destination = resolve::destination(view, &call, &context.caller, &self.keys, unix)?;
-        let Some(server) = view.servers.get(destination.server).cloned() else {
+        let Some(server) = view.servers.get(destination.server) else {
             return Err(resolve::method_not_found(&call.method_name()));
         };
         note_destination(&context.record, &call, &destination, &server.server);
@@ -305,7 +312,7 @@ impl Core {
         check_mirrored(&context, &call, &destination)?;
         if let Some(refused) = check_arguments(&call, &destination, server.server.validate_arguments) {
             context.record.note(|r| r.outcome = Some(telemetry::Outcome::Error));
-            return Ok(Reply::One(refused));
+            return Ok(Answered::One(Told::Result(refused)));
         }
         let hop_id = self.ids.fetch_add(1, Ordering::Relaxed);
         let trace = self.trace(&context, &call);
@@ -320,16 +327,10 @@ impl Core {
         context.record.handed_over();
         let reply = server.upstream.call(out).await?;
         let era = server.upstream.era();
-        context.record.note(|r| {
-            r.era_server = era.map(|era| match era {
-                Era::Legacy => telemetry::Era::Legacy,
-                Era::Modern => telemetry::Era::Modern,
-            });
-        });
         let shape = Reshape {
             view: context.view.clone(),
-            call: Arc::new(call),
-            destination: Arc::new(destination),
+            call,
+            destination,
             caller: context.caller.clone(),
             keys: self.keys.clone(),
             hop_id,
@@ -337,7 +338,7 @@ impl Core {
             bytes_max: self.limits.response_bytes,
             progress: None,
         };
-        shaped(shape, context, reply)
+        shaped(shape, context, reply, era)
     }
 
     /// Our own span towards the server, under the caller's trace where the caller has one.
@@ -354,7 +355,7 @@ impl Core {
         }
         let trace = context.record.trace().unwrap_or_else(|| self.observer.trace(None));
         TraceKeys {
-            traceparent: self.observer.child(&trace).header_value().as_str().to_owned(),
+            traceparent: self.observer.child(&trace).header_value(),
         }
     }
 }

@@ -41,7 +41,7 @@ fn call(name: &str) -> Vec<u8> {
 
 fn modern(headers: &[(&str, &str)], body: &[u8]) -> Result<Method, Refusal> {
     let message = scan(body, &Limits::default(), false)?;
-    check_modern(&parts(headers), body, &message, true)
+    check_modern(&parts(headers).headers, body, &message, true)
 }
 
 #[test]

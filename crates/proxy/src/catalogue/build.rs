@@ -18,12 +18,8 @@ const INSTRUCTIONS_BYTES_MAX: usize = 16 << 10;
 const MERGED_EXTENSIONS: [&str; 1] = ["io.modelcontextprotocol/ui"];
 
 /// What the gateway calls itself, towards clients (`serverInfo`) and servers (`clientInfo`).
-pub fn gateway_identity() -> Vec<u8> {
-    format!(
-        "{{\"name\":\"meshgate\",\"version\":\"{}\"}}",
-        env!("CARGO_PKG_VERSION")
-    )
-    .into_bytes()
+pub fn gateway_identity() -> &'static [u8] {
+    concat!("{\"name\":\"meshgate\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}").as_bytes()
 }
 
 /// Builds a view from what its servers offer now.
@@ -283,7 +279,7 @@ fn tail(state: &ViewState, kind: ListKind) -> Vec<u8> {
     tail.extend_from_slice(b",\"_meta\":{");
     json::push_quoted(&mut tail, meta::SERVER_INFO);
     tail.push(b':');
-    tail.extend_from_slice(&gateway_identity());
+    tail.extend_from_slice(gateway_identity());
     for member in list.map(|l| l.extra_meta.as_slice()).unwrap_or_default() {
         tail.push(b',');
         tail.extend_from_slice(member);
@@ -383,7 +379,7 @@ fn discover(state: &ViewState) -> Vec<u8> {
     out.extend_from_slice(b",\"_meta\":{");
     json::push_quoted(&mut out, meta::SERVER_INFO);
     out.push(b':');
-    out.extend_from_slice(&gateway_identity());
+    out.extend_from_slice(gateway_identity());
     out.extend_from_slice(b"}}");
     out
 }

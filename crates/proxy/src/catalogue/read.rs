@@ -33,7 +33,7 @@ pub fn internal_request(id: u64, method: Method, params: &[u8], deadline: Instan
     body.extend_from_slice(b":{},");
     json::push_quoted(&mut body, meta::CLIENT_INFO);
     body.push(b':');
-    body.extend_from_slice(&super::gateway_identity());
+    body.extend_from_slice(super::gateway_identity());
     body.push(b'}');
     if !params.is_empty() {
         body.push(b',');

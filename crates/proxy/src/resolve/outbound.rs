@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue};
 use meshgate_mcp::content::{self, Direction};
 use meshgate_mcp::{Method, Object, Splice, Target, json, meta};
 use meshgate_model::naming;
+use meshgate_telemetry::Traceparent;
 
 use super::{Call, Destination};
 use crate::admit::PARAM_PREFIX;
@@ -18,7 +19,7 @@ use crate::refusal::{Reason, Refusal};
 /// The trace keys that a call carries to its server.
 pub struct TraceKeys {
     /// `traceparent` with our own span.
-    pub traceparent: String,
+    pub traceparent: Traceparent,
 }
 
 /// The call in its server's words.
@@ -31,10 +32,11 @@ pub fn outbound(
     trace: &TraceKeys,
 ) -> Result<Outbound, Refusal> {
     let body = &call.body;
+    let hop_id = id.to_string();
+    let traceparent = [b"\"", trace.traceparent.as_bytes(), b"\""].concat();
     let mut splice = Splice::new(body);
-    let hop_id = id.to_string().into_bytes();
     if let Some(id) = call.message.id {
-        splice.replace(id.span, hop_id.clone());
+        splice.replace(id.span, hop_id.as_bytes());
     }
     if let Some(params) = &call.message.body {
         retarget(view, call, destination, params, &mut splice);
@@ -49,11 +51,11 @@ pub fn outbound(
     }
     if let Some(fields) = &call.message.meta {
         if let Some(token) = fields.get(body, meta::PROGRESS_TOKEN) {
-            splice.replace(token.span, hop_id);
+            splice.replace(token.span, hop_id.as_bytes());
         }
         match fields.get(body, meta::TRACEPARENT) {
-            Some(theirs) => splice.replace(theirs.span, json::quote(&trace.traceparent)),
-            None => splice.insert(fields, meta::TRACEPARENT, json::quote(&trace.traceparent)),
+            Some(theirs) => splice.replace(theirs.span, traceparent.as_slice()),
+            None => splice.insert(fields, meta::TRACEPARENT, traceparent.as_slice()),
         }
         // Baggage crosses a trust boundary here and nobody has said what may pass.
         if let Some(index) = fields.find(body, meta::BAGGAGE) {
@@ -71,7 +73,7 @@ pub fn outbound(
         param_headers: param_headers(call, destination)?,
         body: Bytes::from(splice.finish()),
         deadline,
-        traceparent: HeaderValue::from_str(&trace.traceparent).ok(),
+        traceparent: HeaderValue::from_bytes(trace.traceparent.as_bytes()).ok(),
     })
 }
 

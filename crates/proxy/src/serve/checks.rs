@@ -45,7 +45,7 @@ pub(super) fn check_arguments(call: &Call, destination: &Destination, check: Che
     body.extend_from_slice(b"}],\"isError\":true,\"_meta\":{");
     json::push_quoted(&mut body, meta::SERVER_INFO);
     body.push(b':');
-    body.extend_from_slice(&gateway_identity());
+    body.extend_from_slice(gateway_identity());
     body.extend_from_slice(b"}}");
     Some(result(call, &body))
 }

@@ -136,7 +136,7 @@ fn offered(context: &CallContext) -> Offered {
     Offered {
         view: view.view.name.clone(),
         capabilities: view.capabilities_raw.clone(),
-        server_info: Bytes::from(gateway_identity()),
+        server_info: Bytes::from_static(gateway_identity()),
         instructions: view.instructions.clone(),
         limits_lifted: view.view.limits_lifted,
     }

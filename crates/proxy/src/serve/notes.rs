@@ -1,25 +1,29 @@
 //! What the phases of a call write into its record.
 
-use bytes::Bytes;
+use std::borrow::Cow;
+
 use meshgate_mcp::{Message, Method};
 use meshgate_telemetry as telemetry;
 
-use crate::classify::{Outcome, Reshape};
+use crate::classify::Outcome;
 use crate::observe::CallRecord;
 use crate::resolve::{Call, Destination};
 
-pub(super) fn note_method(record: &CallRecord, body: &Bytes, message: &Message) {
-    let Some(name) = message.method.as_ref().and_then(|m| m.str(body)) else {
-        return;
-    };
-    let known = Method::parse(&name).as_str();
-    record.note(|r| {
-        r.method = if known.is_empty() {
-            name.into_owned().into()
-        } else {
-            known.into()
-        };
-    });
+/// The longest text of a client that a record keeps, in bytes: records wait in memory to be written.
+const TEXT_BYTES_MAX: usize = 1024;
+
+/// What the record keeps of a method's name.
+pub(super) fn method_noted(body: &[u8], message: &Message) -> Cow<'static, str> {
+    let name = message.method.as_ref().and_then(|m| m.str(body)).unwrap_or_default();
+    match Method::parse(&name) {
+        Method::Other => capped(&name).to_owned().into(),
+        known => known.as_str().into(),
+    }
+}
+
+/// The beginning of a text, cut where a character ends.
+fn capped(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or(text)
 }
 
 pub(super) fn note_destination(
@@ -34,26 +38,22 @@ pub(super) fn note_destination(
         r.target = destination.name.clone().and_then(|name| match call.method {
             Method::ToolsCall => Some(telemetry::Target::Tool(name)),
             Method::PromptsGet => Some(telemetry::Target::Prompt(name)),
-            Method::ResourcesRead => Some(telemetry::Target::Resource(name)),
+            Method::ResourcesRead => Some(telemetry::Target::Resource(if name.len() > TEXT_BYTES_MAX {
+                capped(&name).into()
+            } else {
+                name
+            })),
             _ => None,
         });
     });
 }
 
-pub(super) fn note_outcome(record: &CallRecord, shape: &Reshape, body: &Bytes, outcome: Outcome) {
-    if outcome == Outcome::Done
-        && let Some(violation) = shape.check_structured(body)
-    {
-        tracing::warn!(
-            tool = shape.destination.name.as_deref(),
-            violation,
-            "the structured result does not match its schema"
-        );
+/// What a record says of an outcome: the layer of the tool, and that of the protocol.
+pub(super) fn outcome_of(outcome: Outcome) -> (Option<telemetry::Outcome>, Option<i64>) {
+    match outcome {
+        Outcome::Done => (Some(telemetry::Outcome::Ok), None),
+        Outcome::ToolError => (Some(telemetry::Outcome::Error), None),
+        Outcome::InputRequired => (Some(telemetry::Outcome::InputRequired), None),
+        Outcome::Error(code) => (None, Some(code)),
     }
-    record.note(|r| match outcome {
-        Outcome::Done => r.outcome = Some(telemetry::Outcome::Ok),
-        Outcome::ToolError => r.outcome = Some(telemetry::Outcome::Error),
-        Outcome::InputRequired => r.outcome = Some(telemetry::Outcome::InputRequired),
-        Outcome::Error(code) => r.rpc_code = Some(code),
-    });
 }

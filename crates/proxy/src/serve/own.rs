@@ -5,11 +5,15 @@ use futures_util::StreamExt as _;
 use meshgate_mcp::{Era, Method, Sender, message};
 
 use super::{CallContext, Core, PAGE_ITEMS, unix_now};
-use crate::call::Reply;
+use crate::call::{Answered, Told};
 use crate::catalogue::{ListKind, page};
 use crate::listen_hub;
 use crate::refusal::{Reason, Refusal};
 use crate::resolve::{self, Call};
+
+fn whole(call: &Call, body: &[u8]) -> Answered {
+    Answered::One(Told::Result(result(call, body)))
+}
 
 /// A response of our own around a result object.
 pub(super) fn result(call: &Call, result: &[u8]) -> Bytes {
@@ -18,7 +22,7 @@ pub(super) fn result(call: &Call, result: &[u8]) -> Bytes {
 
 impl Core {
     /// What the gateway answers by itself: discover, lists, subscriptions, and methods nobody of the view offers.
-    pub(super) async fn own_answer(&self, context: &CallContext, call: &Call) -> Result<Option<Reply>, Refusal> {
+    pub(super) async fn own_answer(&self, context: &CallContext, call: &Call) -> Result<Option<Answered>, Refusal> {
         let view = &context.view;
         let offers = |capability: &str| match capability {
             "tools" => view.capabilities.tools,
@@ -34,7 +38,7 @@ impl Core {
             return Err(resolve::method_not_found(&call.method_name()));
         }
         let kind = match call.method {
-            Method::Discover => return Ok(Some(Reply::One(result(call, &view.discover)))),
+            Method::Discover => return Ok(Some(whole(call, &view.discover))),
             Method::Listen => {
                 return self.subscribed(context, call).await.map(Some);
             }
@@ -60,21 +64,18 @@ impl Core {
             PAGE_ITEMS,
             unix_now(),
         )?;
-        Ok(Some(Reply::One(result(call, &body))))
+        Ok(Some(whole(call, &body)))
     }
 
     /// A subscription, on a seat of its caller unless it belongs to a session.
-    async fn subscribed(&self, context: &CallContext, call: &Call) -> Result<Reply, Refusal> {
+    async fn subscribed(&self, context: &CallContext, call: &Call) -> Result<Answered, Refusal> {
         let view = &context.view;
         let lifted = view.view.limits_lifted || context.mirrored.is_none();
         let seat = self.streams.take(context.caller.binding(), lifted)?;
         let events = self.catalogues.events();
-        let reply = listen_hub::listen(view.clone(), call, events, self.ids.clone(), self.drain.clone()).await?;
-        Ok(match reply {
-            Reply::One(body) => Reply::One(body),
-            Reply::Stream(messages) => Reply::Stream(Box::pin(messages.inspect(move |_| {
-                let _held = &seat;
-            }))),
-        })
+        let telling = listen_hub::listen(view.clone(), call, events, self.ids.clone(), self.drain.clone()).await?;
+        Ok(Answered::Stream(Box::pin(telling.inspect(move |_| {
+            let _held = &seat;
+        }))))
     }
 }

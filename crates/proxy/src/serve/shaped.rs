@@ -1,63 +1,110 @@
 //! A server's reply, message by message, in the caller's words.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
+use meshgate_mcp::Era;
+use meshgate_telemetry as telemetry;
 
 use super::CallContext;
-use super::notes::note_outcome;
-use crate::call::{Messages, Reply};
-use crate::classify::{Reshape, Shaped};
+use super::notes::outcome_of;
+use crate::call::{Answered, Messages, Reply, Telling, Told};
+use crate::classify::{Outcome, Reshape, Shaped};
 use crate::refusal::{Executed, Reason, Refusal};
+use crate::respond::fault;
 
-/// Shapes a reply message by message.
-pub(super) fn shaped(mut shape: Reshape, context: Arc<CallContext>, reply: Reply) -> Result<Reply, Refusal> {
+/// Shapes a reply message by message. `era` is the server's.
+pub(super) fn shaped(
+    mut shape: Reshape,
+    context: Arc<CallContext>,
+    reply: Reply,
+    era: Option<Era>,
+) -> Result<Answered, Refusal> {
     let messages = match reply {
         Reply::Stream(messages) => messages,
         Reply::One(body) => {
-            context.record.came_back();
             return match shape.shape(&body)? {
                 Shaped::Response(body, outcome) => {
-                    note_outcome(&context.record, &shape, &body, outcome);
-                    Ok(Reply::One(body))
+                    came_back(&context, era, outcome);
+                    Ok(Answered::One(told(body, outcome)))
                 }
                 Shaped::Notification(_) | Shaped::Dropped(_) => Err(no_response()),
             };
         }
     };
-    let state = (messages, shape, context, false);
-    let stream: Messages = Box::pin(futures_util::stream::unfold(
-        state,
-        |(mut messages, mut shape, context, done)| async move {
-            if done {
-                return None;
-            }
-            loop {
-                let next = match messages.next().await {
-                    None => Err(no_response()),
-                    Some(Err(refusal)) => Err(refusal),
-                    Some(Ok(body)) => match shape.shape(&body) {
-                        Ok(Shaped::Dropped(why)) => {
-                            tracing::debug!(why, "a message of the server is not passed on");
-                            continue;
-                        }
-                        Ok(Shaped::Notification(body)) => return Some((Ok(body), (messages, shape, context, false))),
-                        Ok(Shaped::Response(body, outcome)) => {
-                            context.record.came_back();
-                            note_outcome(&context.record, &shape, &body, outcome);
-                            Ok(body)
-                        }
-                        Err(refusal) => Err(refusal),
-                    },
-                };
-                if let Err(refusal) = &next {
-                    context.record.refused(refusal);
+    let state = Shaping {
+        messages,
+        shape: Box::new(shape),
+        context,
+        era,
+        done: false,
+    };
+    let each = futures_util::stream::unfold(state, |mut state| async move {
+        let next = state.next().await?;
+        Some((next, state))
+    });
+    // A panic ends this answer, and no other one on the connection.
+    let each = AssertUnwindSafe(each).catch_unwind();
+    let telling: Telling = Box::pin(each.map(|next| next.unwrap_or_else(|_| Err(fault()))));
+    Ok(Answered::Stream(telling))
+}
+
+struct Shaping {
+    messages: Messages,
+    shape: Box<Reshape>,
+    context: Arc<CallContext>,
+    era: Option<Era>,
+    done: bool,
+}
+
+impl Shaping {
+    async fn next(&mut self) -> Option<Result<Told, Refusal>> {
+        if self.done {
+            return None;
+        }
+        loop {
+            let shaped = match self.messages.next().await {
+                None => Err(no_response()),
+                Some(message) => message.and_then(|body| self.shape.shape(&body)),
+            };
+            let told = match shaped {
+                Ok(Shaped::Dropped(why)) => {
+                    tracing::debug!(why, "a message of the server is not passed on");
+                    continue;
                 }
-                return Some((next, (messages, shape, context, true)));
-            }
-        },
-    ));
-    Ok(Reply::Stream(stream))
+                Ok(Shaped::Notification(body)) => return Some(Ok(Told::Notice(body))),
+                Ok(Shaped::Response(body, outcome)) => {
+                    came_back(&self.context, self.era, outcome);
+                    Ok(told(body, outcome))
+                }
+                Err(refusal) => {
+                    self.context.record.refused(&refusal);
+                    Err(refusal)
+                }
+            };
+            self.done = true;
+            return Some(told);
+        }
+    }
+}
+
+fn told(body: bytes::Bytes, outcome: Outcome) -> Told {
+    match outcome {
+        Outcome::Error(code) => Told::Error(body, code),
+        Outcome::Done | Outcome::ToolError | Outcome::InputRequired => Told::Result(body),
+    }
+}
+
+/// The server's answer is complete.
+fn came_back(context: &CallContext, era: Option<Era>, outcome: Outcome) {
+    context.record.came_back(|record| {
+        record.era_server = era.map(|era| match era {
+            Era::Legacy => telemetry::Era::Legacy,
+            Era::Modern => telemetry::Era::Modern,
+        });
+        (record.outcome, record.rpc_code) = outcome_of(outcome);
+    });
 }
 
 fn no_response() -> Refusal {
