@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use meshgate_identity::KeyRing;
 use meshgate_mcp::content::{self, Direction};
-use meshgate_mcp::{Envelope, Message, Method, Object, Rules, Splice, codes, json, lookup, meta, scan};
+use meshgate_mcp::{Envelope, Message, Method, Object, Rules, Splice, Target, codes, json, lookup, meta, scan};
 
 use crate::call::Caller;
 use crate::catalogue::{ViewState, gateway_identity};
@@ -177,17 +177,10 @@ impl Reshape {
                 self.questions(body, result, &mut splice)?;
                 Outcome::InputRequired
             }
-            Some("task") => {
-                self.seal_task_id(body, result, &mut splice);
-                Outcome::Done
-            }
             _ if result.get(body, "isError").and_then(|v| v.bool(body)) == Some(true) => Outcome::ToolError,
             _ => Outcome::Done,
         };
-        if matches!(
-            self.call.method,
-            Method::TasksGet | Method::TasksUpdate | Method::TasksCancel
-        ) {
+        if kind.as_deref() == Some("task") || self.call.method.row().target == Target::TaskId {
             self.seal_task_id(body, result, &mut splice);
         }
         if self.call.method.row().cacheable && outcome == Outcome::Done {
@@ -267,10 +260,14 @@ impl Reshape {
     }
 
     fn seal_task_id(&self, body: &Bytes, result: &Object, splice: &mut Splice<'_>) {
-        if let Some(task) = result.get(body, "taskId")
-            && let Some(id) = task.str(body)
-            && let Some(sealed) = seal_task(&self.view, self.destination.server, &self.caller, &self.keys, &id)
-        {
+        let Some(task) = result.get(body, "taskId") else { return };
+        let Some(id) = task.str(body) else { return };
+        // A client looks for the id it asked about, and each sealing looks different.
+        let of_task = self.call.method.row().target == Target::TaskId && self.destination.name.as_deref() == Some(&*id);
+        let asked = self.call.param("taskId").filter(|_| of_task);
+        if let Some(asked) = asked {
+            splice.replace(task.span, asked.raw(&self.call.body).to_vec());
+        } else if let Some(sealed) = seal_task(&self.view, self.destination.server, &self.caller, &self.keys, &id) {
             splice.replace(task.span, json::quote(&sealed));
         }
     }

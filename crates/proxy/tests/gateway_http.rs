@@ -131,6 +131,7 @@ async fn d03_a004_a005_a006_encoded_names_are_decoded_strictly_and_then_compared
         refused(case, &call().with("mcp-name", value).to(&gateway).await, 400, -32020);
     }
     let literal = Post::modern("1", "tools/call", r#""name":"=?base64?x?=","arguments":{}"#);
+    let literal = literal.with("mcp-name", "=?base64?x?=");
     refused("a006 sent as it is", &literal.to(&gateway).await, 400, -32020);
     assert!(server.received("tools/call").is_empty());
 

@@ -435,5 +435,6 @@ fn mirrored_name(body: &str, method: &str) -> Option<String> {
         "tasks/get" | "tasks/update" | "tasks/cancel" => "taskId",
         _ => return None,
     };
-    params[member].as_str().map(str::to_owned)
+    let name = params[member].as_str()?;
+    Some(meshgate_mcp::headers::encode(name).into_owned())
 }
