@@ -19,7 +19,12 @@ const MERGED_EXTENSIONS: [&str; 1] = ["io.modelcontextprotocol/ui"];
 
 /// What the gateway calls itself, towards clients (`serverInfo`) and servers (`clientInfo`).
 pub fn gateway_identity() -> &'static [u8] {
-    concat!("{\"name\":\"meshgate\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}").as_bytes()
+    concat!(
+        "{\"name\":\"meshgate\",\"version\":\"",
+        env!("CARGO_PKG_VERSION"),
+        "\"}"
+    )
+    .as_bytes()
 }
 
 /// Builds a view from what its servers offer now.

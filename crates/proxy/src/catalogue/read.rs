@@ -18,6 +18,8 @@ use crate::validate::Validator;
 const PAGES_MAX: usize = 100;
 /// Items of one list that are kept at most.
 const ITEMS_MAX: usize = 10_000;
+/// Bytes of the pages of one list that are kept at most; the page that goes over is the last.
+const LIST_BYTES_MAX: usize = 32 << 20;
 /// The longest name that is shown.
 const NAME_CHARS_MAX: usize = 128;
 
@@ -134,7 +136,7 @@ pub(super) fn whole_object(src: &[u8]) -> Option<Object> {
     Object::read(src, meshgate_mcp::Span { start: 0, end })
 }
 
-fn capabilities(discover: &Bytes) -> Capabilities {
+pub(super) fn capabilities(discover: &Bytes) -> Capabilities {
     let Some(span) = whole_object(discover).map(|o| o.span) else {
         return Capabilities::default();
     };
@@ -166,6 +168,7 @@ async fn pages(
     let mut cursor: Option<String> = None;
     let mut seen = std::collections::HashSet::new();
     let mut names = std::collections::HashSet::new();
+    let mut bytes = 0;
     for page in 0..PAGES_MAX {
         let mut params = Vec::new();
         if let Some(cursor) = &cursor {
@@ -175,6 +178,7 @@ async fn pages(
         let out = internal_request(next_id(), kind.method(), &params, now() + server.deadline);
         let body = drain_reply(upstream.call(out).await?).await?;
         let (body, result) = result_of(&body, &Rules::SERVER)?;
+        bytes += body.len();
         take_page(&mut list, &mut names, server, kind, &body, &result, page == 0);
         cursor = result
             .get(&body, "nextCursor")
@@ -185,7 +189,7 @@ async fn pages(
                 tracing::warn!(server = %server.name, list = kind.member(), "the server repeats a cursor; the list ends here");
                 return Ok(list);
             }
-            Some(_) if list.items.len() >= ITEMS_MAX => break,
+            Some(_) if list.items.len() >= ITEMS_MAX || bytes >= LIST_BYTES_MAX => break,
             Some(_) => {}
         }
     }

@@ -18,7 +18,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
 use super::build::view_state;
-use super::{CurrentRouting, ListKind, Routing, ServerCatalogue, ServerInView, read};
+use super::{Capabilities, CurrentRouting, ListKind, Routing, ServerCatalogue, ServerInView, read};
 use crate::call::{Messages, Reply};
 use crate::refusal::Refusal;
 use crate::upstream::{State, Upstream};
@@ -29,6 +29,12 @@ const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How long changes are gathered before a catalogue is read again.
 const GATHER: Duration = Duration::from_millis(20);
+/// The shortest time between two readings of one catalogue for changes that its server announces.
+const SPACING: Duration = Duration::from_millis(250);
+/// The first pause before a server that was read is read from the start again; it doubles up to [`PAUSE_MAX`].
+const AGAIN_MIN: Duration = Duration::from_millis(50);
+/// How long the catalogue waits for a subscription to be acknowledged before it is read without one.
+const SUBSCRIBE_MAX: Duration = Duration::from_secs(2);
 /// How often a server without subscriptions is looked at for having gone away.
 const LOOK: Duration = Duration::from_secs(1);
 /// Events that a slow listener may fall behind.
@@ -137,15 +143,21 @@ impl Catalogues {
 
     async fn follow(self: Arc<Self>, server: Arc<Server>, upstream: Arc<Upstream>) {
         let mut pause = PAUSE_MIN;
+        let mut again = AGAIN_MIN;
         loop {
             let mut connections = upstream.connections();
-            match self.read(&server, &upstream).await {
-                Ok(catalogue) => {
-                    // Reading may itself have made the connection; one made after that is another server.
-                    connections.mark_unchanged();
+            match self.begin(&server, &upstream, &mut connections).await {
+                Ok((catalogue, changes)) => {
                     pause = PAUSE_MIN;
                     self.publish(&server.name, Ok(catalogue), &[]);
-                    self.watch(&server, &upstream, connections).await;
+                    let began = tokio::time::Instant::now();
+                    self.watch(&server, &upstream, changes, connections).await;
+                    // A server that ends each subscription at once would be read without end.
+                    if began.elapsed() >= PAUSE_MAX {
+                        again = AGAIN_MIN;
+                    }
+                    tokio::time::sleep(again).await;
+                    again = (again * 2).min(PAUSE_MAX);
                 }
                 Err(refusal) => {
                     self.publish(&server.name, Err(refusal.to_string()), &[]);
@@ -156,6 +168,21 @@ impl Catalogues {
         }
     }
 
+    /// Reads a server from the start. The subscription is opened before the lists are read, so that no change falls
+    /// between the two.
+    async fn begin(
+        &self,
+        server: &Server,
+        upstream: &Upstream,
+        connections: &mut watch::Receiver<u64>,
+    ) -> Result<(ServerCatalogue, Option<Messages>), Refusal> {
+        let discover = upstream.discover().await?;
+        // Asking may itself have made the connection; one made after that is another server.
+        connections.mark_unchanged();
+        let changes = self.subscribe(server, upstream, read::capabilities(&discover)).await;
+        Ok((self.read(server, upstream).await?, changes))
+    }
+
     async fn read(&self, server: &Server, upstream: &Upstream) -> Result<ServerCatalogue, Refusal> {
         let ids = self.ids.clone();
         let next_id = move || ids.fetch_add(1, Ordering::Relaxed);
@@ -163,8 +190,14 @@ impl Catalogues {
     }
 
     /// Follows a server that has been read until it should be read from the start.
-    async fn watch(&self, server: &Server, upstream: &Upstream, mut connections: watch::Receiver<u64>) {
-        let mut changes = self.subscribe(server, upstream).await;
+    async fn watch(
+        &self,
+        server: &Server,
+        upstream: &Upstream,
+        mut changes: Option<Messages>,
+        mut connections: watch::Receiver<u64>,
+    ) {
+        let mut read_at = tokio::time::Instant::now();
         let mut refresh = tokio::time::interval(server.catalogue_refresh);
         refresh.tick().await;
         loop {
@@ -179,7 +212,9 @@ impl Catalogues {
                 () = gone(upstream, &mut connections) => return,
             }
             if !kinds.is_empty() {
-                let gather = tokio::time::sleep(GATHER);
+                // Whoever announces changes without end is read from time to time.
+                let until = (read_at + SPACING).max(tokio::time::Instant::now() + GATHER);
+                let gather = tokio::time::sleep_until(until);
                 tokio::pin!(gather);
                 loop {
                     tokio::select! {
@@ -192,6 +227,7 @@ impl Catalogues {
                     }
                 }
             }
+            read_at = tokio::time::Instant::now();
             match self.read(server, upstream).await {
                 Ok(catalogue) => self.publish(&server.name, Ok(catalogue), &kinds),
                 Err(refusal) => {
@@ -203,8 +239,7 @@ impl Catalogues {
     }
 
     /// Opens a subscription to the list changes that the server announces; `None` where it announces none.
-    async fn subscribe(&self, server: &Server, upstream: &Upstream) -> Option<Messages> {
-        let capabilities = self.known.lock().get(&server.name)?.catalogue.as_ref()?.capabilities;
+    async fn subscribe(&self, server: &Server, upstream: &Upstream, capabilities: Capabilities) -> Option<Messages> {
         let [tools, resources, prompts] = capabilities.list_changed;
         if !(tools || resources || prompts) {
             return None;
@@ -224,10 +259,14 @@ impl Catalogues {
         // A subscription has no end of its own: the deadline of calls does not apply to it.
         let forever = now() + Duration::from_secs(365 * 24 * 3600);
         let out = read::internal_request(id, Method::Listen, params.as_bytes(), forever);
-        match upstream.call(out).await {
-            Ok(Reply::Stream(messages)) => Some(messages),
-            Ok(Reply::One(_)) => None,
-            Err(refusal) => {
+        match tokio::time::timeout(SUBSCRIBE_MAX, upstream.call(out)).await {
+            Ok(Ok(Reply::Stream(messages))) => Some(messages),
+            Ok(Ok(Reply::One(_))) => None,
+            Err(_) => {
+                tracing::info!(server = %server.name, "a subscription is not acknowledged; the catalogue is read by the clock");
+                None
+            }
+            Ok(Err(refusal)) => {
                 tracing::info!(server = %server.name, why = %refusal, "no subscription; the catalogue is read by the clock");
                 None
             }
