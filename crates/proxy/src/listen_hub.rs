@@ -49,18 +49,19 @@ pub async fn listen(
     let id = call.id();
     let mut granted = Vec::new();
     let mut streams: SelectAll<BoxStream<'static, Bytes>> = SelectAll::new();
-    for (server, uris) in by_server(&view, &filter.uris) {
-        let Some(server) = view.servers.get(server).cloned() else {
-            continue;
-        };
-        let source = Source {
-            server,
+    let sources = by_server(&view, &filter.uris).into_iter().filter_map(|(server, uris)| {
+        Some(Source {
+            server: view.servers.get(server)?.clone(),
             uris,
             id: id.clone(),
             merged: view.view.is_merged(),
             ids: ids.clone(),
-        };
-        if let Ok(Some((messages, honoured))) = tokio::time::timeout(ACK_PATIENCE, source.open()).await {
+        })
+    });
+    // All at once: the slowest server decides how long the client waits, not their number.
+    let opened = futures_util::future::join_all(sources.map(|source| async { (source.open().await, source) })).await;
+    for (opened, source) in opened {
+        if let Some((messages, honoured)) = opened {
             granted.extend(honoured);
             streams.push(source.updates(messages));
         }
@@ -206,6 +207,12 @@ fn list_changes(
         .boxed()
 }
 
+/// Half as long to half as long again, so that those who lost one server do not come back as one.
+fn spread(pause: Duration) -> Duration {
+    let random = getrandom::u64().unwrap_or(0) % 1000;
+    pause / 2 + pause * u32::try_from(random).unwrap_or(0) / 1000
+}
+
 /// The subscriptions of one listen at one server.
 struct Source {
     server: ServerInView,
@@ -224,8 +231,12 @@ impl Source {
         }
     }
 
-    /// Opens the subscription and reads what the server grants, in the client's words.
+    /// Opens the subscription and reads what the server grants, in the client's words; `None` when it does not in time.
     async fn open(&self) -> Option<(Messages, Vec<String>)> {
+        tokio::time::timeout(ACK_PATIENCE, self.ask()).await.ok()?
+    }
+
+    async fn ask(&self) -> Option<(Messages, Vec<String>)> {
         let quoted: Vec<Vec<u8>> = self.uris.iter().map(|uri| json::quote(uri)).collect();
         let params = [
             b"\"notifications\":{\"resourceSubscriptions\":[".as_slice(),
@@ -264,19 +275,27 @@ impl Source {
         Some((messages, uris.unwrap_or_default()))
     }
 
-    /// The updates, for as long as the client listens; a lost subscription is opened again.
+    /// The updates, for as long as the client listens. A lost subscription is opened again, and because nobody knows what
+    /// was missed, each resource then counts as updated.
     fn updates(self, messages: Messages) -> BoxStream<'static, Bytes> {
-        futures_util::stream::unfold((self, Some(messages)), |(source, mut messages)| async move {
+        let state = (self, Some(messages), Vec::new());
+        futures_util::stream::unfold(state, |(source, mut messages, mut missed)| async move {
             loop {
+                if let Some(update) = missed.pop() {
+                    return Some((update, (source, messages, missed)));
+                }
                 let Some(open) = &mut messages else {
-                    tokio::time::sleep(REOPEN_PAUSE).await;
-                    messages = source.open().await.map(|(messages, _)| messages);
+                    tokio::time::sleep(spread(REOPEN_PAUSE)).await;
+                    if let Some((opened, granted)) = source.open().await {
+                        messages = Some(opened);
+                        missed = granted.iter().map(|uri| source.updated(uri)).collect();
+                    }
                     continue;
                 };
                 match open.next().await {
                     Some(Ok(body)) => {
                         if let Some(update) = source.update(&body) {
-                            return Some((update, (source, messages)));
+                            return Some((update, (source, messages, missed)));
                         }
                     }
                     Some(Err(_)) | None => messages = None,
@@ -284,6 +303,12 @@ impl Source {
             }
         })
         .boxed()
+    }
+
+    /// The update of a resource that the server did not send.
+    fn updated(&self, uri: &str) -> Bytes {
+        let member = [b"\"uri\":".as_slice(), &json::quote(uri)].concat();
+        Bytes::from(notification("notifications/resources/updated", &self.id, &member))
     }
 
     /// One update in the client's words; `None` for everything else.
