@@ -153,9 +153,6 @@ impl Edge {
             r.application = caller.application.clone();
         });
         let lifted = view.view.limits_lifted;
-        if !lifted {
-            core.rate.admit(caller.binding(), 1, now())?;
-        }
         let context = |place| CallContext {
             routing: routing.clone(),
             view: view.clone(),
@@ -207,7 +204,8 @@ impl Edge {
         core.lowered(context(None), &parts, body, message).await
     }
 
-    /// Who calls which view. A path that is not served answers strangers as one that is.
+    /// Who calls which view, counted against the caller's rate. A path that is not served asks for proof as one that is,
+    /// and answers those it knows as a view that they may not use.
     fn proven(
         &self,
         routing: &Routing,
@@ -217,29 +215,24 @@ impl Edge {
         let not_found = || Refusal::new(Reason::NotFound, "there is no endpoint at this path").rule("view");
         let snapshot = &routing.snapshot;
         let found = routing.views.get(parts.uri.path());
-        let proven = match found {
-            Some(view) => authenticate(snapshot, &view.view, &parts.headers),
-            None => match snapshot.views.first() {
-                Some(any) if !any.anonymous => {
-                    authenticate(snapshot, any, &parts.headers).and_then(|_| Err(not_found()))
-                }
-                _ => Err(not_found()),
-            },
+        let asking = match found {
+            Some(state) => Some(&state.view),
+            None => snapshot.views.iter().find(|view| !view.anonymous),
         };
-        let caller = proven.inspect_err(|refusal| {
-            if refusal.reason == Reason::Unauthenticated {
-                tracing::debug!(peer = %connection.peer(), "a request proved nobody");
-            }
-        });
-        let caller = match caller {
+        let proof = asking.map_or_else(|| Err(not_found()), |view| authenticate(snapshot, view, &parts.headers));
+        let caller = match proof {
             Ok(caller) => caller,
-            Err(refusal) => return Err(self.slowed(connection.peer().ip()).err().unwrap_or(refusal)),
+            Err(refusal) => {
+                tracing::debug!(peer = %connection.peer(), "a request proved nobody");
+                return Err(self.slowed(connection.peer().ip()).err().unwrap_or(refusal));
+            }
         };
-        let view = found.ok_or_else(not_found)?;
-        use_view(snapshot, &view.view, &caller)?;
-        if caller.application.is_some() || view.view.anonymous {
-            connection.prove();
+        let allowed = found.filter(|state| use_view(snapshot, &state.view, &caller).is_ok());
+        if !allowed.is_some_and(|state| state.view.limits_lifted) {
+            self.core.rate.admit(caller.binding(), 1, now())?;
         }
+        let view = allowed.ok_or_else(not_found)?;
+        connection.prove();
         Ok((view.clone(), Arc::new(caller)))
     }
 

@@ -9,6 +9,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::{LegacyClient, Post, RunningGateway, documents, mesh};
@@ -168,4 +169,38 @@ async fn the_configured_depth_and_number_of_values_hold_for_clients() {
     assert_eq!(wide(80).to(&gateway).await.status, 200);
     assert_eq!(wide(101).to(&gateway).await.status, 400);
     gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a026_a_hidden_path_and_a_missing_path_answer_alike_however_often_they_are_asked() {
+    let server = server().await;
+    let open = "kind: View\nmetadata: {name: default}\nspec: {servers: [{name: only}], anonymous: true}";
+    let other = "kind: Application\nmetadata: {name: other}\nspec: {tokens: [], views: [secret]}";
+    let local = "kind: Application\nmetadata: {name: local}\nspec: {tokens: [], views: [default]}";
+    let secret = "kind: View\nmetadata: {name: secret}\nspec: {servers: [{name: only}], liftLimits: true}";
+    let limits = "kind: Mesh\nmetadata: {name: small}\nspec: {limits: {unauthenticatedPerSecond: 5, callBurst: 20, callsPerSecond: 1}}";
+    let more = documents(&[limits, open, secret, other, local]);
+    let hears = async |post: Post, path: &str| {
+        // A gateway of its own, so that each path is asked by somebody who has not asked yet.
+        let gateway = RunningGateway::start(&mesh(&[("only", &server.url())], &more)).await;
+        let mut heard = BTreeSet::new();
+        for _ in 0..25 {
+            let answer = post.clone().at(path).to(&gateway).await;
+            let mut error = answer.json()["error"].clone();
+            error["data"]["dev.meshgate/refusal"]["retryAfterMs"].take();
+            heard.insert((answer.status, error.to_string()));
+        }
+        gateway.stop().await;
+        heard
+    };
+    for (who, post) in [
+        ("known", call("now")),
+        ("nobody", call("now").without("authorization")),
+        ("wrong", call("now").token("mg_wrong-wrong-wrong-wrong")),
+    ] {
+        let hidden = hears(post.clone(), "/views/secret/mcp").await;
+        let missing = hears(post, "/views/nothing/mcp").await;
+        assert_eq!(hidden, missing, "{who}");
+        assert!(hidden.iter().all(|(status, _)| *status >= 400), "{who}: {hidden:?}");
+    }
 }
