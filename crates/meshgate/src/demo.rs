@@ -2,15 +2,18 @@
 //!
 //! CorpAssist is a program like any other application: it knows one address and one token. This command starts its two
 //! servers behind a gateway in this process, lets it answer one question, and leaves nothing behind. Its programs are
-//! found beside this one, or built where this one was built.
+//! found beside this one, or built where this one was built. What people read here is the answer: the log is silent
+//! unless it is asked for, and the gateway's records of the calls follow once everything has ended.
 
 mod programs;
+mod records;
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
+use meshgate_proxy::admin::shape::Status;
 use tokio::process::Command;
 
 use self::programs::Programs;
@@ -22,8 +25,10 @@ use crate::up::{Assembly, Running, Signals};
 use crate::{log, out};
 
 const MESH: &str = include_str!("demo/mesh.yaml");
+const RECORDS: &str = "records.jsonl";
 /// How long the servers may take to show their tools; they fill their databases first.
 const SERVERS_TIME: Duration = Duration::from_secs(60);
+const WHY_CHARS_MAX: usize = 160;
 
 /// Starts everything, asks, and ends everything.
 pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
@@ -36,14 +41,18 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     };
     let snapshot = source.snapshot()?;
     let state = StateDirectory::open(StatePath::find(Some(&scratch.0.join("state")))?)?;
-    let _log = log::start();
+    let _log = std::env::var_os(log::FILTER).map(|_| log::start());
     let assembly = Assembly::prepare(snapshot, state, None)?;
-    assembly.run(async |running, signals| {
+    let code = assembly.run(async |running, signals| {
         match ask(&programs.assistant, args.ask.as_deref(), &running, signals).await {
             Ok(code) => code,
             Err(failure) => failure.report(),
         }
-    })
+    })?;
+    if let Some(records) = records::shown(&scratch.0.join(RECORDS)) {
+        out::print(&records);
+    }
+    Ok(code)
 }
 
 /// Waits for the servers, then lets the assistant answer.
@@ -53,11 +62,11 @@ async fn ask(
     running: &Running,
     signals: &mut Signals,
 ) -> Result<ExitCode, Failure> {
-    out::note("waiting for the two servers behind the gateway");
     tokio::select! {
         () = running.catalogues.asked_all(SERVERS_TIME) => {}
         () = signals.next() => return Ok(ExitCode::from(FORCED)),
     }
+    out::note(&started(&running.sight.status()));
     let mut command = command(assistant, question, running)?;
     let mut child = command
         .spawn()
@@ -68,6 +77,32 @@ async fn ask(
             .map_err(|cause| Failure::new(SYSTEM, format!("the assistant cannot be waited for: {cause}"))),
         () = signals.next() => Ok(ExitCode::from(FORCED)),
     }
+}
+
+/// What runs now: the gateway and the servers behind it, with the revision that each of them speaks.
+fn started(status: &Status) -> String {
+    let mut lines: Vec<String> = status
+        .listeners
+        .iter()
+        .map(|listener| format!("gateway at {}, for this question only", listener.url))
+        .collect();
+    lines.extend(
+        status
+            .servers
+            .iter()
+            .map(|server| match (&server.revision, &server.why) {
+                (Some(revision), _) => format!(
+                    "  {:<10} speaks MCP {revision} over {}: {} tools",
+                    server.name,
+                    server.reach,
+                    server.tools.unwrap_or_default()
+                ),
+                (None, Some(why)) => format!("  {:<10} is away: {}", server.name, out::one_line(why, WHY_CHARS_MAX)),
+                (None, None) => format!("  {:<10} is away", server.name),
+            }),
+    );
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 /// The assistant gets an address and a token, as any application does.
@@ -105,7 +140,7 @@ fn mesh(programs: &Programs, scratch: &Path) -> String {
         .replace("@projects@", &quoted(&programs.projects))
         .replace("@documentsDatabase@", &quoted(&scratch.join("documents.sqlite")))
         .replace("@projectsDatabase@", &quoted(&scratch.join("projects.sqlite")))
-        .replace("@records@", &quoted(&scratch.join("records.jsonl")))
+        .replace("@records@", &quoted(&scratch.join(RECORDS)))
 }
 
 /// A directory that goes with the demo.

@@ -14,7 +14,7 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// The variable that sets what is logged, in the syntax of `tracing` (`info`, `meshgate_proxy=debug`).
-const FILTER: &str = "MESHGATE_LOG";
+pub(crate) const FILTER: &str = "MESHGATE_LOG";
 /// On a terminal, a server that comes or goes is told in a friendlier way.
 const DEFAULT_TERMINAL: &str = "warn,meshgate=info,meshgate_proxy=info,meshgate_proxy::upstream::keep=error";
 const DEFAULT: &str = "warn,meshgate=info,meshgate_proxy=info";

@@ -75,7 +75,10 @@ fn checkout(executable: &Path) -> Option<PathBuf> {
 
 /// Builds the example with the profile of this executable, into the same directory.
 fn build(checkout: &Path, beside: &Path) -> Result<(), Failure> {
-    out::note("building CorpAssist; this happens once");
+    out::note(&format!(
+        "building CorpAssist (`cargo build --package corpassist`) into {}; this happens once",
+        beside.display()
+    ));
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command

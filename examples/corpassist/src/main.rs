@@ -1,2 +1,0 @@
-//! examples/corpassist
-fn main() {}
