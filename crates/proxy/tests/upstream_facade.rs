@@ -400,6 +400,23 @@ async fn an_era_in_doubt_is_asked_for_again() {
 }
 
 #[tokio::test]
+async fn an_odd_answer_that_a_caller_brings_about_costs_nobody_else_the_server() {
+    let (server, upstream) = modern(|| Answer::whole(415, "cannot read this")).await;
+    upstream.discover().await.unwrap();
+    let connected = *upstream.connections().borrow();
+    for _ in 0..3 {
+        assert_eq!(call(&upstream).await.unwrap_err().executed, Executed::Unknown);
+    }
+    assert_eq!(upstream.status().state, State::Up);
+    assert_eq!(
+        *upstream.connections().borrow(),
+        connected,
+        "nothing was connected anew"
+    );
+    assert_eq!(server.received("tools/call").len(), 3, "no call was sent twice");
+}
+
+#[tokio::test]
 async fn discover_is_remembered() {
     let server = Script::start(ScriptedServer::modern()).await;
     let upstream = start(&server);

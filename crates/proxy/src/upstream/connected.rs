@@ -14,6 +14,7 @@ use super::in_flight::Guard;
 use super::limits::{DISCOVER_AGE_MAX, SWEEP_EVERY};
 use super::modern;
 use super::patience::{self, Patience, too_late};
+use super::probe::{self, Verdict};
 use super::stdio::StdioLink;
 use crate::call::{Outbound, Reply};
 use crate::lift::{Lifted, Link};
@@ -33,8 +34,10 @@ pub(super) enum Way {
 pub(super) struct Connected {
     way: Way,
     discover: Mutex<Option<(Bytes, Instant)>>,
-    /// Set when a call showed that the era may be another one.
+    /// Set when the era has turned out to be another one.
     doubt: CancellationToken,
+    /// Held by the call that asks for the era again; one at a time is enough.
+    asking: tokio::sync::Mutex<()>,
     over: AtomicBool,
 }
 
@@ -45,6 +48,7 @@ impl Connected {
             way,
             discover: Mutex::new(discover),
             doubt: CancellationToken::new(),
+            asking: tokio::sync::Mutex::default(),
             over: AtomicBool::new(false),
         }
     }
@@ -89,7 +93,7 @@ impl Connected {
                 if let Err(refusal) = &reply
                     && modern::casts_doubt(refusal)
                 {
-                    self.doubt.cancel();
+                    self.ask_again(link).await;
                 }
                 reply
             }
@@ -101,6 +105,15 @@ impl Connected {
                     Reply::Stream(messages) => Ok(Reply::Stream(patience::bounded(messages, patience, guard))),
                 }
             }
+        }
+    }
+
+    /// Asks the server what it is after an answer that a modern one does not give. That answer alone decides nothing: a
+    /// caller may know how to bring it about, and every other call would pay for it.
+    async fn ask_again(&self, link: &HttpLink) {
+        let Ok(_asking) = self.asking.try_lock() else { return };
+        if let Ok(Verdict::Legacy) = probe::ask_http(link).await {
+            self.doubt.cancel();
         }
     }
 
