@@ -164,9 +164,15 @@ impl RunningGateway {
     }
 
     /// Stops as SIGTERM does.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
+        self.stop_in_peace().await;
+    }
+
+    /// Stops as SIGTERM does; whether everything had ended when the drain's time was over.
+    pub async fn stop_in_peace(mut self) -> bool {
         self.drainer.take().unwrap().drain(Duration::from_secs(5)).await;
-        let _ = tokio::time::timeout(Duration::from_secs(20), &mut self.serving).await;
+        let ended = tokio::time::timeout(Duration::from_secs(20), &mut self.serving).await;
+        ended.is_ok_and(|served| served.is_ok())
     }
 }
 
