@@ -43,6 +43,9 @@ pub fn compiled(yaml: &str) -> Snapshot {
     config.compile().unwrap_or_else(|f| panic!("{f:?}")).0
 }
 
+/// The `_meta` of a request of a client that can answer nothing.
+pub const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
+
 /// A view named `default` of the server `only`, without the rates of callers: for tests that ask a hundred things.
 pub const UNHURRIED: &str = "kind: View\nmetadata: {name: default}\nspec: {servers: [{name: only}], liftLimits: true}";
 
@@ -327,6 +330,23 @@ impl Post {
         assert_eq!(kind, "text/event-stream");
         Events(connection)
     }
+}
+
+/// Asserts a refusal that says that nothing ran.
+pub fn refused(case: &str, answer: &RawAnswer, status: u16, code: i64) {
+    let json = answer.json();
+    assert_eq!(
+        (answer.status, &json["error"]["code"]),
+        (status, &code.into()),
+        "{case}: {}",
+        answer.text()
+    );
+    let refusal = &json["error"]["data"]["dev.meshgate/refusal"];
+    assert_eq!(
+        (&refusal["by"], &refusal["executed"]),
+        (&"gateway".into(), &"no".into()),
+        "{case}"
+    );
 }
 
 /// The events of a stream, as JSON.
