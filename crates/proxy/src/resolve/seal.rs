@@ -15,7 +15,9 @@ use crate::refusal::{Executed, Reason, Refusal};
 /// How long a `requestState` of ours is good for, in seconds.
 const STATE_LIFE_S: u64 = 600;
 /// The longest sealed value that is opened, in bytes.
-const SEALED_BYTES_MAX: usize = 64 << 10;
+const SEALED_BYTES_MAX: usize = 256 << 10;
+/// The longest state of a server that is sealed, in bytes, so that what is sealed can be opened.
+const STATE_BYTES_MAX: usize = 128 << 10;
 
 fn scope(view: &ViewState, caller: &Caller) -> Vec<u8> {
     let mut aad = view.view.name.as_bytes().to_vec();
@@ -116,6 +118,10 @@ pub fn seal_state(
     now: u64,
     inner: Option<String>,
 ) -> Result<String, Refusal> {
+    if inner.as_ref().is_some_and(|state| state.len() > STATE_BYTES_MAX) {
+        let text = format!("the server's `requestState` is longer than {STATE_BYTES_MAX} bytes");
+        return Err(Refusal::server(Reason::ServerBroken, Executed::Unknown, text).rule("limit/request-state"));
+    }
     let server = view
         .servers
         .get(destination.server)
