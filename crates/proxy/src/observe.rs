@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Instant, SystemTime};
 
-use meshgate_telemetry::{AccessRecord, Ids, Records, Refused, TraceContext};
+use meshgate_mcp::Era;
+use meshgate_telemetry::{self as telemetry, AccessRecord, Ids, Records, Refused, TraceContext};
 use parking_lot::Mutex;
 
 use crate::refusal::{By, Executed, Refusal};
@@ -71,7 +72,7 @@ impl Observer {
     }
 
     /// A span below `trace`, for the hop to the server.
-    pub fn child(&self, trace: &TraceContext) -> TraceContext {
+    pub fn under(&self, trace: &TraceContext) -> TraceContext {
         trace.child(self.ids.span())
     }
 }
@@ -115,12 +116,16 @@ impl CallRecord {
         self.0.lock().handed_over = Some(Instant::now());
     }
 
-    /// The server's answer is complete; `fill` says what is known of it.
-    pub fn came_back(&self, fill: impl FnOnce(&mut AccessRecord)) {
+    /// The server, of this era, has answered or will not any more; `fill` says what is known of its answer.
+    pub fn came_back(&self, era: Option<Era>, fill: impl FnOnce(&mut AccessRecord)) {
         let mut open = self.0.lock();
         let upstream = open.handed_over.map(|at| at.elapsed());
         if let Some(record) = open.record.as_mut() {
             record.duration_upstream = upstream;
+            record.era_server = era.map(|era| match era {
+                Era::Legacy => telemetry::Era::Legacy,
+                Era::Modern => telemetry::Era::Modern,
+            });
             fill(record);
         }
     }

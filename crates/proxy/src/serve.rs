@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Method as Verb, Request, Response, StatusCode
 use hyper::body::Incoming;
 use meshgate_identity::KeyRing;
 use meshgate_mcp::{Envelope, Message, Method, meta};
-use meshgate_telemetry as telemetry;
+use meshgate_telemetry::{self as telemetry, TraceContext};
 
 use crate::admit::{self, Authorities, Face};
 use crate::authenticate::authenticate;
@@ -318,8 +318,11 @@ impl Core {
             &trace,
         )?;
         context.record.handed_over();
-        let reply = server.upstream.call(out).await?;
+        let reply = server.upstream.call(out).await;
         let era = server.upstream.era();
+        if reply.is_err() {
+            context.record.came_back(era, |_| {});
+        }
         let shape = Reshape {
             view: context.view.clone(),
             call,
@@ -331,24 +334,21 @@ impl Core {
             bytes_max: self.limits.response_bytes,
             progress: None,
         };
-        shaped(shape, context, reply, era)
+        shaped(shape, context, reply?, era)
     }
 
     /// Our own span towards the server, under the caller's trace where the caller has one.
     fn trace(&self, context: &CallContext, call: &Call) -> TraceKeys {
-        let theirs = call
-            .message
-            .meta
-            .as_ref()
-            .and_then(|m| m.get(&call.body, meta::TRACEPARENT))
-            .and_then(|v| v.str(&call.body));
+        let theirs = call.message.meta_value(&call.body, meta::TRACEPARENT);
+        let theirs = theirs.and_then(|v| TraceContext::from_traceparent(&v.str(&call.body)?));
         if let Some(theirs) = theirs {
-            let ours = self.observer.trace(Some(&theirs));
+            let ours = self.observer.under(&theirs);
             context.record.note(|r| r.trace = ours);
         }
         let trace = context.record.trace().unwrap_or_else(|| self.observer.trace(None));
         TraceKeys {
-            traceparent: self.observer.child(&trace).header_value(),
+            traceparent: self.observer.under(&trace).header_value(),
+            continued: theirs.is_some(),
         }
     }
 }

@@ -9,6 +9,7 @@ use meshgate_mcp::content::{self, Direction};
 use meshgate_mcp::{Method, Object, Splice, Target, json, meta};
 use meshgate_model::naming;
 use meshgate_telemetry::Traceparent;
+use meshgate_telemetry::trace::tracestate_is_sound;
 
 use super::{Call, Destination};
 use crate::admit::PARAM_PREFIX;
@@ -20,6 +21,8 @@ use crate::refusal::{Reason, Refusal};
 pub struct TraceKeys {
     /// `traceparent` with our own span.
     pub traceparent: Traceparent,
+    /// Whether the caller's `tracestate` goes with it: it belongs to a sound `traceparent` of theirs.
+    pub continued: bool,
 }
 
 /// The call in its server's words.
@@ -57,6 +60,11 @@ pub fn outbound(
             Some(theirs) => splice.replace(theirs.span, traceparent.as_slice()),
             None => splice.insert(fields, meta::TRACEPARENT, traceparent.as_slice()),
         }
+        if let Some(index) = fields.find(body, meta::TRACESTATE)
+            && !(trace.continued && is_state(fields, body, index))
+        {
+            splice.remove(fields, index);
+        }
         // Baggage crosses a trust boundary here and nobody has said what may pass.
         if let Some(index) = fields.find(body, meta::BAGGAGE) {
             splice.remove(fields, index);
@@ -75,6 +83,11 @@ pub fn outbound(
         deadline,
         traceparent: HeaderValue::from_bytes(trace.traceparent.as_bytes()).ok(),
     })
+}
+
+fn is_state(fields: &Object, body: &[u8], index: usize) -> bool {
+    let value = fields.members.get(index).and_then(|member| member.value.str(body));
+    value.is_some_and(|state| tracestate_is_sound(&state))
 }
 
 /// Names, URIs and task ids back into the server's own.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use meshgate_mcp::Era;
-use meshgate_telemetry as telemetry;
 
 use super::CallContext;
 use super::notes::outcome_of;
@@ -98,11 +97,7 @@ fn told(body: bytes::Bytes, outcome: Outcome) -> Told {
 
 /// The server's answer is complete.
 fn came_back(context: &CallContext, era: Option<Era>, outcome: Outcome) {
-    context.record.came_back(|record| {
-        record.era_server = era.map(|era| match era {
-            Era::Legacy => telemetry::Era::Legacy,
-            Era::Modern => telemetry::Era::Modern,
-        });
+    context.record.came_back(era, |record| {
         (record.outcome, record.rpc_code) = outcome_of(outcome);
     });
 }
