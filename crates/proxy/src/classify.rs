@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use meshgate_identity::KeyRing;
 use meshgate_mcp::content::{self, Direction};
-use meshgate_mcp::{Envelope, Message, Method, Object, Rules, Splice, Target, codes, json, lookup, meta, scan};
+use meshgate_mcp::{Envelope, Kind, Message, Method, Object, Rules, Splice, Target, codes, json, lookup, meta, scan};
 
 use crate::call::Caller;
 use crate::catalogue::{ViewState, gateway_identity};
@@ -144,13 +144,13 @@ impl Reshape {
     }
 
     fn error(&self, body: &Bytes, message: &Message) -> Shaped {
-        let code = message
-            .body
-            .as_ref()
-            .and_then(|e| e.get(body, "code"))
-            .and_then(|c| c.i64(body))
-            .unwrap_or(codes::INTERNAL_ERROR);
+        let said = message.body.as_ref().and_then(|e| e.get(body, "code"));
+        let theirs = said.and_then(|c| c.i64(body)).unwrap_or(codes::INTERNAL_ERROR);
+        let code = of_this_hop(theirs);
         let mut splice = Splice::new(body);
+        if let Some(said) = said.filter(|_| code != theirs) {
+            splice.replace(said.span, code.to_string().into_bytes());
+        }
         match message.id {
             Some(id) => splice.replace(id.span, self.call.id().to_vec()),
             None => splice.insert(&message.root, "id", self.call.id().to_vec()),
@@ -204,8 +204,9 @@ impl Reshape {
                 let method = lookup(body, request.value.span, &["method"])
                     .and_then(|m| m.str(body))
                     .unwrap_or_default();
-                let mode = lookup(body, request.value.span, &["params", "mode"]).and_then(|m| m.str(body));
-                self.check_capability(&method, mode.as_deref())?;
+                let param = |name: &str| lookup(body, request.value.span, &["params", name]);
+                let mode = param("mode").and_then(|m| m.str(body));
+                self.check_capability(&method, mode.as_deref(), param("tools").is_some())?;
             }
         }
         let inner = result
@@ -228,25 +229,31 @@ impl Reshape {
         Ok(())
     }
 
-    fn check_capability(&self, method: &str, mode: Option<&str>) -> Result<(), Refusal> {
+    fn check_capability(&self, method: &str, mode: Option<&str>, with_tools: bool) -> Result<(), Refusal> {
         let path: &[&str] = match (Method::parse(method), mode) {
             (Method::ElicitationCreate, Some("url")) => &["elicitation", "url"],
-            (Method::ElicitationCreate, _) => &["elicitation"],
+            (Method::ElicitationCreate, _) => &["elicitation", "form"],
+            (Method::SamplingCreate, _) if with_tools => &["sampling", "tools"],
             (Method::SamplingCreate, _) => &["sampling"],
             (Method::RootsList, _) => &["roots"],
             _ => &[],
         };
-        let declared = self
-            .call
-            .message
-            .meta
-            .as_ref()
-            .and_then(|m| m.get(&self.call.body, meta::CLIENT_CAPABILITIES));
-        let has = declared.is_some_and(|c| !path.is_empty() && lookup(&self.call.body, c.span, path).is_some());
-        if has {
+        let call = &self.call;
+        let declared = call.message.meta_value(&call.body, meta::CLIENT_CAPABILITIES);
+        let has = |path: &[&str]| {
+            let found = declared.and_then(|declared| lookup(&call.body, declared.span, path));
+            found.is_some_and(|value| value.kind != Kind::Null)
+        };
+        // A client that says nothing of the kinds of elicitation has the first one that there was.
+        let form = path == ["elicitation", "form"];
+        let first_kind = form && has(&["elicitation"]) && !has(&["elicitation", "url"]);
+        if !path.is_empty() && has(path) || first_kind {
             return Ok(());
         }
         let required = match path {
+            [outer, _] if form && !has(&["elicitation"]) => {
+                format!("{{\"requiredCapabilities\":{{\"{outer}\":{{}}}}}}")
+            }
             [outer, inner] => format!("{{\"requiredCapabilities\":{{\"{outer}\":{{\"{inner}\":{{}}}}}}}}"),
             [only] => format!("{{\"requiredCapabilities\":{{\"{only}\":{{}}}}}}"),
             _ => "{\"requiredCapabilities\":{}}".to_owned(),
@@ -316,6 +323,16 @@ impl Reshape {
         if let Err(violation) = validator.check(structured.raw(body)) {
             tracing::warn!(tool = &*tool.original, %violation, "the structured result does not match its schema");
         }
+    }
+}
+
+/// The code of a server's error at this hop. What was wrong between the gateway and the server says nothing about the
+/// client's own headers and version, and codes of older revisions are not sent any more.
+fn of_this_hop(code: i64) -> i64 {
+    match code {
+        codes::RESOURCE_NOT_FOUND_LEGACY => codes::INVALID_PARAMS,
+        codes::HEADER_MISMATCH | codes::UNSUPPORTED_VERSION | codes::URL_ELICITATION_REQUIRED => codes::INTERNAL_ERROR,
+        code => code,
     }
 }
 
