@@ -60,6 +60,9 @@ pub struct Reshape {
     pub bytes_max: usize,
     /// The last progress given on, so that it can only increase.
     pub progress: Option<f64>,
+    /// Whether the client is a legacy one. A page that such a client cannot open is not refused: its face asks or, where
+    /// the session has no such mode, tells the person in words.
+    pub lowered: bool,
 }
 
 impl Reshape {
@@ -206,6 +209,9 @@ impl Reshape {
                     .unwrap_or_default();
                 let param = |name: &str| lookup(body, request.value.span, &["params", name]);
                 let mode = param("mode").and_then(|m| m.str(body));
+                if self.lowered && mode.as_deref() == Some("url") {
+                    continue;
+                }
                 self.check_capability(&method, mode.as_deref(), param("tools").is_some())?;
             }
         }

@@ -333,6 +333,8 @@ impl Core {
             now: unix,
             bytes_max: self.limits.response_bytes,
             progress: None,
+            // Only the modern face gets its headers this far.
+            lowered: context.mirrored.is_none(),
         };
         shaped(shape, context, reply?, era)
     }

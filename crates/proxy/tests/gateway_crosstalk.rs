@@ -412,3 +412,60 @@ async fn a_message_of_a_server_may_be_as_odd_as_it_likes_in_what_is_not_ours() {
     assert!(answer.text().contains(odd), "{}", answer.text());
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_crowd_of_callers_gets_each_its_own_answers() {
+    for legacy in [false, true] {
+        let script = if legacy {
+            ScriptedServer::legacy("2025-06-18")
+        } else {
+            ScriptedServer::modern()
+        };
+        let server = script
+            .tool_as("t", OPEN, |request| {
+                let who = request.json()["params"]["arguments"]["who"].as_str().unwrap().to_owned();
+                let progress = format!(
+                    r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":$TOKEN,"progress":1,"message":"{who}"}}}}"#
+                );
+                let done = response(&format!(r#""content":[{{"type":"text","text":"{who}"}}]"#));
+                Answer::stream([Step::message(progress), Step::message(done)])
+            })
+            .start()
+            .await;
+        let gateway = RunningGateway::start(&mesh(&[("only", &server.url())], UNHURRIED)).await;
+        let asked = (0..150).map(|n| {
+            // Half of the callers use the ids and tokens of the other half.
+            let (id, gateway) = (n % 75, &gateway);
+            async move {
+                (
+                    n,
+                    id,
+                    call(&id.to_string(), &id.to_string(), &format!("caller-{n}"))
+                        .to(gateway)
+                        .await,
+                )
+            }
+        });
+        for (n, id, answer) in futures_util::future::join_all(asked).await {
+            let messages: Vec<Value> = answer
+                .messages()
+                .iter()
+                .map(|m| serde_json::from_str(m).unwrap())
+                .collect();
+            let who = json!(format!("caller-{n}"));
+            assert_eq!(
+                (
+                    &messages[0]["params"]["progressToken"],
+                    &messages[0]["params"]["message"]
+                ),
+                (&json!(id), &who)
+            );
+            assert_eq!(
+                (&messages[1]["id"], &messages[1]["result"]["content"][0]["text"]),
+                (&json!(id), &who)
+            );
+            assert_eq!(messages.len(), 2);
+        }
+        gateway.stop().await;
+    }
+}

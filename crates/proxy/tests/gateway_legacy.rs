@@ -528,3 +528,41 @@ async fn a_modern_client_that_goes_away_before_the_first_byte_cancels_too() {
     assert!(server.holds(0).await);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn requests_without_params_and_servers_without_sessions_are_served_all_the_same() {
+    let scripts = [
+        scripted(true),
+        scripted(false).without_sessions().without_get(),
+        scripted(false),
+    ];
+    for (index, script) in scripts.into_iter().enumerate() {
+        let (server, gateway) = before(script).await;
+        let client = LegacyClient::open(&gateway, "2025-06-18", "{}").await;
+        for method in [
+            "tools/list",
+            "prompts/list",
+            "resources/list",
+            "resources/templates/list",
+            "ping",
+        ] {
+            let bare = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"{method}"}}"#);
+            let answer = client.post(&bare).to(&gateway).await;
+            assert!(
+                answer.json()["result"].is_object(),
+                "{index} {method}: {}",
+                answer.text()
+            );
+            assert_eq!(answer.json()["id"], 0);
+        }
+        let bare = client
+            .post(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#)
+            .to(&gateway)
+            .await;
+        assert_eq!(bare.json()["error"]["code"], -32602, "{index}: {}", bare.text());
+        let call = client.request("1", "tools/call", r#""name":"echo""#).to(&gateway).await;
+        assert_eq!(call.json()["result"]["content"][0]["text"], "said", "{index}");
+        assert_eq!(server.received("tools/call").len(), 1, "{index}");
+        gateway.stop().await;
+    }
+}

@@ -125,3 +125,132 @@ async fn a126_an_answer_from_another_session_is_not_taken_for_the_clients() {
     assert!(!retried.contains("Eve") && retried.contains("decline"), "{retried}");
     gateway.stop().await;
 }
+
+/// A modern server that asks this whenever it is asked anything, until it has been answered as often as `rounds` says.
+fn asking_for(question: &'static str, rounds: usize) -> Script {
+    let done = [
+        ("tools/call", r#""content":[]"#),
+        ("prompts/get", r#""messages":[]"#),
+        ("resources/read", r#""contents":[]"#),
+    ];
+    let lists = [
+        ("prompts/list", r#""prompts":[{"name":"ask"}]"#),
+        ("resources/list", r#""resources":[{"uri":"file:///ask","name":"ask"}]"#),
+        ("resources/templates/list", r#""resourceTemplates":[]"#),
+    ];
+    let mut script = ScriptedServer::modern()
+        .capabilities(r#"{"tools":{},"prompts":{},"resources":{}}"#)
+        .tool("ask", "{}");
+    for (method, members) in lists {
+        let list = format!(r#"{{"resultType":"complete",{members},"ttlMs":0,"cacheScope":"private"}}"#);
+        script = script.on(method, move |_| Answer::result(&list));
+    }
+    for (method, members) in done {
+        script = script.when(move |request| {
+            let json = request.json();
+            (json["method"] == method).then(|| {
+                let round: usize = json["params"]["requestState"].as_str().map_or(0, |state| state.parse().unwrap());
+                let next = round + 1;
+                Answer::result(&if round < rounds {
+                    format!(r#"{{"resultType":"input_required","requestState":"{next}","inputRequests":{{"q":{question}}}}}"#)
+                } else {
+                    format!(r#"{{"resultType":"complete",{members}}}"#)
+                })
+            })
+        });
+    }
+    script
+}
+
+const FORM: &str = r#"{"method":"elicitation/create","params":{"message":"who?","requestedSchema":{"type":"object","properties":{}}}}"#;
+
+#[tokio::test]
+async fn prompts_and_resources_may_ask_as_well_and_in_several_rounds() {
+    let (server, gateway) = before(asking_for(FORM, 3)).await;
+    let client = LegacyClient::open(&gateway, "2025-11-25", r#"{"elicitation":{}}"#).await;
+    for (method, params) in [
+        ("tools/call", r#""name":"ask""#),
+        ("prompts/get", r#""name":"ask""#),
+        ("resources/read", r#""uri":"file:///ask""#),
+    ] {
+        let mut events = client.request("1", method, params).stream(&gateway).await;
+        for _ in 0..3 {
+            let question = events.next().await;
+            assert_eq!(question["method"], "elicitation/create", "{method}: {question}");
+            client
+                .answer(&gateway, &question, r#"{"action":"accept","content":{}}"#)
+                .await;
+        }
+        let done = events.next().await;
+        assert!(
+            done["result"].is_object() && done["result"].get("requestState").is_none(),
+            "{method}: {done}"
+        );
+        assert_eq!(events.maybe_next().await, None);
+        assert_eq!(server.received(method).len(), 4, "{method}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_never_stops_asking_is_stopped() {
+    let (server, gateway) = before(asking_for(FORM, usize::MAX)).await;
+    let client = LegacyClient::open(&gateway, "2025-11-25", r#"{"elicitation":{}}"#).await;
+    let mut events = client
+        .request("1", "tools/call", r#""name":"ask""#)
+        .stream(&gateway)
+        .await;
+    let last = loop {
+        let message = events.next().await;
+        if message["method"].is_null() {
+            break message;
+        }
+        client
+            .answer(&gateway, &message, r#"{"action":"accept","content":{}}"#)
+            .await;
+    };
+    assert!(last["error"].is_object(), "{last}");
+    let rounds = server.received("tools/call").len();
+    assert!((5..=20).contains(&rounds), "{rounds}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_to_open_gets_an_id_where_the_revision_has_pages_and_is_text_where_it_has_none() {
+    let page = r#"{"method":"elicitation/create","params":{"mode":"url","message":"log in","url":"https://example.com/login"}}"#;
+    let (server, gateway) = before(asking_for(page, 1)).await;
+    let client = LegacyClient::open(&gateway, "2025-11-25", r#"{"elicitation":{"form":{},"url":{}}}"#).await;
+    let mut events = client
+        .request("1", "tools/call", r#""name":"ask""#)
+        .stream(&gateway)
+        .await;
+    let question = events.next().await;
+    assert_eq!(
+        (&question["params"]["mode"], &question["params"]["url"]),
+        (&json!("url"), &json!("https://example.com/login"))
+    );
+    let id = question["params"]["elicitationId"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{question}"));
+    assert!(id.len() >= 16, "{id}");
+    client.answer(&gateway, &question, r#"{"action":"accept"}"#).await;
+    let told = events.next().await;
+    assert_eq!(told["method"], "notifications/elicitation/complete", "{told}");
+    assert_eq!(told["params"]["elicitationId"], id);
+    assert!(events.next().await["result"].is_object());
+    assert_eq!(server.received("tools/call").len(), 2);
+
+    // What a person can do without the mode is said in words, unless it is the server that may not know of it.
+    let client = LegacyClient::open(&gateway, "2025-06-18", r#"{"elicitation":{}}"#).await;
+    let answer = client.request("1", "tools/call", r#""name":"ask""#).to(&gateway).await;
+    let json: Value = serde_json::from_str(answer.messages().last().unwrap()).unwrap();
+    assert_eq!(json["result"]["isError"], true, "{json}");
+    assert!(
+        json["result"]["content"][0]["text"]
+            .as_str()
+            .unwrap()
+            .contains("https://example.com/login"),
+        "{json}"
+    );
+    gateway.stop().await;
+}
