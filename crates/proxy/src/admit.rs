@@ -117,7 +117,7 @@ fn normal_origin(origin: &str) -> String {
     origin
 }
 
-/// Form of a POST: one JSON body, uncompressed, both answer types accepted, no routing header twice.
+/// Form of a POST: one JSON body, uncompressed, both answer types accepted.
 pub fn check_form(headers: &HeaderMap) -> Result<(), Refusal> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
     let essence = content_type.split(';').next().unwrap_or("").trim();
@@ -142,6 +142,11 @@ pub fn check_form(headers: &HeaderMap) -> Result<(), Refusal> {
             "`Accept` must list `application/json` and `text/event-stream`",
         ));
     }
+    Ok(())
+}
+
+/// No header that anybody routes or decides by comes twice.
+pub fn check_once(headers: &HeaderMap) -> Result<(), Refusal> {
     for name in headers.keys() {
         let routing = [VERSION, METHOD, NAME, SESSION, http::header::AUTHORIZATION].contains(name)
             || name.as_str().starts_with(PARAM_PREFIX);

@@ -40,7 +40,7 @@ mod own;
 mod shaped;
 
 use self::checks::{check_arguments, check_mirrored};
-use self::notes::{method_noted, note_destination};
+use self::notes::{note_arrival, note_destination};
 use self::shaped::shaped;
 
 /// Items of one page of a list.
@@ -147,10 +147,15 @@ impl Edge {
         let _unproven = connection.unproven()?;
         check_head(&parts, &core.limits)?;
         self.authorities.check(&parts)?;
+        arrival.legacy = attaches(&parts)?;
+        if !arrival.legacy {
+            admit::check_form(&parts.headers)?;
+        }
         let (view, caller) = self.proven(&routing, &parts, connection)?;
         record.note(|r| {
             r.view = Some(view.view.name.clone());
             r.application = caller.application.clone();
+            r.era_client = arrival.legacy.then_some(telemetry::Era::Legacy);
         });
         let lifted = view.view.limits_lifted;
         let context = |place| CallContext {
@@ -161,15 +166,10 @@ impl Edge {
             record: record.clone(),
             place,
         };
-        match parts.method {
-            Verb::POST => {}
-            Verb::GET | Verb::DELETE if parts.headers.contains_key(admit::SESSION) => {
-                arrival.legacy = true;
-                return core.attached(context(None), &parts).await;
-            }
-            _ => return Err(method_not_allowed()),
+        if arrival.legacy {
+            return core.attached(context(None), &parts).await;
         }
-        admit::check_form(&parts.headers)?;
+        admit::check_once(&parts.headers)?;
         // Counted before the body is read: bodies are what calls cost memory with.
         let mut place = Some(core.calls.enter(lifted)?);
         let body = read_body(body, core.limits.body_bytes, &core.limits).await?;
@@ -177,20 +177,13 @@ impl Edge {
             place = None;
             if let Some(answer) = core.batched(context(None), &parts, &body).await {
                 arrival.legacy = true;
-                record.note(|r| r.bytes_in = body.len() as u64);
+                note_arrival(record, &body, Some(Face::Legacy), None);
                 return answer;
             }
         }
         let scanned = admit::scan(&body, &core.limits, view.tolerates_duplicates);
         let face = scanned.as_ref().map(|m| admit::face(&parts.headers, &body, m)).ok();
-        record.note(|r| {
-            r.bytes_in = body.len() as u64;
-            r.era_client = face.map(|face| match face {
-                Face::Legacy => telemetry::Era::Legacy,
-                Face::Modern => telemetry::Era::Modern,
-            });
-            r.method = scanned.as_ref().map(|m| method_noted(&body, m)).unwrap_or_default();
-        });
+        note_arrival(record, &body, face, scanned.as_ref().ok());
         let message = scanned?;
         arrival.id = message
             .id
@@ -355,12 +348,17 @@ impl Core {
     }
 }
 
-fn method_not_allowed() -> Refusal {
-    Refusal::new(
-        Reason::MethodNotAllowed,
-        "this endpoint takes POST; GET and DELETE only within a legacy session",
-    )
-    .header(http::header::ALLOW, HeaderValue::from_static("POST"))
+/// Whether a request is a legacy session's GET or DELETE; everything else that is served is a POST.
+fn attaches(parts: &Parts) -> Result<bool, Refusal> {
+    match parts.method {
+        Verb::POST => Ok(false),
+        Verb::GET | Verb::DELETE if parts.headers.contains_key(admit::SESSION) => Ok(true),
+        _ => Err(Refusal::new(
+            Reason::MethodNotAllowed,
+            "this endpoint takes POST; GET and DELETE only within a legacy session",
+        )
+        .header(http::header::ALLOW, HeaderValue::from_static("POST"))),
+    }
 }
 
 /// Errors of the protocol ride on 200 for legacy clients; errors of HTTP keep their status.

@@ -443,8 +443,8 @@ async fn d10_a_view_that_one_may_not_use_answers_as_one_that_does_not_exist() {
         ("a known caller", call().token("mg_other"), 404),
         ("a stranger", call().without("authorization"), 401),
         ("a wrong token", call().token("mg_wrong"), 401),
-        ("a stranger's GET", call().verb("GET").without("authorization"), 401),
-        ("a known caller's GET", call().verb("GET").token("mg_other"), 404),
+        ("a stranger's GET", call().verb("GET").without("authorization"), 405),
+        ("a known caller's GET", call().verb("GET").token("mg_other"), 405),
         (
             "a known caller's DELETE",
             call().verb("DELETE").token("mg_other").and("mcp-session-id", "x"),

@@ -204,3 +204,30 @@ async fn a026_a_hidden_path_and_a_missing_path_answer_alike_however_often_they_a
         assert!(hidden.iter().all(|(status, _)| *status >= 400), "{who}: {hidden:?}");
     }
 }
+
+#[tokio::test]
+async fn what_is_wrong_with_the_form_is_said_before_proof_is_asked_for() {
+    let server = server().await;
+    let gateway = RunningGateway::start(&mesh(&[("only", &server.url())], "")).await;
+    let nobody = call("now").without("authorization");
+    let rows = [
+        (nobody.clone().verb("GET"), 405),
+        (nobody.clone().verb("PUT"), 405),
+        (nobody.clone().with("content-type", "text/plain"), 415),
+        (nobody.clone().with("accept", "application/json"), 406),
+        (nobody.clone().verb("GET").and("mcp-session-id", "x"), 401),
+        (nobody, 401),
+    ];
+    for (post, status) in rows {
+        let answer = post.to(&gateway).await;
+        assert_eq!(
+            answer.status,
+            status,
+            "{} {:?}: {}",
+            post.verb,
+            post.headers,
+            answer.text()
+        );
+    }
+    gateway.stop().await;
+}

@@ -167,7 +167,7 @@ fn a003_a_routing_header_that_comes_twice_is_refused() {
             (name, "a"),
         ];
         assert_eq!(
-            check_form(&parts(&headers).headers).unwrap_err().reason,
+            check_once(&parts(&headers).headers).unwrap_err().reason,
             Reason::HeaderMismatch,
             "{name}"
         );

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use meshgate_mcp::{Message, Method};
 use meshgate_telemetry as telemetry;
 
+use crate::admit::Face;
 use crate::classify::Outcome;
 use crate::observe::CallRecord;
 use crate::resolve::{Call, Destination};
@@ -12,8 +13,20 @@ use crate::resolve::{Call, Destination};
 /// The longest text of a client that a record keeps, in bytes: records wait in memory to be written.
 const TEXT_BYTES_MAX: usize = 1024;
 
+/// What is known of a request once its body is here.
+pub(super) fn note_arrival(record: &CallRecord, body: &[u8], face: Option<Face>, message: Option<&Message>) {
+    record.note(|r| {
+        r.bytes_in = body.len() as u64;
+        r.era_client = face.map(|face| match face {
+            Face::Legacy => telemetry::Era::Legacy,
+            Face::Modern => telemetry::Era::Modern,
+        });
+        r.method = message.map(|message| method_noted(body, message)).unwrap_or_default();
+    });
+}
+
 /// What the record keeps of a method's name.
-pub(super) fn method_noted(body: &[u8], message: &Message) -> Cow<'static, str> {
+fn method_noted(body: &[u8], message: &Message) -> Cow<'static, str> {
     let name = message.method.as_ref().and_then(|m| m.str(body)).unwrap_or_default();
     match Method::parse(&name) {
         Method::Other => capped(&name).to_owned().into(),
