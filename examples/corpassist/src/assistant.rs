@@ -158,17 +158,17 @@ async fn found(
         text: record::text(&result),
         source: None,
     };
+    let about = subject.map(|subject| record::is_about(&result, subject));
+    let nothing = || {
+        let what = subject.map_or_else(|| part.stems.join(", "), str::to_owned);
+        Err(format!("`{}` found nothing about {what}", first.tool.name))
+    };
     let Some(records) = record::list(&result) else {
-        return match subject {
-            Some(subject) if !record::mentions(&Value::Object(result), subject) => {
-                Err(format!("`{}` says nothing about {subject}", first.tool.name))
-            }
-            _ => Ok(plain),
-        };
+        return if about == Some(false) { nothing() } else { Ok(plain) };
     };
     let Some(best) = record::best(records, subject, &part.stems) else {
-        let about = subject.map_or_else(|| part.stems.join(", "), str::to_owned);
-        return Err(format!("`{}` found nothing about {about}", first.tool.name));
+        // No record is about the subject, but all of them together may be: the people of one project.
+        return if about == Some(true) { Ok(plain) } else { nothing() };
     };
     let Some(second) = chooser.second(&first, best) else {
         return Ok(plain);

@@ -158,6 +158,31 @@ fn an_unknown_project_is_said_to_be_unknown() {
 }
 
 #[test]
+fn a_list_about_one_project_is_an_answer_as_a_whole() {
+    let (code, answer) = Server::projects().ask("Who works on Project Titan?");
+    assert_eq!(code, 0, "{answer:#}");
+    assert_eq!(answer["parts"][0]["steps"][0]["tool"], "list_project_members");
+    assert_eq!(answer["parts"][0]["answer"].as_str().unwrap().lines().count(), 4);
+}
+
+#[test]
+fn a_question_without_a_name_has_an_answer_too() {
+    let (code, answer) = Server::projects().ask("Which projects are paused?");
+    assert_eq!(
+        (code, &answer["parts"][0]["answer"]),
+        (0, &"2 projects: Onyx, Quasar".into())
+    );
+    let (code, answer) = Server::documents().ask("What does the travel policy say?");
+    assert_eq!(code, 0);
+    assert!(
+        answer["parts"][0]["source"]
+            .as_str()
+            .unwrap()
+            .starts_with("Travel policy")
+    );
+}
+
+#[test]
 fn what_no_tool_can_answer_is_said_to_have_no_answer() {
     let (code, answer) = Server::projects().ask("How tall is the Matterhorn?");
     assert_eq!(code, 1);

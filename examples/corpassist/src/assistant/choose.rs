@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::catalogue::{Parameter, Tool};
 use super::question::{Part, Question};
-use super::words::{related, stem, stems};
+use super::words::{related, stem, stems, words};
 
 /// A word in the name of a tool, in its description, in its parameters.
 const NAME: f64 = 2.0;
@@ -34,14 +34,17 @@ pub struct Choice {
     pub arguments: Map<String, Value>,
     /// How well it fits.
     pub score: f64,
-    /// The words that decided, the weightiest first.
+    /// The tool's words that decided, the weightiest first.
     pub because: Vec<String>,
 }
+
+/// The stems of a tool's words, each with the weight of its place and the word as it stands there.
+type Weighed = HashMap<String, (f64, String)>;
 
 /// A catalogue that is ready for questions.
 #[derive(Clone, Debug)]
 pub struct Chooser {
-    tools: Vec<(Tool, HashMap<String, f64>)>,
+    tools: Vec<(Tool, Weighed)>,
     rarity: HashMap<String, f64>,
 }
 
@@ -98,9 +101,12 @@ impl Chooser {
         given: impl Fn(&Tool) -> Option<Map<String, Value>>,
     ) -> Option<Choice> {
         let scored = self.tools.iter().filter_map(|(tool, words)| {
-            let mut shared: Vec<(&String, f64)> = wanted
+            let mut shared: Vec<(&str, f64)> = wanted
                 .iter()
-                .filter_map(|(word, weight)| Some((word, weight * words.get(word)? * self.rarity.get(word)?)))
+                .filter_map(|(stem, wanted)| {
+                    let (weight, word) = words.get(stem)?;
+                    Some((word.as_str(), wanted * weight * self.rarity.get(stem)?))
+                })
                 .collect();
             if shared.is_empty() {
                 return None;
@@ -110,7 +116,7 @@ impl Chooser {
                 arguments: given(tool)?,
                 tool: tool.clone(),
                 score: shared.iter().map(|(_, weight)| weight).sum(),
-                because: shared.into_iter().map(|(word, _)| word.clone()).collect(),
+                because: shared.into_iter().map(|(word, _)| word.to_owned()).collect(),
             })
         });
         // Of two that fit equally well the first in the catalogue is taken, so that the choice does not change by itself.
@@ -131,22 +137,22 @@ fn wanted(said: &[String], meant: &[&'static str]) -> HashMap<String, f64> {
     wanted
 }
 
-/// The words of a tool, with the weight of the place where they stand.
-fn weighed(tool: &Tool) -> HashMap<String, f64> {
-    let parameters = tool
-        .parameters
-        .iter()
-        .flat_map(|p| [p.name.as_str(), p.description.as_str()]);
+/// The words of a tool. One that stands in several places counts where it weighs most.
+fn weighed(tool: &Tool) -> Weighed {
+    let parameters = tool.parameters.iter().flat_map(|p| {
+        let values = p.values.iter().map(String::as_str);
+        values.chain([p.name.as_str(), p.description.as_str()])
+    });
     let places = parameters
         .map(|text| (text, PARAMETERS))
         .chain([(tool.description.as_str(), DESCRIPTION), (tool.own_name(), NAME)]);
-    let mut words = HashMap::new();
+    let mut weighed = Weighed::new();
     for (text, weight) in places {
-        for word in stems(text) {
-            words.insert(word, weight);
+        for word in words(text) {
+            weighed.insert(stem(&word), (weight, word));
         }
     }
-    words
+    weighed
 }
 
 /// The arguments of a tool, as far as the question gives them; nothing if something required is missing.

@@ -51,8 +51,14 @@ fn shared(record: &Map<String, Value>, wanted: &[String], chars_max: usize) -> u
     wanted.iter().filter(|word| words.contains(word)).count()
 }
 
+/// Whether a result is about something: its data names it, or its text where it has no data.
+pub(super) fn is_about(result: &Map<String, Value>, subject: &str) -> bool {
+    let says = result.get("structuredContent").or_else(|| result.get("content"));
+    says.is_some_and(|says| mentions(says, subject))
+}
+
 /// Whether a name stands anywhere in a value, as words of their own.
-pub(super) fn mentions(value: &Value, name: &str) -> bool {
+fn mentions(value: &Value, name: &str) -> bool {
     match value {
         Value::String(text) => {
             let (text, name) = (text.to_lowercase(), name.to_lowercase());

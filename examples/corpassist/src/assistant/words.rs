@@ -47,12 +47,12 @@ const MEANINGS: &[(&[&str], &[&str])] = &[
 
 /// The words of a text that say something, as stems: `tools_call`, `toolsCall` and `tool calls` give the same.
 pub(super) fn stems(text: &str) -> Vec<String> {
-    split(text)
-        .into_iter()
-        .filter(|word| !SMALL.contains(&word.as_str()))
-        .map(|word| stem(&word))
-        .filter(|word| !word.is_empty())
-        .collect()
+    words(text).map(|word| stem(&word)).collect()
+}
+
+/// The words of a text that say something, in small letters.
+pub(super) fn words(text: &str) -> impl Iterator<Item = String> {
+    split(text).into_iter().filter(|word| !SMALL.contains(&word.as_str()))
 }
 
 /// Words that mean the same as this stem where tools describe themselves.
@@ -93,7 +93,7 @@ pub(super) fn stem(word: &str) -> String {
         let Some(root) = word.strip_suffix(ending) else {
             continue;
         };
-        let whole = root.len() >= chars_min && !(ending == "s" && root.ends_with('s'));
+        let whole = root.len() >= chars_min && !(ending == "s" && root.ends_with(['i', 's', 'u']));
         let sibilant = root.ends_with(['s', 'x', 'z']) || root.ends_with("ch") || root.ends_with("sh");
         if whole && (ending != "es" || sibilant) {
             return root.to_owned();
@@ -113,6 +113,7 @@ mod tests {
             (["leads", "leading", "lead"], "lead"),
             (["policies", "policy", "Policies"], "policy"),
             (["searches", "searching", "search"], "search"),
+            (["status", "Status", "STATUS"], "status"),
         ] {
             for form in forms {
                 assert_eq!(stems(form), [one], "{form}");
