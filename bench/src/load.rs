@@ -82,7 +82,7 @@ struct Load {
     /// Calls that are due and wait for a connection.
     late: VecDeque<Instant>,
     epoll: OwnedFd,
-    timer: Option<(OwnedFd, Duration)>,
+    timer: Option<Timer>,
     expected: Finder<'static>,
     start: Instant,
     length: Duration,
@@ -111,7 +111,7 @@ impl Load {
             connections.push(connection);
         }
         let timer = match options.rate {
-            Some(rate) => Some(timer(&epoll, rate).map_err(io)?),
+            Some(rate) => Some(Timer::new(&epoll, rate).map_err(io)?),
             None => None,
         };
         let start = Instant::now();
@@ -143,8 +143,9 @@ impl Load {
         };
         self.start = Instant::now();
         self.end = self.start + self.length;
-        if self.timer.is_none() {
-            self.fill();
+        match &self.timer {
+            Some(timer) => timer.begin()?,
+            None => self.fill(),
         }
         while !self.is_over() {
             events.clear();
@@ -178,15 +179,15 @@ impl Load {
 
     /// Open loop: calls have become due.
     fn tick(&mut self) -> Result<(), Failure> {
-        let Some((timer, every)) = &self.timer else {
+        let Some(timer) = &self.timer else {
             return Ok(());
         };
         let mut count = [0; 8];
-        rustix::io::read(timer, &mut count).map_err(|e| format!("cannot read the timer: {e}"))?;
+        rustix::io::read(&timer.clock, &mut count).map_err(|e| format!("cannot read the timer: {e}"))?;
         let now = Instant::now();
         // Which calls are due is told by the clock, not by how often the timer woke us.
         loop {
-            let due = self.start + *every * self.ticks;
+            let due = self.start + timer.every * (self.ticks + 1);
             if due > now || due >= self.end {
                 break;
             }
@@ -277,21 +278,34 @@ impl Load {
     }
 }
 
-/// A timer that wakes `epoll` at a constant rate.
-fn timer(epoll: &OwnedFd, rate: u32) -> rustix::io::Result<(OwnedFd, Duration)> {
-    let every = Duration::from_secs(1) / rate.max(1);
-    let interval = Timespec {
-        tv_sec: i64::try_from(every.as_secs()).unwrap_or(1),
-        tv_nsec: every.subsec_nanos().into(),
-    };
-    let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
-    let setting = Itimerspec {
-        it_interval: interval,
-        it_value: interval,
-    };
-    timerfd_settime(&timer, TimerfdTimerFlags::empty(), &setting)?;
-    epoll::add(epoll, &timer, epoll::EventData::new_u64(TIMER), epoll::EventFlags::IN)?;
-    Ok((timer, every))
+/// Wakes the generator at a constant rate.
+struct Timer {
+    clock: OwnedFd,
+    every: Duration,
+}
+
+impl Timer {
+    fn new(epoll: &OwnedFd, rate: u32) -> rustix::io::Result<Self> {
+        let clock = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
+        epoll::add(epoll, &clock, epoll::EventData::new_u64(TIMER), epoll::EventFlags::IN)?;
+        let every = Duration::from_secs(1) / rate.max(1);
+        Ok(Self { clock, every })
+    }
+
+    /// To be called at the very start: then each call is due at the moment the timer fires, not half a period before.
+    fn begin(&self) -> Result<(), Failure> {
+        let interval = Timespec {
+            tv_sec: i64::try_from(self.every.as_secs()).unwrap_or(1),
+            tv_nsec: self.every.subsec_nanos().into(),
+        };
+        let setting = Itimerspec {
+            it_interval: interval,
+            it_value: interval,
+        };
+        timerfd_settime(&self.clock, TimerfdTimerFlags::empty(), &setting)
+            .map(drop)
+            .map_err(|e| format!("cannot set the timer: {e}"))
+    }
 }
 
 /// Opens a session and answers its id.

@@ -123,7 +123,8 @@ impl<S> Edge<S> {
             let (edge, connection) = (Arc::clone(&self), Arc::clone(&connection));
             move |request: Request<Incoming>| {
                 let in_flight = connection.begin();
-                let answer = edge.service.answer(request, Arc::clone(&connection));
+                // On the heap, because hyper moves it several times and keeps room for it while nobody calls.
+                let answer = Box::pin(edge.service.answer(request, Arc::clone(&connection)));
                 let connection = Arc::clone(&connection);
                 async move {
                     let mut response: Response<B> = answer.await;
