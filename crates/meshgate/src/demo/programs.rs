@@ -73,6 +73,15 @@ fn checkout(executable: &Path) -> Option<PathBuf> {
         .map(Path::to_owned)
 }
 
+/// The profile that fills a directory of this name; Cargo keeps what `dev` makes in `debug`.
+fn profile(directory: &Path) -> &str {
+    match directory.file_name().and_then(|name| name.to_str()) {
+        Some("debug") => "dev",
+        Some(profile) => profile,
+        None => "release",
+    }
+}
+
 /// Builds the example with the profile of this executable, into the same directory.
 fn build(checkout: &Path, beside: &Path) -> Result<(), Failure> {
     out::note(&format!(
@@ -83,10 +92,8 @@ fn build(checkout: &Path, beside: &Path) -> Result<(), Failure> {
     let mut command = Command::new(cargo);
     command
         .current_dir(checkout)
-        .args(["build", "--package", "corpassist", "--bins"]);
-    if !cfg!(debug_assertions) {
-        command.arg("--release");
-    }
+        .args(["build", "--package", "corpassist", "--bins"])
+        .args(["--profile", profile(beside)]);
     if let Some(target) = beside.parent() {
         command.arg("--target-dir").arg(target);
     }

@@ -20,7 +20,7 @@ pub(super) fn shown(file: &Path) -> Option<String> {
     if rows.is_empty() {
         return None;
     }
-    let mut lines = vec!["the gateway's own records of these calls".to_owned()];
+    let mut lines = vec!["\nthe gateway's own records of these calls".to_owned()];
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -69,7 +69,7 @@ mod tests {
         std::fs::write(&file, lines).unwrap();
         assert_eq!(
             shown(&file).unwrap(),
-            "the gateway's own records of these calls\n  local → projects  find  modern → legacy  ok    1.5 ms"
+            "\nthe gateway's own records of these calls\n  local → projects  find  modern → legacy  ok    1.5 ms"
         );
         assert_eq!(shown(&directory.path().join("missing")), None);
     }
