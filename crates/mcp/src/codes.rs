@@ -28,18 +28,30 @@ pub const URL_ELICITATION_REQUIRED: i64 = -32042;
 /// Legacy: the user rejected a sampling request.
 pub const USER_REJECTED: i64 = -1;
 
-/// Ours: over a rate or concurrency limit.
-pub const RATE_LIMITED: i64 = -33001;
-/// Ours: the caller may not do this.
-pub const FORBIDDEN: i64 = -33002;
-/// Ours: no server can take the call now.
-pub const SERVER_AWAY: i64 = -33003;
-/// Ours: the server did not answer in time.
-pub const DEADLINE: i64 = -33004;
-/// Ours: the message cannot be carried between the eras of client and server.
-pub const UNBRIDGEABLE: i64 = -33005;
 /// Ours: no credential, or one that is not valid.
-pub const UNAUTHENTICATED: i64 = -33006;
+pub const UNAUTHENTICATED: i64 = -33001;
+/// Ours: the caller, or the origin it comes from, may not do this.
+pub const FORBIDDEN: i64 = -33003;
+/// Ours: `Host` is not one that is served.
+pub const HOST: i64 = -33004;
+/// Ours: the path, or the legacy session, does not exist.
+pub const NOT_FOUND: i64 = -33005;
+/// Ours: the HTTP method is not served at this path.
+pub const METHOD_NOT_ALLOWED: i64 = -33006;
+/// Ours: the client does not accept both forms of answer.
+pub const NOT_ACCEPTABLE: i64 = -33007;
+/// Ours: the body is not plain JSON.
+pub const UNSUPPORTED_MEDIA: i64 = -33008;
+/// Ours: the request is over a size limit.
+pub const TOO_LARGE: i64 = -33009;
+/// Ours: it is in use already.
+pub const CONFLICT: i64 = -33010;
+/// Ours: the request came too slowly.
+pub const REQUEST_TIMEOUT: i64 = -33011;
+/// Ours: over a limit of rate or number.
+pub const RATE_LIMITED: i64 = -33012;
+/// Ours: no room, or shutting down.
+pub const OVERLOADED: i64 = -33013;
 
 /// Whether a code proves that a server is of the modern era: only 2026-07-28 and later give these a meaning.
 pub const fn is_modern_evidence(code: i64) -> bool {

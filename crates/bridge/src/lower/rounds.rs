@@ -64,12 +64,12 @@ impl Ending {
                 "the call was cancelled by the client",
             ),
             Self::Deadline => (
-                codes::DEADLINE,
+                codes::INTERNAL_ERROR,
                 "deadline",
                 "the call was not answered before the deadline",
             ),
             Self::Away => (
-                codes::UNBRIDGEABLE,
+                codes::INTERNAL_ERROR,
                 "unbridgeable",
                 "the client went away while the server waited for its answer",
             ),
@@ -278,7 +278,7 @@ impl Rounds {
     }
 
     fn fail(&mut self, why: &str) -> Step {
-        self.fail_with(codes::UNBRIDGEABLE, "unbridgeable", why)
+        self.fail_with(codes::INTERNAL_ERROR, "unbridgeable", why)
     }
 
     /// An error of our own. Questions that are still open are taken back first.

@@ -292,14 +292,14 @@ mod tests {
 
     #[test]
     fn a_refusal_says_who_why_and_whether_the_call_ran() {
-        let body = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-33003,"message":"server `x` is away","data":
+        let body = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"server `x` is away","data":
             {"dev.meshgate/refusal":{"by":"server","reason":"server_away","executed":"unknown","rule":"server/x"}}}}"#;
         let Some(Answer::Refused(failure)) = read(body.as_bytes()).unwrap() else {
             panic!("no refusal")
         };
         assert_eq!(
             failure.to_string(),
-            "error: refused by the server: server `x` is away (-33003); the call may have run\n  help: the rule was `server/x`"
+            "error: refused by the server: server `x` is away (-32603); the call may have run\n  help: the rule was `server/x`"
         );
     }
 

@@ -199,7 +199,7 @@ fn a_kind_the_client_did_not_declare_fails_the_call_and_asks_nothing() {
     ];
     for (requests, can, named) in cases {
         let answer = answered(Call::tool(can).asks(requests, ""));
-        assert!(answer.contains(named) && answer.contains("-33005"), "{answer}");
+        assert!(answer.contains(named) && answer.contains("-32603"), "{answer}");
     }
 }
 
@@ -246,7 +246,7 @@ fn a_url_for_a_client_without_url_mode_is_told_to_the_model() {
         "{answer}"
     );
     let mut call = Call::new(Method::PromptsGet, NEWEST, Capabilities::NONE);
-    assert!(answered(call.asks(URL, "")).contains("-33005"));
+    assert!(answered(call.asks(URL, "")).contains("-32603"));
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn questions_that_are_none_fail_the_call() {
         r#"{"k":{"method":"elicitation/create","params":{"mode":"telepathy"}}}"#,
     ] {
         assert!(
-            answered(Call::tool(ALL).asks(broken, "")).contains("-33005"),
+            answered(Call::tool(ALL).asks(broken, "")).contains("-32603"),
             "{broken}"
         );
     }
@@ -311,8 +311,8 @@ fn progress_keeps_growing_over_rounds() {
 fn a_call_that_is_ended_from_outside_answers_with_its_own_id() {
     for (why, code) in [
         (Ending::Cancelled, "-32603"),
-        (Ending::Deadline, "-33004"),
-        (Ending::Away, "-33005"),
+        (Ending::Deadline, "-32603"),
+        (Ending::Away, "-32603"),
     ] {
         let answer = answered(Call::tool(ALL).rounds.end(why));
         assert!(answer.contains(r#""id":"c1""#) && answer.contains(code), "{answer}");
