@@ -9,6 +9,10 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use crate::json;
 use crate::limits::CONTENT_DEPTH_MAX;
 use crate::method::Method;
@@ -70,8 +74,9 @@ pub fn map_uris(
 /// Whether any member that the table knows to hold a URI can occur. Most messages have none, and a search for the names
 /// costs a fraction of a walk. A letter can hide only behind a `\u` escape.
 fn may_hold_uris(src: &[u8]) -> bool {
-    const SIGNS: [&[u8]; 4] = [b"uri", b"Uri", b"Subscriptions", b"\\u"];
-    SIGNS.iter().any(|sign| memchr::memmem::find(src, sign).is_some())
+    static SIGNS: LazyLock<[Finder<'static>; 4]> =
+        LazyLock::new(|| ["uri", "Uri", "Subscriptions", "\\u"].map(Finder::new));
+    SIGNS.iter().any(|sign| sign.find(src).is_some())
 }
 
 /// Replaces the URIs of one value that stands alone, such as a task's result or one entry of a catalogue.

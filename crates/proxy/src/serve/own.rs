@@ -46,7 +46,7 @@ impl Core {
         let kind = match call.method {
             Method::Discover => return Ok(Some(whole(call, &view.discover))),
             Method::Listen => {
-                return self.subscribed(context, call).await.map(Some);
+                return Box::pin(self.subscribed(context, call)).await.map(Some);
             }
             Method::ToolsList => ListKind::Tools,
             Method::ResourcesList => ListKind::Resources,

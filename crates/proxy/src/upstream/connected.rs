@@ -86,6 +86,8 @@ impl Connected {
         !over && self.stdio().is_none_or(|link| !link.is_closed())
     }
 
+    /// Makes a call. What is rare or slow anyway is boxed: the future of a call is moved to the heap as a whole, and every
+    /// call would pay for the size of its largest branch.
     pub(super) async fn call(&self, out: Outbound, patience: Patience, guard: Guard) -> Result<Reply, Refusal> {
         match &self.way {
             Way::Http(link) => {
@@ -93,13 +95,13 @@ impl Connected {
                 if let Err(refusal) = &reply
                     && modern::casts_doubt(refusal)
                 {
-                    self.ask_again(link).await;
+                    Box::pin(self.ask_again(link)).await;
                 }
                 reply
             }
-            Way::Stdio(link) => modern::call_stdio(link, out, patience, guard).await,
+            Way::Stdio(link) => Box::pin(modern::call_stdio(link, out, patience, guard)).await,
             Way::Lifted(lifted, _) => {
-                let reply = timeout_at(patience.until(), lifted.call(out)).await;
+                let reply = timeout_at(patience.until(), Box::pin(lifted.call(out))).await;
                 match reply.map_err(|_| too_late(Executed::Unknown))?? {
                     Reply::One(message) => Ok(Reply::One(message)),
                     Reply::Stream(messages) => Ok(Reply::Stream(patience::bounded(messages, patience, guard))),

@@ -199,7 +199,8 @@ impl HttpLink {
             let fresh = pooled.is_none();
             let mut conn = match pooled {
                 Some(conn) => conn,
-                None => self.pool.open().await?,
+                // Rare, and with its TLS handshake many times the size of everything else here.
+                None => Box::pin(self.pool.open()).await?,
             };
             *stage = Stage::Sent;
             match conn.send(request).await {
