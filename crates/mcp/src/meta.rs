@@ -27,7 +27,9 @@ pub const UI: &str = "ui";
 /// MCP Apps, on a tool: the older, flat form of the same.
 pub const UI_RESOURCE_URI: &str = "ui/resourceUri";
 
-/// Ours, on results and catalogue entries: the server that answered.
+/// Ours, on results: how the server that answered calls itself, beside the gateway's own identity.
+pub const VENDOR_SERVER_INFO: &str = "dev.meshgate/serverInfo";
+/// Ours, on catalogue entries: the alias of the server they belong to.
 pub const VENDOR_SERVER: &str = "dev.meshgate/server";
 /// Ours, on lists: servers that are away and therefore missing.
 pub const VENDOR_AWAY: &str = "dev.meshgate/serversAway";

@@ -21,7 +21,7 @@ use std::collections::HashMap;
 
 use crate::finding::{Finding, Severity};
 use crate::parse::Config;
-use crate::snapshot::{Snapshot, TokenSource};
+use crate::snapshot::{Reach, Snapshot, TokenSource};
 use report::Report;
 
 pub(crate) fn compile(config: Config) -> Result<(Snapshot, Vec<Finding>), Vec<Finding>> {
@@ -40,6 +40,13 @@ pub(crate) fn compile(config: Config) -> Result<(Snapshot, Vec<Finding>), Vec<Fi
     let (gateway, views) = gateway::choose_views(edge, all_views, &mut report);
     if servers.is_empty() {
         report.no_server(sources.first());
+    }
+    let children = servers
+        .values()
+        .filter(|s| matches!(s.reach, Reach::Stdio { .. }))
+        .count();
+    if children > mesh.limits.children_max {
+        report.too_many_children(sources.first(), children, mesh.limits.children_max);
     }
 
     let findings = report.findings;

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -102,6 +103,8 @@ pub struct ToolFacts {
     pub input: Option<Validator>,
     /// Compiled `outputSchema`.
     pub output: Option<Validator>,
+    /// Calls whose arguments did not match and were let through, since this definition was read.
+    pub mismatches: AtomicU64,
 }
 
 /// What one server offers.

@@ -291,8 +291,8 @@ impl Reshape {
             Some(fields) => match fields.get(body, meta::SERVER_INFO) {
                 Some(theirs) => {
                     splice.replace(theirs.span, gateway_identity());
-                    if fields.get(body, meta::VENDOR_SERVER).is_none() {
-                        splice.insert(fields, meta::VENDOR_SERVER, theirs.raw(body).to_vec());
+                    if fields.get(body, meta::VENDOR_SERVER_INFO).is_none() {
+                        splice.insert(fields, meta::VENDOR_SERVER_INFO, theirs.raw(body).to_vec());
                     }
                 }
                 None => splice.insert(fields, meta::SERVER_INFO, gateway_identity()),

@@ -55,6 +55,14 @@ impl Report {
         self.findings.push(finding.remedy("add a document of kind `Server`"));
     }
 
+    pub(super) fn too_many_children(&mut self, source: Option<&Arc<str>>, children: usize, most: usize) {
+        let source = source.cloned().unwrap_or_else(|| "".into());
+        let message = format!("{children} servers run as children, and the limit `children` is {most}");
+        let finding = Finding::error(codes::RANGE, &source, message);
+        self.findings
+            .push(finding.remedy("raise `limits.children` of the mesh, or reach some of the servers over HTTP"));
+    }
+
     /// A file the document names, from the directory the document is in.
     pub(super) fn file(&mut self, at: (&Document, &[Step<'_>]), path: &Path) -> PathBuf {
         if path.as_os_str().is_empty() {

@@ -203,3 +203,22 @@ fn a_package_without_a_version_is_noticed() {
         assert_eq!(unpinned(line).as_deref(), expected, "{line}");
     }
 }
+
+#[test]
+fn servers_that_run_as_children_are_counted_at_the_limit_and_beside_it() {
+    let children = |n: usize| {
+        let servers: String = (0..n)
+            .map(|i| document("Server", &format!("s{i}"), "{stdio: {command: /bin/true}}"))
+            .collect();
+        compile(&(document("Mesh", "mesh", "{limits: {children: 3}}") + &servers))
+    };
+    assert!(children(2).is_ok());
+    assert!(children(3).is_ok());
+    let findings = children(4).unwrap_err();
+    assert!(
+        findings
+            .iter()
+            .any(|f| f.code == codes::RANGE && f.message.contains("4 servers")),
+        "{findings:?}"
+    );
+}

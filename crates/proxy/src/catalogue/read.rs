@@ -1,6 +1,7 @@
 //! Reading one server's catalogue: discover, then each list it offers, page by page, with every loop bounded.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -291,5 +292,6 @@ fn tool_facts(server: &Server, body: &Bytes, tool: &Object, name: &str) -> Optio
         param_headers,
         input: compile(server.validate_arguments, "inputSchema"),
         output: compile(server.validate_results, "outputSchema"),
+        mismatches: AtomicU64::new(0),
     })
 }

@@ -1,5 +1,7 @@
 //! What a call must fulfil before it leaves for its server, by the schema that was published.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use http::HeaderValue;
 use meshgate_mcp::{json, meta};
@@ -8,9 +10,10 @@ use meshgate_model::Check;
 use super::CallContext;
 use super::own::result;
 use crate::admit;
-use crate::catalogue::gateway_identity;
+use crate::catalogue::{ToolFacts, gateway_identity};
 use crate::refusal::{Reason, Refusal};
 use crate::resolve::{Call, Destination};
+use crate::validate::Violation;
 
 /// Arguments that HTTP mirrors must be mirrored rightly, by the schema that was published.
 pub(super) fn check_mirrored(context: &CallContext, call: &Call, destination: &Destination) -> Result<(), Refusal> {
@@ -37,7 +40,7 @@ pub(super) fn check_arguments(call: &Call, destination: &Destination, check: Che
     let arguments = call.param("arguments").map_or(b"{}".as_slice(), |a| a.raw(&call.body));
     let violation = validator.check(arguments).err()?;
     if check != Check::Enforce {
-        tracing::debug!(%violation, "arguments do not match the tool's schema");
+        warn_seldom(&destination.tool.as_ref()?.facts, destination, &violation);
         return None;
     }
     let mut body = b"{\"resultType\":\"complete\",\"content\":[{\"type\":\"text\",\"text\":".to_vec();
@@ -48,4 +51,14 @@ pub(super) fn check_arguments(call: &Call, destination: &Destination, check: Che
     body.extend_from_slice(gateway_identity());
     body.extend_from_slice(b"}}");
     Some(result(call, &body))
+}
+
+/// Says that arguments do not match, at the first, second, fourth, eighth … time: an operator must see that it happens, and
+/// a caller must not be able to fill the log with it.
+fn warn_seldom(facts: &ToolFacts, destination: &Destination, violation: &Violation) {
+    let times = facts.mismatches.fetch_add(1, Ordering::Relaxed) + 1;
+    if times.is_power_of_two() {
+        let tool = destination.name.as_deref();
+        tracing::warn!(tool, times, %violation, "arguments do not match the tool's schema and are let through");
+    }
 }
