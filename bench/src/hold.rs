@@ -39,7 +39,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         sockets.push(socket);
     }
     println!("sessions {}", sessions.len());
-    turns.next();
+    if turns.next().is_none() {
+        return Ok(());
+    }
     let mut open = 0;
     for session in sessions.iter().take(options.streams) {
         let mut socket = connect(peer.address)?;
