@@ -139,10 +139,13 @@ proptest! {
     #[test]
     fn the_grammar_is_that_of_serde_json(src in mutated()) {
         prop_assert_eq!(json::valid(&src, usize::MAX), grammar(&src));
-        if scan(&src, &Rules::CLIENT).is_ok() {
-            let tree: Tree = serde_json::from_slice(&src).unwrap();
-            same_members(&src, &scan(&src, &Rules::CLIENT).unwrap().root, tree.as_object().unwrap());
+        if let Ok(client) = scan(&src, &Rules::CLIENT) {
             prop_assert!(scan(&src, &Rules::SERVER).is_ok());
+            // A number that no double can hold is text to the scan and no tree to serde_json.
+            match serde_json::from_slice::<Tree>(&src) {
+                Ok(tree) => same_members(&src, &client.root, tree.as_object().unwrap()),
+                Err(error) => prop_assert!(error.to_string().starts_with("number out of range"), "{}", error),
+            }
         }
     }
 
