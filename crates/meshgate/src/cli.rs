@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::exit::{self, Failure};
-use crate::{call, check, demo, out, status, tools, up};
+use crate::{call, check, demo, import, out, status, tools, up};
 
 /// The mesh gateway for MCP: one authenticated endpoint in front of any MCP servers.
 #[derive(Debug, Parser)]
@@ -25,6 +25,9 @@ enum Command {
     Up(UpArgs),
     /// Say what is wrong with a mesh file or an `mcp.json`, without starting anything.
     Check(CheckArgs),
+    /// Write a mesh file from the files of other programs: `mcp.json` of Claude, Cursor, VS Code, Windsurf, Cline, Zed,
+    /// Gemini, Continue, or `config.toml` of Codex.
+    Import(ImportArgs),
     /// Show how the running gateway and its servers are.
     Status(StatusArgs),
     /// List the tools of the running gateway.
@@ -68,6 +71,26 @@ pub(crate) struct CheckArgs {
     /// How to print.
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// Files of other programs, known by what they hold; of two servers of one name, the first file's keeps it.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Where to write; `-` is standard output [default: mesh.yaml].
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace the file when it is there.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Copy secrets into the file. Without it, each is read from a variable that the file names.
+    #[arg(long)]
+    pub(crate) inline_values: bool,
+    /// The project that the files belong to: `${workspaceFolder}`, and where relative paths start [default: the directory
+    /// of the file, or of its `.vscode`, `.cursor` and the like].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) workspace: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -121,6 +144,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match &cli.command {
         Command::Up(args) => up::run(args, state),
         Command::Check(args) => check::run(args),
+        Command::Import(args) => import::run(args),
         Command::Status(args) => status::run(args, state),
         Command::Tools(args) => tools::run(args, state),
         Command::Call(args) => call::run(args, state),

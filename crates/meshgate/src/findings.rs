@@ -10,6 +10,9 @@ use serde::Serialize;
 
 use crate::out;
 
+/// A finding on one line is not longer than this.
+const NAMED_CHARS_MAX: usize = 1_000;
+
 /// A finding with its source text, as `miette` wants it.
 #[derive(Debug)]
 struct Drawn<'a> {
@@ -104,6 +107,18 @@ fn drawn_with(finding: &Finding, text: &str, theme: GraphicalTheme) -> String {
         Ok(()) => report.trim_end().to_owned(),
         Err(_) => finding.to_string(),
     }
+}
+
+/// A finding on one line with its place, for files whose lines nobody should see.
+pub(crate) fn named(finding: &Finding, text: &str) -> String {
+    let line = finding
+        .span
+        .as_ref()
+        .map(|span| format!(":{}", line_of(text, span.start)));
+    out::one_line(
+        &format!("{}{}: {finding}", finding.source, line.unwrap_or_default()),
+        NAMED_CHARS_MAX,
+    )
 }
 
 fn line_of(text: &str, at: usize) -> usize {

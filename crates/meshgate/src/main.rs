@@ -11,6 +11,7 @@ mod client;
 mod demo;
 mod exit;
 mod findings;
+mod import;
 mod log;
 mod out;
 mod source;

@@ -23,6 +23,7 @@ use crate::finding::{Finding, Severity};
 use crate::parse::Config;
 use crate::snapshot::{Reach, Snapshot, TokenSource};
 use report::Report;
+pub(crate) use values::is_own_header;
 
 pub(crate) fn compile(config: Config) -> Result<(Snapshot, Vec<Finding>), Vec<Finding>> {
     let Config {

@@ -170,4 +170,11 @@ codes! {
     ENTRY_DISABLED = "MG0604", "an entry is disabled and left out";
     ENTRY_SSE = "MG0605", "an entry uses the SSE transport of 2024-11-05 and is left out";
     VARIABLE = "MG0606", "a variable stands where none is replaced";
+    ENTRY_TIME = "MG0607", "the unit of an entry's time limit was guessed, or the limit does not fit";
+    ENTRY_SECRET = "MG0608", "a secret was not copied; the file names a variable in its place";
+    ENTRY_SECRET_LOST = "MG0609", "a secret stands where none can be read from elsewhere, so the entry is left out";
+    ENTRY_REPLACED = "MG0610", "a variable was replaced by its value of today";
+    ENTRY_TWICE = "MG0611", "entries of several files have the same name";
+    PROPOSAL = "MG0621", "an entry of a registry cannot be proposed as it is";
+    PROPOSAL_FIELD = "MG0622", "something an entry of a registry asks for is not part of its proposal";
 }

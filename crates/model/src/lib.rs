@@ -11,15 +11,17 @@
 pub mod amount;
 mod compile;
 pub mod finding;
+pub mod import;
 pub mod kinds;
 pub mod limits;
 pub mod naming;
 mod parse;
 pub mod reference;
+mod secret;
 pub mod snapshot;
 
 pub use finding::{Finding, Severity};
-pub use parse::{Config, parse};
+pub use parse::{Config, Surroundings, parse, parse_in};
 pub use reference::{json_schema, json_schema_text, kinds_markdown};
 pub use snapshot::{
     AccessLog, Application, Check, Digest, EnvValue, EraChoice, GatewaySpec, LOCAL_APPLICATION, Limits, Listener,

@@ -4,7 +4,7 @@
 //! is checked by `compile`, which finds positions again through the tree of spans kept here.
 
 mod failure;
-mod mcp_json;
+pub(crate) mod mcp_json;
 mod mesh_file;
 pub(crate) mod tree;
 
@@ -18,6 +18,7 @@ use crate::finding::{Finding, codes};
 use crate::kinds::{ApplicationSpec, GatewaySpec, MeshSpec, Metadata, ServerSpec, ViewSpec};
 use crate::limits;
 use crate::snapshot::Snapshot;
+pub use mcp_json::Surroundings;
 use tree::{Node, Step};
 
 /// What one or more sources say, read and not yet checked.
@@ -65,10 +66,9 @@ impl Spec {
 #[derive(Clone, Debug)]
 pub(crate) enum Origin {
     MeshFile,
-    /// An entry of the object `root`, under the name `entry`.
+    /// An entry of another program's file, at this path.
     McpJson {
-        root: &'static str,
-        entry: String,
+        at: Vec<mcp_json::OwnedStep>,
     },
 }
 
@@ -82,8 +82,8 @@ impl Document {
     pub(crate) fn path(&self, path: &[Step<'_>]) -> String {
         match &self.origin {
             Origin::MeshFile => tree::written(path),
-            Origin::McpJson { root, entry } => {
-                let mut steps = vec![Step::Key(root), Step::Key(entry)];
+            Origin::McpJson { at } => {
+                let mut steps: Vec<Step<'_>> = at.iter().map(mcp_json::OwnedStep::step).collect();
                 steps.extend(path.iter().skip(2));
                 tree::written(&steps)
             }
@@ -99,22 +99,30 @@ impl Document {
     }
 }
 
-/// Reads a mesh file (YAML or JSON, any number of documents) or an `mcp.json` (an object that holds `mcpServers` or
-/// `servers`). `source_name` is the file's path; relative paths in it start at that path's directory.
+/// Reads a mesh file (YAML or JSON, any number of documents) or the servers another program is configured with (an
+/// `mcp.json` and its cousins). `source_name` is the file's path; relative paths in it start at that path's directory.
 ///
 /// # Errors
 /// Everything that is wrong with its form, as findings of severity error (and warnings beside them).
 pub fn parse(source_name: &str, text: &str) -> Result<Config, Vec<Finding>> {
+    parse_in(source_name, text, &Surroundings::NONE)
+}
+
+/// As [`parse`], where variables in another program's file may be replaced.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_in(source_name: &str, text: &str, around: &Surroundings<'_>) -> Result<Config, Vec<Finding>> {
     let source: Arc<str> = source_name.into();
     refuse_oversize(&source, text)?;
     if mcp_json::is_one(text) {
-        mcp_json::read(&source, text)
+        mcp_json::read(&source, text, around)
     } else {
         mesh_file::read(&source, text)
     }
 }
 
-fn refuse_oversize(source: &Arc<str>, text: &str) -> Result<(), Vec<Finding>> {
+pub(crate) fn refuse_oversize(source: &Arc<str>, text: &str) -> Result<(), Vec<Finding>> {
     if text.len() <= limits::SOURCE_BYTES {
         return Ok(());
     }
@@ -136,7 +144,7 @@ impl Config {
     pub fn from_mcp_json(source_name: &str, text: &str) -> Result<Self, Vec<Finding>> {
         let source: Arc<str> = source_name.into();
         refuse_oversize(&source, text)?;
-        mcp_json::read(&source, text)
+        mcp_json::read(&source, text, &Surroundings::NONE)
     }
 
     /// Joins what another source says to this one.

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use meshgate_model::{Finding, Severity, finding::codes, parse};
+use meshgate_model::{Finding, Severity, Surroundings, finding::codes, import, parse};
 
 fn files(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(folder);
@@ -121,15 +121,105 @@ fn bad_files_have_the_findings_beside_them() {
     }
 }
 
+/// What an import makes of files, as one text.
+fn imported(files: &[PathBuf], inline_values: bool) -> String {
+    let texts: Vec<(String, String)> = files
+        .iter()
+        .map(|file| {
+            let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+            (name, fs::read_to_string(file).unwrap())
+        })
+        .collect();
+    let sources: Vec<import::Source<'_>> = texts
+        .iter()
+        .map(|(name, text)| import::Source {
+            name,
+            directory: Path::new("/srv/project"),
+            text,
+        })
+        .collect();
+    let variable = |name: &str| (name == "HOME").then(|| "/srv/home".to_owned());
+    let options = import::Options {
+        inline_values,
+        around: Surroundings {
+            variable: &variable,
+            workspace: Some("/srv/project"),
+        },
+    };
+    let imported = import::import(&sources, &options);
+    let (snapshot, _) = parse("/srv/mesh.yaml", &imported.text)
+        .and_then(|config| config.compile())
+        .unwrap_or_else(|findings| panic!("{}\n{}", imported.text, drawn(&findings, &imported.text)));
+    assert_eq!(snapshot.servers.len(), imported.servers);
+    let mut out = format!("{} servers, {} lost\n", imported.servers, imported.lost);
+    for (name, text) in &texts {
+        let about: Vec<Finding> = imported
+            .findings
+            .iter()
+            .filter(|f| &*f.source == name)
+            .cloned()
+            .collect();
+        out.push_str(&drawn(&about, text));
+    }
+    assert!(
+        imported
+            .findings
+            .iter()
+            .all(|f| texts.iter().any(|(name, _)| *name == *f.source))
+    );
+    format!("{out}\n{}", imported.text)
+}
+
+#[test]
+fn files_of_other_programs_become_the_mesh_file_beside_them() {
+    let files = files("import");
+    assert!(files.len() >= 12);
+    for file in files {
+        compare(&beside(&file), &imported(std::slice::from_ref(&file), false));
+    }
+}
+
+#[test]
+fn several_files_become_one_and_names_are_given_in_their_order() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import");
+    let files = ["windsurf.json", "cline.json", "continue.yaml", "windsurf.json"].map(|file| folder.join(file));
+    compare(&folder.with_file_name("several.out"), &imported(&files, false));
+}
+
+#[test]
+fn d36_no_secret_of_a_file_is_in_the_mesh_file_unless_it_is_asked_for() {
+    let secrets = [
+        ("claude_desktop.json", vec!["ghp_0123456789abcdefghij", "abc-secret"]),
+        ("claude_code.json", vec!["k-1", "hunter2"]),
+        ("cline.json", vec!["never-printed"]),
+        ("zed.json", vec!["t-1", "abc123"]),
+        ("codex.toml", vec!["k-9"]),
+    ];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import");
+    for (file, secrets) in secrets {
+        let outside = imported(&[folder.join(file)], false);
+        let (said, inside) = outside.split_once("# Written by").unwrap();
+        let inline = imported(&[folder.join(file)], true);
+        for secret in secrets {
+            assert!(!inside.contains(secret), "{file}: {secret}");
+            // What is said points at the place and never repeats it.
+            let words: String = said.lines().filter(|line| line.starts_with("  ")).collect();
+            assert!(!words.contains(secret), "{file}: {secret}: {words}");
+            assert!(inline.contains(secret) || secret == "never-printed", "{file}: {secret}");
+        }
+    }
+}
+
 #[test]
 fn every_code_is_shown_by_a_file() {
-    let shown: String = ["good", "bad"]
+    let shown: String = ["good", "bad", "import"]
         .iter()
         .flat_map(|folder| files(folder))
         .map(|file| fs::read_to_string(beside(&file)).unwrap())
+        .chain([fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/several.out")).unwrap()])
         .collect();
-    // Too long to keep as files: see the unit tests.
-    let elsewhere = [codes::INSTRUCTIONS];
+    // Too long to keep as files, or about answers of a registry: see the unit tests.
+    let elsewhere = [codes::INSTRUCTIONS, codes::PROPOSAL, codes::PROPOSAL_FIELD];
     let missing: Vec<&str> = codes::ALL
         .iter()
         .map(|(code, _)| *code)

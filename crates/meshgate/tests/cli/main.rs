@@ -4,6 +4,7 @@
 mod check;
 mod demo;
 mod gateway;
+mod import;
 mod sinks;
 mod start;
 mod up;

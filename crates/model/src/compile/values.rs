@@ -7,6 +7,7 @@ use crate::finding::codes;
 use crate::kinds::{Value, ValueFrom};
 use crate::parse::tree::{Step, steps};
 use crate::parse::{Document, Origin};
+use crate::secret::sounds_secret;
 use crate::snapshot::EnvValue;
 
 /// Headers that carry the protocol, the connection or the trace: the gateway writes them itself.
@@ -34,20 +35,10 @@ const OWN_HEADERS: [&str; 20] = [
 ];
 const OWN_HEADER_PREFIXES: [&str; 3] = ["mcp-", "proxy-", "x-forwarded-"];
 
-/// Parts of names that say that their value is a secret.
-const SECRET_WORDS: [&str; 11] = [
-    "token",
-    "secret",
-    "password",
-    "passwd",
-    "apikey",
-    "accesskey",
-    "privatekey",
-    "credential",
-    "authorization",
-    "cookie",
-    "passphrase",
-];
+/// Whether the gateway writes the header, named in lower case, itself.
+pub(crate) fn is_own_header(lower: &str) -> bool {
+    OWN_HEADERS.contains(&lower) || OWN_HEADER_PREFIXES.iter().any(|prefix| lower.starts_with(prefix))
+}
 
 pub(super) fn environment(
     document: &Document,
@@ -97,9 +88,7 @@ pub(super) fn headers(
                 format!("`{name}` is not the name of a header"),
                 "a header's name holds letters, digits and `-`",
             );
-        } else if OWN_HEADERS.contains(&lower.as_str())
-            || OWN_HEADER_PREFIXES.iter().any(|prefix| lower.starts_with(prefix))
-        {
+        } else if is_own_header(&lower) {
             report.error(
                 (document, at),
                 codes::HEADER,
@@ -166,12 +155,26 @@ fn from_elsewhere(document: &Document, at: &[Step<'_>], name: &str, from: &Value
             EnvValue::Environment {
                 prefix,
                 name: variable.clone(),
+                default: None,
             }
         }
-        (Some(variable), None) => EnvValue::Environment {
-            prefix,
-            name: variable.clone(),
-        },
+        (Some(variable), None) => {
+            if from.default.as_ref().is_some_and(|text| !text.is_empty()) && sounds_secret(name) {
+                let message = format!("`{name}` seems to be a secret, and its default is written in the file");
+                let remedy = "remove `default`, so that a missing variable is noticed";
+                report.warn((document, at), codes::LITERAL_SECRET, message, remedy);
+            }
+            EnvValue::Environment {
+                prefix,
+                name: variable.clone(),
+                default: from.default.clone(),
+            }
+        }
+        (None, Some(_)) if from.default.is_some() => {
+            let message = format!("`default` of `{name}` stands beside `fromFile`, which has none");
+            report.error((document, at), codes::VALUE_SOURCE, message, "remove `default`");
+            EnvValue::Literal("".into())
+        }
         (None, Some(file)) => EnvValue::File {
             prefix,
             path: report.file((document, at), file),
@@ -194,16 +197,6 @@ fn from_elsewhere(document: &Document, at: &[Step<'_>], name: &str, from: &Value
             EnvValue::Literal("".into())
         }
     }
-}
-
-fn sounds_secret(name: &str) -> bool {
-    let folded: String = name
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .map(|c| c.to_ascii_lowercase())
-        .collect();
-    let names_a_place = ["file", "path", "url", "dir"].iter().any(|end| folded.ends_with(end));
-    !names_a_place && SECRET_WORDS.iter().any(|word| folded.contains(word))
 }
 
 /// The port of an authority: `Some(None)` where it names none, `None` where what it names is no port.

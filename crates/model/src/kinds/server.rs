@@ -124,6 +124,9 @@ pub struct ValueFrom {
     /// A file whose content is the value, without its last line end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from_file: Option<PathBuf>,
+    /// The value where that variable is not set. Default: none; a server whose variable is missing cannot be reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
     /// Text before the value, such as `Bearer `. Default: empty.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub prefix: String,

@@ -1,328 +1,298 @@
-//! The `mcp.json` that people already have, as Claude, Cursor and VS Code write it.
+//! The servers that other programs are configured with: `mcp.json` and its many cousins.
 //!
-//! Those files carry fields of the program they were written for, so an unknown field is a warning here and an error
-//! nowhere. Comments and trailing commas are taken, because those programs take them. `${NAME}` and `${env:NAME}` become
-//! reads of the gateway's environment where a value may come from there, and are refused everywhere else: passing the
-//! text `${TOKEN}` on as a token would fail far away from its cause.
+//! Claude, Cursor, VS Code, Windsurf, Cline, Zed, Gemini and Continue write JSON or YAML, Codex writes TOML; each has its
+//! own word for the object of servers and its own fields. A file is known by what it holds, never by its name. It carries
+//! fields of the program it was written for, so an unknown field is a warning here and an error nowhere. Comments and
+//! trailing commas are taken, because those programs take them. `${NAME}` becomes a read of the gateway's environment
+//! where a value may come from there: passing the text `${TOKEN}` on as a token would fail far away from its cause.
 
 mod entry;
 mod jsonc;
+mod notes;
+mod roots;
+mod spec;
+#[cfg(test)]
+mod tests;
+mod toml;
+mod variables;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::tree::{self, Key, Node, Piece, Shape, steps, written};
+use super::tree::{self, Key, Node, Shape, steps};
 use super::{Config, Document, Origin, Spec, failure};
+use crate::Severity;
 use crate::finding::{Finding, codes};
-use crate::kinds::{HttpSpec, Metadata, ServerSpec, StdioSpec, Value};
-use entry::{Entry, Lenient, as_document, variable};
+use crate::kinds::{Metadata, ServerSpec, ToolsSpec, ViewServerSpec, ViewSpec};
+use entry::{Entry, alias_of};
+use notes::Notes;
+use roots::{Found, Holder};
+use spec::Maker;
 
-/// The names of the object that holds the servers: everybody's, and VS Code's.
-const ROOTS: [&str; 2] = ["mcpServers", "servers"];
+pub(crate) use roots::OwnedStep;
+pub use variables::Surroundings;
 
-/// Fields of an entry that mean something here, beside `disabled`.
-const FIELDS: [&str; 9] = [
-    "type",
-    "transport",
-    "command",
-    "args",
-    "env",
-    "cwd",
-    "url",
-    "serverUrl",
-    "headers",
-];
-
-/// Whether a text is such a file: one object that holds servers and is no document of ours.
-pub(super) fn is_one(text: &str) -> bool {
-    let blanked = jsonc::blanked(text);
-    if !blanked.trim_start_matches('\u{feff}').trim_start().starts_with('{') {
-        return false;
-    }
-    let Ok(pieces) = tree::read(&blanked) else {
-        return text.contains("\"mcpServers\"");
-    };
-    pieces.first().is_some_and(|piece| {
-        piece.root.get("apiVersion").is_none() && ROOTS.iter().any(|root| piece.root.get(root).is_some())
-    })
+/// Everything a file says, with what is wrong with it; an entry that is wrong has no server.
+pub(crate) struct Reading {
+    pub(crate) servers: Vec<Read>,
+    pub(crate) findings: Vec<Finding>,
+    /// Entries that are switched off.
+    pub(crate) off: usize,
+    /// Entries that could not be read.
+    pub(crate) broken: usize,
 }
 
-/// Reads such a file into documents of kind `Server`.
-pub(super) fn read(source: &Arc<str>, text: &str) -> Result<Config, Vec<Finding>> {
-    let blanked = jsonc::blanked(text);
-    let pieces = tree::read(&blanked).map_err(|error| vec![failure::of_tree(source, text, error)])?;
-    let found = pieces.first().and_then(|piece| {
-        ROOTS
-            .iter()
-            .find_map(|root| piece.root.member(root).map(|m| (*root, m, piece)))
-    });
-    let Some((root, (key, servers), piece)) = found else {
-        let message = "the file has no object `mcpServers`";
-        return Err(vec![
-            Finding::error(codes::MCP_JSON, source, message)
-                .remedy("write `{\"mcpServers\": {\"name\": {\"command\": …}}}`"),
-        ]);
-    };
-    let Shape::Map(entries) = &servers.shape else {
-        let message = format!("`{root}` is not an object of servers");
-        return Err(vec![
-            Finding::error(codes::MCP_JSON, source, message)
-                .remedy("write `{\"name\": {\"command\": …}}`")
-                .at(key.span.clone()),
-        ]);
-    };
-    let mut reader = Reader {
-        source,
-        text: &blanked,
-        piece,
-        root,
-        documents: Vec::new(),
-        findings: Vec::new(),
-        names: BTreeMap::new(),
-    };
-    for (key, node) in entries {
-        reader.entry(key, node);
+/// A server of the file.
+pub(crate) struct Read {
+    pub(crate) document: Document,
+    pub(crate) tools: ToolsSpec,
+}
+
+/// Whether a text is such a file: it holds servers and is no document of ours.
+pub(super) fn is_one(text: &str) -> bool {
+    if toml::is_one(text) {
+        return true;
     }
-    let Reader {
-        documents, findings, ..
-    } = reader;
-    if findings
-        .iter()
-        .any(|finding| finding.severity == crate::Severity::Error)
-    {
+    let Ok(pieces) = tree::read(&readable(text)) else {
+        return text.contains("\"mcpServers\"");
+    };
+    pieces.first().is_some_and(|piece| roots::holds(&piece.root))
+}
+
+/// Reads such a file into documents of kind `Server`, and one of kind `View` where it chooses among tools.
+pub(super) fn read(source: &Arc<str>, text: &str, around: &Surroundings<'_>) -> Result<Config, Vec<Finding>> {
+    let Reading { servers, findings, .. } = read_all(source, text, around).map_err(|finding| vec![*finding])?;
+    if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return Err(findings);
     }
+    // What is replaced at every start is of today by itself.
+    let warnings = findings
+        .into_iter()
+        .filter(|finding| finding.code != codes::ENTRY_REPLACED)
+        .collect();
+    let chooses = servers.iter().any(|server| server.tools != ToolsSpec::default());
+    let view = chooses.then(|| view(source, &servers));
     Ok(Config {
-        documents,
-        warnings: findings,
+        documents: servers.into_iter().map(|server| server.document).chain(view).collect(),
+        warnings,
         sources: vec![source.clone()],
     })
 }
 
-struct Reader<'a> {
-    source: &'a Arc<str>,
-    text: &'a str,
-    piece: &'a Piece,
-    root: &'static str,
-    documents: Vec<Document>,
-    findings: Vec<Finding>,
-    /// Names given so far, with the entries they come from.
-    names: BTreeMap<String, String>,
+/// Reads everything that can be read.
+pub(crate) fn read_all(source: &Arc<str>, text: &str, around: &Surroundings<'_>) -> Result<Reading, Box<Finding>> {
+    let root = root(source, text)?;
+    let entries = match roots::entries(&root) {
+        Holder::Entries(entries) => entries,
+        Holder::Missing => {
+            let finding = Finding::error(codes::MCP_JSON, source, "the file has no object `mcpServers`");
+            return Err(Box::new(
+                finding.remedy("write `{\"mcpServers\": {\"name\": {\"command\": …}}}`"),
+            ));
+        }
+        Holder::Wrong(path, key) => {
+            let message = format!("`{}` is not an object of servers", path.join("."));
+            let finding = Finding::error(codes::MCP_JSON, source, message);
+            return Err(Box::new(
+                finding.remedy("write `{\"name\": {\"command\": …}}`").at(key.span),
+            ));
+        }
+    };
+    let inputs = roots::inputs(&root);
+    let mut reading = Reading {
+        servers: Vec::new(),
+        findings: Vec::new(),
+        off: 0,
+        broken: 0,
+    };
+    let mut names = BTreeMap::new();
+    for found in entries {
+        let mut notes = Notes {
+            source,
+            path: &found.path,
+            key: &found.key,
+            node: found.node,
+            findings: Vec::new(),
+        };
+        match one(&found, &mut notes, &inputs, around, &mut names) {
+            Outcome::Server(read) => reading.servers.push(*read),
+            Outcome::Off => reading.off += 1,
+            Outcome::Broken => reading.broken += 1,
+        }
+        reading.findings.extend(notes.findings);
+    }
+    Ok(reading)
 }
 
-impl Reader<'_> {
-    fn entry(&mut self, key: &Key, node: &Node) {
-        let before = self.findings.len();
-        let Some(entry) = self.values(key, node) else { return };
-        if entry.disabled {
-            self.warn(
-                codes::ENTRY_DISABLED,
-                key,
-                node,
-                None,
-                "the entry is disabled and left out",
-                "remove `disabled` to have it",
-            );
-            return;
-        }
-        let transport = entry
-            .r#type
-            .as_deref()
-            .or(entry.transport.as_deref())
-            .unwrap_or_default();
-        if transport.eq_ignore_ascii_case("sse") {
-            let remedy = "use the server's streamable HTTP endpoint (`\"type\": \"http\"`), which every revision since 2025-03-26 has";
-            self.warn(
-                codes::ENTRY_SSE,
-                key,
-                node,
-                None,
-                "the entry uses the SSE transport of 2024-11-05 and is left out",
-                remedy,
-            );
-            return;
-        }
-        self.unknown_fields(key, node);
-        let Some(name) = self.name(key, node) else { return };
-        let transport = transport.to_owned();
-        let spec = self.spec(key, node, &transport, entry);
-        if self
-            .findings
-            .iter()
-            .skip(before)
-            .any(|finding| finding.severity == crate::Severity::Error)
-        {
-            return;
-        }
-        let part = if spec.http.is_some() { "http" } else { "stdio" };
-        self.documents.push(Document {
-            source: self.source.clone(),
+/// The values of the file, whatever it is written in.
+fn root(source: &Arc<str>, text: &str) -> Result<Node, Box<Finding>> {
+    if toml::is_one(text) {
+        return toml::read(source, text).map_err(Box::new);
+    }
+    let pieces = tree::read(&readable(text)).map_err(|error| Box::new(failure::of_tree(source, text, error)))?;
+    Ok(pieces.into_iter().next().map(|piece| piece.root).unwrap_or_default())
+}
+
+/// JSON without its comments; YAML as it is, where `//` is the middle of a URL.
+fn readable(text: &str) -> Cow<'_, str> {
+    if text.trim_start_matches('\u{feff}').trim_start().starts_with(['{', '/']) {
+        Cow::Owned(jsonc::blanked(text))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+enum Outcome {
+    Server(Box<Read>),
+    Off,
+    Broken,
+}
+
+fn one(
+    found: &Found<'_>,
+    notes: &mut Notes<'_>,
+    inputs: &[variables::Input],
+    around: &Surroundings<'_>,
+    names: &mut BTreeMap<String, String>,
+) -> Outcome {
+    if !matches!(found.node.shape, Shape::Map(_)) {
+        let remedy = "write `{\"command\": …}` or `{\"url\": …}`";
+        notes.fail(codes::MCP_JSON, &[], "the entry is not an object", remedy);
+        return Outcome::Broken;
+    }
+    let entry = Entry::read(found.node, notes);
+    if entry.off {
+        // What is left out needs no other remark.
+        notes.findings.clear();
+        let remedy = "remove `disabled` to have it";
+        notes.warn(codes::ENTRY_DISABLED, &[], "the entry is disabled and left out", remedy);
+        return Outcome::Off;
+    }
+    if !transport(&entry, notes) {
+        return Outcome::Broken;
+    }
+    let name = name(&found.key, notes, names);
+    let (spec, tools) = Maker { notes, inputs, around }.server(&entry);
+    let Some(name) = name.filter(|_| !notes.is_broken()) else {
+        return Outcome::Broken;
+    };
+    let tree = as_document(found, &entry, &spec);
+    Outcome::Server(Box::new(Read {
+        document: Document {
+            source: notes.source.clone(),
             metadata: Metadata { name, team: None },
             spec: Spec::Server(spec),
-            tree: as_document(key, node, part),
-            origin: Origin::McpJson {
-                root: self.root,
-                entry: key.text.clone(),
-            },
-        });
-    }
+            tree,
+            origin: Origin::McpJson { at: found.path.clone() },
+        },
+        tools,
+    }))
+}
 
-    fn values(&mut self, key: &Key, node: &Node) -> Option<Entry> {
-        if !matches!(node.shape, Shape::Map(_)) {
-            self.fail(
-                codes::MCP_JSON,
-                key,
-                node,
-                None,
-                "the entry is not an object",
-                "write `{\"command\": …}` or `{\"url\": …}`",
-            );
-            return None;
+/// Whether the transport is one that is spoken here.
+fn transport(entry: &Entry, notes: &mut Notes<'_>) -> bool {
+    let Some((field, written)) = &entry.transport else {
+        return true;
+    };
+    let folded: String = written.to_ascii_lowercase().replace(['-', '_'], "");
+    match folded.as_str() {
+        "" | "stdio" | "local" | "http" | "streamablehttp" | "remote" => true,
+        "sse" => {
+            notes.findings.clear();
+            let remedy = "use the server's streamable HTTP endpoint (`\"type\": \"http\"`), which every revision since 2025-03-26 has";
+            let message = "the entry uses the SSE transport of 2024-11-05 and is left out";
+            notes.warn(codes::ENTRY_SSE, &[], message, remedy);
+            false
         }
-        let piece = Piece {
-            root: self.piece.root.clone(),
-            text: node.span.clone(),
-        };
-        let slice = self.text.get(node.span.clone()).unwrap_or_default();
-        match serde_saphyr::from_str_with_options(slice, super::mesh_file::options()) {
-            Ok(entry) => Some(entry),
-            Err(error) => {
-                self.findings
-                    .push(failure::of_values(self.source, Some(title(key)), &piece, &error));
-                None
-            }
+        _ => {
+            let remedy = "the types are `stdio` and `http` (also `streamable-http`)";
+            let message = format!("`{written}` is not a type of server");
+            notes.fail(codes::UNKNOWN_VALUE, steps![*field], &message, remedy);
+            false
         }
-    }
-
-    /// The name and alias an entry gives: lower case, everything else a `-`.
-    fn name(&mut self, key: &Key, node: &Node) -> Option<String> {
-        let name = entry::alias_of(&key.text);
-        if name.is_empty() {
-            self.fail(
-                codes::ENTRY_NAME,
-                key,
-                node,
-                None,
-                "the entry's name holds no letter or digit to make an alias of",
-                "rename the entry",
-            );
-            return None;
-        }
-        if let Some(other) = self.names.insert(name.clone(), key.text.clone()) {
-            let message = format!("the entry's alias is `{name}`, and so is that of `{other}`");
-            self.fail(codes::ENTRY_NAME, key, node, None, &message, "rename one of the two");
-            return None;
-        }
-        Some(name)
-    }
-
-    fn unknown_fields(&mut self, key: &Key, node: &Node) {
-        let Shape::Map(members) = &node.shape else { return };
-        for (field, _) in members {
-            if !FIELDS.contains(&field.text.as_str()) && field.text != "disabled" {
-                let message = format!("`{}` means nothing to this program and is ignored", field.text);
-                self.warn(codes::ENTRY_FIELD, key, node, Some(&field.text), &message, "");
-            }
-        }
-    }
-
-    fn spec(&mut self, key: &Key, node: &Node, transport: &str, entry: Entry) -> ServerSpec {
-        for (field, text) in [
-            ("command", entry.command.as_ref()),
-            ("url", entry.url.as_ref()),
-            ("serverUrl", entry.server_url.as_ref()),
-        ] {
-            self.no_variable(key, node, steps![field], text.map(String::as_str).unwrap_or_default());
-        }
-        for (index, argument) in entry.args.iter().enumerate() {
-            self.no_variable(key, node, steps!["args", index], argument);
-        }
-        if let Some(cwd) = &entry.cwd {
-            self.no_variable(key, node, steps!["cwd"], &cwd.to_string_lossy());
-        }
-        let env = self.values_of(key, node, "env", &entry.env);
-        let headers = self.values_of(key, node, "headers", &entry.headers);
-        let mut spec = ServerSpec::default();
-        match transport.to_ascii_lowercase().as_str() {
-            "" | "stdio" | "http" | "streamable-http" | "streamablehttp" | "streamable_http" => {}
-            other => {
-                let remedy = "the types are `stdio` and `http` (also `streamable-http`)";
-                let field = if entry.r#type.is_some() { "type" } else { "transport" };
-                self.fail(
-                    codes::UNKNOWN_VALUE,
-                    key,
-                    node,
-                    Some(field),
-                    &format!("`{other}` is not a type of server"),
-                    remedy,
-                );
-            }
-        }
-        spec.stdio = entry.command.map(|command| StdioSpec {
-            command,
-            args: entry.args,
-            env,
-            cwd: entry.cwd,
-        });
-        spec.http = entry.url.or(entry.server_url).map(|url| HttpSpec { url, headers });
-        spec
-    }
-
-    fn values_of(
-        &mut self,
-        key: &Key,
-        node: &Node,
-        field: &str,
-        values: &BTreeMap<String, Lenient>,
-    ) -> BTreeMap<String, Value> {
-        let mut out = BTreeMap::new();
-        for (name, value) in values {
-            let text = value.text();
-            match variable(&text) {
-                Ok(value) => drop(out.insert(name.clone(), value)),
-                Err(()) => self.no_variable(key, node, steps![field, name], &text),
-            }
-        }
-        out
-    }
-
-    fn no_variable(&mut self, key: &Key, node: &Node, path: &[tree::Step<'_>], text: &str) {
-        if !text.contains("${") {
-            return;
-        }
-        let span = node.span_of(path);
-        let message = format!("`{}` holds a variable that is not replaced here", written(path));
-        let remedy = "write the value out; `${NAME}` is read at the end of a value of `env` or `headers` only";
-        let mut finding = Finding::error(codes::VARIABLE, self.source, message)
-            .remedy(remedy)
-            .at(span);
-        finding.document = Some(title(key));
-        finding.path = format!("{}.{}", written(steps![self.root, &key.text]), written(path));
-        self.findings.push(finding);
-    }
-
-    fn fail(&mut self, code: &'static str, key: &Key, node: &Node, field: Option<&str>, message: &str, remedy: &str) {
-        let finding = Finding::error(code, self.source, message).remedy(remedy);
-        self.push(finding, key, node, field);
-    }
-
-    fn warn(&mut self, code: &'static str, key: &Key, node: &Node, field: Option<&str>, message: &str, remedy: &str) {
-        let finding = Finding::warning(code, self.source, message).remedy(remedy);
-        self.push(finding, key, node, field);
-    }
-
-    fn push(&mut self, mut finding: Finding, key: &Key, node: &Node, field: Option<&str>) {
-        finding.document = Some(title(key));
-        finding.path = written(steps![self.root, &key.text]);
-        finding.span = Some(key.span.clone());
-        if let Some((member, _)) = field.and_then(|field| node.member(field)) {
-            finding.path = written(steps![self.root, &key.text, &member.text]);
-            finding.span = Some(member.span.clone());
-        }
-        self.findings.push(finding);
     }
 }
 
-fn title(key: &Key) -> String {
-    format!("Server/{}", key.text)
+/// The name and alias an entry gives: lower case, everything else a `-`.
+fn name(key: &Key, notes: &mut Notes<'_>, names: &mut BTreeMap<String, String>) -> Option<String> {
+    let name = alias_of(&key.text);
+    if name.is_empty() {
+        let message = "the entry's name holds no letter or digit to make an alias of";
+        notes.fail(codes::ENTRY_NAME, &[], message, "rename the entry");
+        return None;
+    }
+    if let Some(other) = names.insert(name.clone(), key.text.clone()) {
+        let message = format!("the entry's alias is `{name}`, and so is that of `{other}`");
+        notes.fail(codes::ENTRY_NAME, &[], &message, "rename one of the two");
+        return None;
+    }
+    Some(name)
+}
+
+/// The view that shows what the file chooses.
+fn view(source: &Arc<str>, servers: &[Read]) -> Document {
+    let servers = servers.iter().map(|server| ViewServerSpec {
+        name: server.document.metadata.name.clone(),
+        tools: server.tools.clone(),
+    });
+    Document {
+        source: source.clone(),
+        metadata: Metadata {
+            name: "default".to_owned(),
+            team: None,
+        },
+        spec: Spec::View(ViewSpec {
+            path: None,
+            servers: servers.collect(),
+            naming: None,
+            anonymous: false,
+            lift_limits: false,
+            instructions: None,
+            list_ttl: None,
+        }),
+        tree: Node::default(),
+        origin: Origin::McpJson { at: Vec::new() },
+    }
+}
+
+/// The entry's spans, arranged as those of the document it becomes.
+fn as_document(found: &Found<'_>, entry: &Entry, spec: &ServerSpec) -> Node {
+    let named = |text: &str| Key {
+        text: text.to_owned(),
+        span: found.key.span.clone(),
+    };
+    let text = Node {
+        span: found.key.span.clone(),
+        shape: Shape::Scalar(found.key.text.clone()),
+    };
+    let map = |members| Node {
+        span: found.node.span.clone(),
+        shape: Shape::Map(members),
+    };
+    let part = if spec.http.is_some() { "http" } else { "stdio" };
+    // Under the names that the document has for its fields.
+    let mut inside: Vec<(Key, Node)> = Vec::new();
+    let holders = entry
+        .inner
+        .and_then(|inner| found.node.get(inner))
+        .into_iter()
+        .chain([found.node]);
+    for holder in holders {
+        let Shape::Map(members) = &holder.shape else { continue };
+        inside.extend(members.iter().map(|(key, node)| {
+            let text = match key.text.as_str() {
+                "serverUrl" | "httpUrl" => "url",
+                "path" if entry.inner.is_some() => "command",
+                "http_headers" | "env_http_headers" => "headers",
+                other => other,
+            };
+            let span = key.span.clone();
+            let text = text.to_owned();
+            (Key { text, span }, node.clone())
+        }));
+    }
+    let metadata = map(vec![(named("name"), text.clone())]);
+    let spec = map(vec![(named("alias"), text), (named(part), map(inside))]);
+    map(vec![(named("metadata"), metadata), (named("spec"), spec)])
 }

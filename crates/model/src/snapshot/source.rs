@@ -17,6 +17,8 @@ pub enum EnvValue {
         prefix: String,
         /// The variable.
         name: String,
+        /// The value where it is not set.
+        default: Option<String>,
     },
     /// `prefix`, then the content of a file without its trailing line end.
     File {

@@ -81,9 +81,10 @@ pub(crate) fn read_value(what: &str, value: &EnvValue) -> Result<String, Refusal
     let missing = |rule: String| Refusal::new(Reason::ServerAway, format!("`{what}` of the server: {rule}"));
     match value {
         EnvValue::Literal(text) => Ok(text.to_string()),
-        EnvValue::Environment { prefix, name } => match std::env::var(name) {
-            Ok(text) => Ok(format!("{prefix}{text}")),
-            Err(_) => Err(missing(format!(
+        EnvValue::Environment { prefix, name, default } => match (std::env::var(name), default) {
+            (Ok(text), _) => Ok(format!("{prefix}{text}")),
+            (Err(_), Some(text)) => Ok(format!("{prefix}{text}")),
+            (Err(_), None) => Err(missing(format!(
                 "variable `{name}` is not set in the gateway's environment"
             ))),
         },
