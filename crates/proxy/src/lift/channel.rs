@@ -74,6 +74,7 @@ pub(super) async fn request(
             status,
             headers: answered,
             body,
+            ..
         } => match judge(status, &answered, (id, &body), named) {
             None => Ok((Source::Whole(Some(body)), answered)),
             Some(fault) => Err(fault),

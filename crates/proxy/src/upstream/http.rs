@@ -7,35 +7,33 @@
 //! What is promised beside that: sizes have limits, an answer is never decompressed, a redirect is never followed, and
 //! an answer that is not waited for any more closes its connection. What an answer means is left to the callers.
 
+mod body;
 mod events;
 mod exchange;
+mod fields;
+mod head;
 mod pool;
 mod wire;
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, StatusCode};
-use http_body_util::Full;
+use http::header::{self, HeaderMap, HeaderName};
+use http::{Method, StatusCode};
 use rustls::ClientConfig;
 
 pub use self::events::Events;
-use self::exchange::{Exchange, SendError};
+use self::exchange::{Exchange, ReadError, Request, SendError};
+pub(super) use self::fields::Fields;
+use self::fields::Prepared;
+use self::head::{Head, Kind};
 use self::pool::Pool;
 use self::wire::Target;
 pub use self::wire::client_config;
 use super::limits::WireLimits;
 use crate::refusal::{Executed, Reason, Refusal};
-
-/// `application/json`.
-pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// Both answer types, which every POST accepts.
-pub const JSON_OR_EVENTS: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
-/// `text/event-stream`.
-pub const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 
 /// How many pooled connections a request tries before it opens its own.
 const REUSE_ATTEMPTS_MAX: usize = 3;
@@ -59,11 +57,11 @@ const RESERVED: [HeaderName; 12] = [
 /// One server over HTTP, for one identity: its connections are shared by nobody else.
 pub struct HttpLink {
     pool: Arc<Pool>,
-    headers: HeaderMap,
+    prepared: Prepared,
     limits: WireLimits,
 }
 
-/// What came back.
+/// What came back. Of its headers only those that a caller may ask for: `Mcp-Session-Id` and `Retry-After`.
 #[derive(Debug)]
 pub enum HttpAnswer {
     /// No body.
@@ -73,12 +71,14 @@ pub enum HttpAnswer {
         /// Response headers.
         headers: HeaderMap,
     },
-    /// A whole body that is not an event stream; see [`is_json`].
+    /// A whole body that is not an event stream.
     One {
         /// HTTP status.
         status: StatusCode,
         /// Response headers.
         headers: HeaderMap,
+        /// Whether the body is declared as JSON.
+        json: bool,
         /// The body.
         body: Bytes,
     },
@@ -104,13 +104,6 @@ impl HttpAnswer {
     }
 }
 
-/// How far a request has come; decides what a refusal says about the call.
-#[derive(Clone, Copy)]
-enum Stage {
-    Unsent,
-    Sent,
-}
-
 impl HttpLink {
     /// A link to `url` that adds `headers` to every request. `tls` replaces the public roots.
     pub fn new(
@@ -125,34 +118,44 @@ impl HttpLink {
             return Err(Refusal::new(Reason::Internal, message));
         }
         let target = Target::parse(url, tls)?;
-        let mut all = headers;
-        all.insert(header::HOST, target.authority.clone());
         Ok(Self {
+            prepared: Prepared::new(&target, headers),
             pool: Arc::new(Pool::new(target)),
-            headers: all,
             limits,
         })
     }
 
+    /// The header fields of a POST, for the caller to add its own.
+    pub(super) fn fields(&self) -> Fields<'_> {
+        self.prepared.post()
+    }
+
     /// Posts a JSON body. The deadline covers all but the events of a stream. Dropping the future closes the connection.
     pub async fn post(&self, headers: HeaderMap, body: Bytes, deadline: Instant) -> Result<HttpAnswer, Refusal> {
-        let mut request = self.request(Method::POST, headers, body);
-        request.headers_mut().insert(header::CONTENT_TYPE, JSON);
-        request.headers_mut().insert(header::ACCEPT, JSON_OR_EVENTS);
-        self.exchange(request, deadline).await
+        self.post_fields(self.fields().all(&headers), body, deadline).await
+    }
+
+    /// Like [`Self::post`], with fields that were written where they were made.
+    pub(super) async fn post_fields(
+        &self,
+        fields: Fields<'_>,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<HttpAnswer, Refusal> {
+        self.exchange(Request::new(fields.end_with(body.len()), body), deadline)
+            .await
     }
 
     /// Opens the standalone stream of a legacy server.
     pub async fn get(&self, headers: HeaderMap, deadline: Instant) -> Result<HttpAnswer, Refusal> {
-        let mut request = self.request(Method::GET, headers, Bytes::new());
-        request.headers_mut().insert(header::ACCEPT, EVENTS);
-        self.exchange(request, deadline).await
+        let fields = self.prepared.bodiless(&Method::GET).all(&headers);
+        self.exchange(Request::new(fields.end(), Bytes::new()), deadline).await
     }
 
     /// Ends a legacy session.
     pub async fn delete(&self, headers: HeaderMap, deadline: Instant) -> Result<HttpAnswer, Refusal> {
-        self.exchange(self.request(Method::DELETE, headers, Bytes::new()), deadline)
-            .await
+        let fields = self.prepared.bodiless(&Method::DELETE).all(&headers);
+        self.exchange(Request::new(fields.end(), Bytes::new()), deadline).await
     }
 
     /// Drops idle connections that are closed or too old.
@@ -160,26 +163,11 @@ impl HttpLink {
         self.pool.sweep();
     }
 
-    fn request(&self, method: Method, mut headers: HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
-        headers.reserve(self.headers.len() + 2);
-        for (name, value) in &self.headers {
-            headers.insert(name, value.clone());
-        }
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method;
-        *request.uri_mut() = self.pool.target.path.clone();
-        *request.headers_mut() = headers;
-        request
-    }
-
-    async fn exchange(&self, request: Request<Full<Bytes>>, deadline: Instant) -> Result<HttpAnswer, Refusal> {
-        let mut stage = Stage::Unsent;
-        let answer = tokio::time::timeout_at(deadline.into(), self.send(request, &mut stage)).await;
+    async fn exchange(&self, request: Request, deadline: Instant) -> Result<HttpAnswer, Refusal> {
+        let mut sent = false;
+        let answer = tokio::time::timeout_at(deadline.into(), self.send(request, &mut sent)).await;
         answer.unwrap_or_else(|_| {
-            let executed = match stage {
-                Stage::Unsent => Executed::No,
-                Stage::Sent => Executed::Unknown,
-            };
+            let executed = if sent { Executed::Unknown } else { Executed::No };
             Err(Refusal::server(
                 Reason::Deadline,
                 executed,
@@ -188,7 +176,7 @@ impl HttpLink {
         })
     }
 
-    async fn send(&self, mut request: Request<Full<Bytes>>, stage: &mut Stage) -> Result<HttpAnswer, Refusal> {
+    async fn send(&self, mut request: Request, sent: &mut bool) -> Result<HttpAnswer, Refusal> {
         let mut reused = 0;
         loop {
             let pooled = if reused < REUSE_ATTEMPTS_MAX {
@@ -202,16 +190,13 @@ impl HttpLink {
                 // Rare, and with its TLS handshake many times the size of everything else here.
                 None => Box::pin(self.pool.open()).await?,
             };
-            *stage = Stage::Sent;
-            match conn.send(request).await {
-                Ok(response) => {
-                    let (head, body) = response.into_parts();
-                    conn.keep = keep_alive(&head.headers);
-                    return self.answer(head, Exchange::new(conn, body)).await;
+            match conn.send(request, sent).await {
+                Ok(head) => {
+                    let exchange = Exchange::new(conn, head.framing);
+                    return self.answer(head, exchange).await;
                 }
                 // The request came back whole: not a byte of it was written.
                 Err(SendError::Unsent(whole)) if !fresh => {
-                    *stage = Stage::Unsent;
                     request = *whole;
                     reused += 1;
                 }
@@ -222,25 +207,19 @@ impl HttpLink {
                         "server is away: it closed the connection at once",
                     ));
                 }
-                Err(SendError::Lost) => return Err(cut_off()),
+                Err(SendError::Sent(error)) => return Err(error.into()),
             }
         }
     }
 
-    async fn answer(&self, head: http::response::Parts, mut exchange: Exchange) -> Result<HttpAnswer, Refusal> {
-        let (status, headers) = (head.status, head.headers);
-        if headers
-            .get(header::CONTENT_ENCODING)
-            .is_some_and(|value| value != "identity")
-        {
+    async fn answer(&self, head: Head, mut exchange: Exchange) -> Result<HttpAnswer, Refusal> {
+        let (status, headers) = (head.status, head.fields);
+        if head.encoded {
             return Err(broken(
                 "server compressed its answer though nothing else than plain bytes was accepted",
             ));
         }
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(broken("server switched the protocol though nobody asked"));
-        }
-        if has_type(&headers, "text/event-stream") {
+        if head.kind == Kind::Events {
             let events = Events::new(exchange, Arc::clone(&self.pool), self.limits.event_bytes_max);
             return Ok(HttpAnswer::Stream {
                 status,
@@ -253,7 +232,13 @@ impl HttpLink {
         if body.is_empty() {
             return Ok(HttpAnswer::Empty { status, headers });
         }
-        Ok(HttpAnswer::One { status, headers, body })
+        let json = head.kind == Kind::Json;
+        Ok(HttpAnswer::One {
+            status,
+            headers,
+            json,
+            body,
+        })
     }
 }
 
@@ -265,54 +250,32 @@ impl std::fmt::Debug for HttpLink {
     }
 }
 
-/// Whether the body is declared as JSON.
-pub fn is_json(headers: &HeaderMap) -> bool {
-    has_type(headers, "application/json")
-}
-
-fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| {
-        let media = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-        media.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes())
-    })
-}
-
-/// `Keep-Alive: timeout=5`.
-fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get("keep-alive")?.to_str().ok()?;
-    let seconds = value.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
-    seconds.trim().parse().ok().map(Duration::from_secs)
-}
-
-/// Reads a body of at most `bytes_max`; one that arrives in one piece is not copied.
+/// Reads a body of at most `bytes_max`.
 async fn read_body(exchange: &mut Exchange, bytes_max: usize) -> Result<Bytes, Refusal> {
-    let announced = exchange
-        .announced()
-        .map(|length| usize::try_from(length).unwrap_or(usize::MAX));
-    if announced.is_some_and(|length| length > bytes_max) {
-        return Err(too_large(bytes_max));
+    if let Some(length) = exchange.announced() {
+        let length = usize::try_from(length).ok().filter(|length| *length <= bytes_max);
+        let length = length.ok_or_else(|| too_large(bytes_max))?;
+        return Ok(exchange.read_announced(length).await?);
     }
-    let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
-    while !exchange.is_complete() {
-        let Some(data) = poll_fn(|cx| exchange.poll_data(cx)).await else {
-            break;
-        };
-        let data = data.map_err(|()| cut_off())?;
-        if first.len() + rest.len() + data.len() > bytes_max {
+    let mut whole = BytesMut::new();
+    loop {
+        let more = poll_fn(|cx| exchange.poll_pieces(cx, &mut |piece| whole.extend_from_slice(piece)));
+        if !more.await? {
+            return Ok(whole.freeze());
+        }
+        if whole.len() > bytes_max {
             return Err(too_large(bytes_max));
         }
-        if first.is_empty() && rest.is_empty() {
-            first = data;
-            continue;
-        }
-        if rest.is_empty() {
-            rest.reserve(announced.unwrap_or(first.len() + data.len()));
-            rest.extend_from_slice(&std::mem::take(&mut first));
-        }
-        rest.extend_from_slice(&data);
     }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+impl From<ReadError> for Refusal {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Lost => cut_off(),
+            ReadError::Broken(how) => broken(format!("server broke http in its answer: {how}")),
+        }
+    }
 }
 
 fn too_large(bytes_max: usize) -> Refusal {

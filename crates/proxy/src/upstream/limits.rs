@@ -50,6 +50,18 @@ pub(crate) const IDLE_PLAIN_MAX: Duration = Duration::from_secs(4);
 pub(crate) const IDLE_TLS_MAX: Duration = Duration::from_secs(30);
 /// How long a connection may take to end a stream whose response has been read.
 pub(crate) const TAIL_MAX: Duration = Duration::from_secs(2);
+/// Bytes that are read from a server at once.
+pub(crate) const READ_BYTES: usize = 64 << 10;
+/// Longest head of an answer.
+pub(crate) const ANSWER_HEAD_BYTES_MAX: usize = 32 << 10;
+/// Header fields of an answer.
+pub(crate) const ANSWER_FIELDS_MAX: usize = 100;
+/// Interim answers (status 1xx) before the real one.
+pub(crate) const INTERIM_ANSWERS_MAX: usize = 16;
+/// What may stand behind the size of a chunk.
+pub(crate) const CHUNK_EXTENSION_BYTES_MAX: usize = 1 << 10;
+/// What may stand behind the last chunk.
+pub(crate) const TRAILER_BYTES_MAX: usize = 16 << 10;
 /// What may follow the response on its stream.
 pub(crate) const TAIL_BYTES_MAX: usize = 64 << 10;
 /// Unacknowledged bytes and silent peers are given up after this long.

@@ -12,11 +12,11 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_core::Stream;
 use http::StatusCode;
-use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{HeaderMap, HeaderName, RETRY_AFTER};
 use meshgate_mcp::{Envelope, MODERN, Message, Method, Rules, Splice, headers, meta, scan};
 use tokio::time::timeout_at;
 
-use super::http::{Events, HttpAnswer, HttpLink, broken, cut_off, is_json};
+use super::http::{Events, Fields, HttpAnswer, HttpLink, broken, cut_off};
 use super::in_flight::Guard;
 use super::patience::{self, Patience, too_late};
 use super::stdio::{Received, StdioLink};
@@ -27,7 +27,7 @@ const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-versi
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const VERSION: HeaderValue = HeaderValue::from_static(MODERN.name);
+const VERSION: &[u8] = MODERN.name.as_bytes();
 
 /// Makes a call over HTTP.
 ///
@@ -38,11 +38,18 @@ pub(super) async fn call_http(
     patience: Patience,
     guard: Guard,
 ) -> Result<Reply, Refusal> {
-    let headers = routing_headers(&out)?;
-    let answer = link.post(headers, out.body, patience.until().into_std()).await?;
+    let fields = routing_fields(link, &out)?;
+    let answer = link.post_fields(fields, out.body, patience.until().into_std()).await?;
     match answer {
-        HttpAnswer::One { status, headers, body } if status.is_success() && is_json(&headers) => Ok(Reply::One(body)),
-        HttpAnswer::One { status, headers, body } => error_body(out.id, status, &headers, body),
+        HttpAnswer::One {
+            status,
+            json: true,
+            body,
+            ..
+        } if status.is_success() => Ok(Reply::One(body)),
+        HttpAnswer::One {
+            status, headers, body, ..
+        } => error_body(out.id, status, &headers, body),
         HttpAnswer::Empty { status, headers } => Err(refused_by_status(status, &headers)),
         HttpAnswer::Stream { events, .. } => {
             let source = EventMessages {
@@ -68,28 +75,32 @@ pub(super) async fn call_stdio(
     patience::reply(call, patience, guard).await
 }
 
-/// The headers that mirror the request.
-pub(super) fn routing_headers(out: &Outbound) -> Result<HeaderMap, Refusal> {
-    let mut all = HeaderMap::with_capacity(16);
-    all.insert(PROTOCOL_VERSION, VERSION);
+/// The header fields that mirror the request.
+pub(super) fn routing_fields<'a>(link: &'a HttpLink, out: &Outbound) -> Result<Fields<'a>, Refusal> {
+    let mut fields = link.fields();
+    fields.add(&PROTOCOL_VERSION, VERSION);
     let method = match out.method {
-        Method::Other => HeaderValue::from_str(&out.method_name)
-            .map_err(|_| Refusal::new(Reason::MethodNotFound, "method cannot be sent as a header"))?,
-        known => HeaderValue::from_static(known.as_str()),
+        Method::Other => &out.method_name,
+        known => known.as_str(),
     };
-    all.insert(METHOD, method);
-    if let Some(name) = &out.name {
-        let value = HeaderValue::from_str(&headers::encode(name))
-            .map_err(|_| Refusal::new(Reason::InvalidParams, "name cannot be sent as a header"))?;
-        all.insert(NAME, value);
+    if !(method.is_ascii() && fields.add(&METHOD, method.as_bytes())) {
+        return Err(Refusal::new(
+            Reason::MethodNotFound,
+            "method cannot be sent as a header",
+        ));
+    }
+    if let Some(name) = &out.name
+        && !fields.add(&NAME, headers::encode(name).as_bytes())
+    {
+        return Err(Refusal::new(Reason::InvalidParams, "name cannot be sent as a header"));
     }
     if let Some(traceparent) = &out.traceparent {
-        all.insert(TRACEPARENT, traceparent.clone());
+        fields.add(&TRACEPARENT, traceparent.as_bytes());
     }
     for (name, value) in &out.param_headers {
-        all.insert(name, value.clone());
+        fields.add(name, value.as_bytes());
     }
-    Ok(all)
+    Ok(fields)
 }
 
 /// A body that came with an error status or without the right type: a JSON-RPC response all the same, or a refusal.

@@ -66,10 +66,12 @@ pub(super) fn discover_request(within: Duration) -> Outbound {
 pub(super) async fn ask_http(link: &HttpLink) -> Result<Verdict, Refusal> {
     let out = discover_request(PROBE_MAX);
     let deadline = Instant::from_std(out.deadline);
-    let headers = modern::routing_headers(&out)?;
-    match link.post(headers, out.body, out.deadline).await? {
+    let fields = modern::routing_fields(link, &out)?;
+    match link.post_fields(fields, out.body, out.deadline).await? {
         HttpAnswer::Empty { status, headers } => judge_status(status, &headers),
-        HttpAnswer::One { status, headers, body } => match scan(&body, &Rules::SERVER) {
+        HttpAnswer::One {
+            status, headers, body, ..
+        } => match scan(&body, &Rules::SERVER) {
             Ok(found) if found.is_response() && !is_credential(status) => judge(&body, &found),
             _ => judge_status(status, &headers),
         },

@@ -103,10 +103,10 @@ impl Head {
             b"HTTP/1.0" => true,
             _ => return Err(BAD),
         };
-        if method.is_empty() || !method.iter().all(|&byte| is_token(byte)) || method.eq_ignore_ascii_case(b"CONNECT") {
+        if method.is_empty() || !all(method, TOKEN) || method.eq_ignore_ascii_case(b"CONNECT") {
             return Err(BAD);
         }
-        if !target.iter().all(|&byte| byte.is_ascii_graphic() && byte != b'#') {
+        if !all(target, TARGET) {
             return Err(BAD);
         }
         if target.first() != Some(&b'/') {
@@ -125,11 +125,11 @@ impl Head {
         };
         let (name, rest) = line.split_at(colon);
         // A folded line and a space before the colon both fail here, for a space is not of a token.
-        if name.is_empty() || !name.iter().all(|&byte| is_token(byte) && byte != b'_') {
+        if name.is_empty() || !all(name, NAME) {
             return Err(Breach::Malformed("a field name is not a token without underscore"));
         }
         let value = rest.get(1..).unwrap_or_default();
-        if value.iter().any(|&byte| (byte < b' ' && byte != b'\t') || byte == 0x7f) {
+        if holds_control(value) {
             return Err(Breach::Malformed("a field value holds a control character"));
         }
         let trimmed = value.trim_ascii();
@@ -148,7 +148,7 @@ impl Head {
         if self.host.is_some() {
             return Err(Breach::Malformed("host is repeated"));
         }
-        if value.is_empty() || !value.iter().all(|&byte| is_of_authority(byte)) {
+        if value.is_empty() || !all(value, AUTHORITY) {
             return Err(Breach::Malformed("host is not a host and a port"));
         }
         self.host = Some(offset..offset + value.len());
@@ -234,14 +234,58 @@ fn absolute_authority(target: &[u8], offset: usize) -> Option<Range<usize>> {
     (end > 0).then(|| begin..begin + end)
 }
 
-const fn is_of_authority(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b':' | b'[' | b']')
+/// What a byte may be part of, as bits.
+const TOKEN: u8 = 1;
+/// A token without underscore.
+const NAME: u8 = 2;
+const AUTHORITY: u8 = 4;
+const TARGET: u8 = 8;
+
+/// The bits of every byte: each byte of every head is looked up here once.
+static CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut all = [0; 256];
+    let mut rest: &mut [u8] = &mut all;
+    let mut byte: u8 = 0;
+    while let [first, more @ ..] = rest {
+        *first = class(byte);
+        rest = more;
+        byte = byte.wrapping_add(1);
+    }
+    all
 }
 
-const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        )
+const fn class(byte: u8) -> u8 {
+    let mark = matches!(
+        byte,
+        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'`' | b'|' | b'~'
+    );
+    let mut bits = 0;
+    if byte.is_ascii_alphanumeric() || mark {
+        bits |= TOKEN | NAME;
+    }
+    if byte == b'_' {
+        bits |= TOKEN;
+    }
+    if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b':' | b'[' | b']') {
+        bits |= AUTHORITY;
+    }
+    if byte.is_ascii_graphic() && byte != b'#' {
+        bits |= TARGET;
+    }
+    bits
+}
+
+/// Whether every byte has this bit. All are looked at whatever the first ones are: without a way out in the middle
+/// there is nothing to predict, and a bad head is worth no hurry.
+fn all(bytes: &[u8], bit: u8) -> bool {
+    let of = |byte: &u8| CLASSES.get(usize::from(*byte)).copied().unwrap_or_default();
+    bytes.iter().fold(bit, |left, byte| left & of(byte)) != 0
+}
+
+/// Whether a control character other than a tab is among the bytes; many bytes at a time, for the same reason.
+fn holds_control(bytes: &[u8]) -> bool {
+    let is = |byte: u8| ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f);
+    bytes.iter().fold(false, |found, &byte| found | is(byte))
 }

@@ -7,9 +7,9 @@ use std::task::{Context, Poll, ready};
 use futures_core::Stream;
 use meshgate_mcp::{SseDecoder, SseEvent};
 
+use super::broken;
 use super::exchange::Exchange;
 use super::pool::Pool;
-use super::{broken, cut_off};
 use crate::refusal::Refusal;
 
 /// Server-sent events of one answer. Dropping them closes the connection, which is how a modern call is cancelled.
@@ -61,16 +61,17 @@ impl Stream for Events {
                     return Poll::Ready(Some(Err(broken(format!("server broke its event stream: {error}")))));
                 }
             }
-            let Some(exchange) = &mut self.exchange else {
+            let Self { exchange, decoder, .. } = &mut *self;
+            let Some(exchange) = exchange else {
                 return Poll::Ready(None);
             };
-            match ready!(exchange.poll_data(cx)) {
-                Some(Ok(data)) => self.decoder.push(&data),
-                None => self.recycle(),
-                Some(Err(())) => {
+            match ready!(exchange.poll_pieces(cx, &mut |piece| decoder.push(piece))) {
+                Ok(true) => {}
+                Ok(false) => self.recycle(),
+                Err(error) => {
                     self.broken = true;
                     self.exchange = None;
-                    return Poll::Ready(Some(Err(cut_off())));
+                    return Poll::Ready(Some(Err(error.into())));
                 }
             }
         }

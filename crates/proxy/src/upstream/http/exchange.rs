@@ -1,35 +1,55 @@
 //! One request and its answer on one connection, driven by the task that makes the call.
 //!
-//! A connection has no task of its own. Whoever makes the call polls it, so a call costs no hand-over between threads,
-//! dropping the call closes the connection, and the moment before a request is written is a moment at which the
-//! connection can be asked whether the server has hung up.
+//! A connection has no task of its own. Whoever makes the call reads and writes it, so a call costs no hand-over between
+//! threads, dropping the call closes the connection, and the moment before a request is written is a moment at which
+//! the connection can be asked whether the server has hung up. It holds no buffer either: bytes are read into room that
+//! all connections of a thread share, and only what outlives the moment is copied out of it.
 
-use std::future::{Future, poll_fn};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body as _;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 
+use super::body::Body;
+use super::head::{self, Framing, Head};
 use super::wire::{Target, Wire};
-use crate::refusal::{Executed, Reason, Refusal};
-use crate::upstream::limits::{CONNECTIONS_MAX, TAIL_BYTES_MAX};
+use crate::refusal::{Reason, Refusal};
+use crate::upstream::limits::{CONNECTIONS_MAX, INTERIM_ANSWERS_MAX, READ_BYTES, TAIL_BYTES_MAX};
 
-type Driver = Pin<Box<http1::Connection<TokioIo<Wire>, Full<Bytes>>>>;
+thread_local! {
+    /// Where bytes are read to, for all connections of a thread.
+    static ROOM: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+}
+
+/// A request as it is written.
+pub(super) struct Request {
+    head: Vec<u8>,
+    body: Bytes,
+    /// How much of both has been written.
+    written: usize,
+}
+
+impl Request {
+    pub(super) fn new(head: Vec<u8>, body: Bytes) -> Self {
+        Self { head, body, written: 0 }
+    }
+}
 
 /// An open connection to the server.
 pub(super) struct Conn {
-    sender: http1::SendRequest<Full<Bytes>>,
-    /// `None` once the connection has ended.
-    driver: Option<Driver>,
+    wire: Wire,
+    /// The request, until all of it is written.
+    outgoing: Option<Request>,
+    /// Read and not taken: a part of a head, or what came with a head.
+    held: BytesMut,
+    reusable: bool,
     /// How long the server keeps an idle connection, if it said so.
     pub(super) keep: Option<Duration>,
     _slot: Slot,
@@ -55,9 +75,18 @@ impl Drop for Slot {
 /// Why a request has no answer.
 pub(super) enum SendError {
     /// No byte of it was written: it may be sent again.
-    Unsent(Box<Request<Full<Bytes>>>),
+    Unsent(Box<Request>),
     /// Some of it may have arrived.
+    Sent(ReadError),
+}
+
+/// Why an answer cannot be read to its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ReadError {
+    /// The connection ended too early.
     Lost,
+    /// The server broke HTTP; the text says how.
+    Broken(&'static str),
 }
 
 impl Conn {
@@ -70,113 +99,217 @@ impl Conn {
             .rule("upstream/connections")
             .retry(Duration::from_secs(1))
         })?;
-        let wire = target.connect().await?;
-        let shaken = http1::Builder::new().handshake(TokioIo::new(wire)).await;
-        let (sender, connection) = shaken.map_err(|_| {
-            Refusal::server(
-                Reason::ServerAway,
-                Executed::No,
-                "server is away: the connection failed",
-            )
-        })?;
         Ok(Self {
-            sender,
-            driver: Some(Box::pin(connection)),
+            wire: target.connect().await?,
+            outgoing: None,
+            held: BytesMut::new(),
+            reusable: false,
             keep: None,
             _slot: slot,
         })
     }
 
-    /// Sends a request and waits for the head of its answer.
-    pub(super) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, SendError> {
-        let Self { sender, driver, .. } = self;
-        let mut response = pin!(sender.try_send_request(request));
-        let answer = poll_fn(|cx| {
-            drive(driver, cx);
-            response.as_mut().poll(cx)
-        });
-        answer.await.map_err(|mut error| {
-            error
-                .take_message()
-                .map_or(SendError::Lost, |whole| SendError::Unsent(Box::new(whole)))
+    /// Sends a request and waits for the head of its answer. `sent` becomes true when the first byte may be written.
+    pub(super) async fn send(&mut self, request: Request, sent: &mut bool) -> Result<Head, SendError> {
+        self.outgoing = Some(request);
+        let mut interim = 0;
+        let head = poll_fn(|cx| {
+            self.write_on(cx, sent)?;
+            self.poll_head(cx, &mut interim).map_err(SendError::Sent)
         })
+        .await?;
+        self.reusable = head.reusable;
+        self.keep = head.keep;
+        Ok(head)
     }
 
-    /// Looks whether the connection is open and idle, without waiting.
-    pub(super) fn look(&mut self) -> bool {
-        drive(&mut self.driver, &mut Context::from_waker(Waker::noop()));
-        self.driver.is_some() && self.sender.is_ready()
+    /// Writes what is left of the request. A server may answer and hang up before it has read all of it, so a failure
+    /// behind the first byte is left to whoever reads.
+    fn write_on(&mut self, cx: &mut Context<'_>, sent: &mut bool) -> Result<(), SendError> {
+        let Some(mut request) = self.outgoing.take() else {
+            return Ok(());
+        };
+        match self.poll_write(&mut request, cx, sent) {
+            Poll::Ready(Ok(())) => return Ok(()),
+            Poll::Ready(Err(_)) if !*sent => return Err(SendError::Unsent(Box::new(request))),
+            Poll::Ready(Err(_)) | Poll::Pending => {}
+        }
+        self.outgoing = Some(request);
+        Ok(())
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.driver.is_none() || self.sender.is_closed()
+    fn poll_write(&mut self, request: &mut Request, cx: &mut Context<'_>, sent: &mut bool) -> Poll<io::Result<()>> {
+        let Request { head, body, written } = request;
+        let mut wire = Pin::new(&mut self.wire);
+        // TLS may have sent a part of what it then calls a failure.
+        *sent |= wire.is_tls();
+        while *written < head.len() + body.len() {
+            let begin = head.get(*written..).unwrap_or_default();
+            let rest = body.get(written.saturating_sub(head.len())..).unwrap_or_default();
+            let pieces = [IoSlice::new(begin), IoSlice::new(rest)];
+            let count = ready!(wire.as_mut().poll_write_vectored(cx, &pieces))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            *sent = true;
+            *written += count;
+        }
+        wire.poll_flush(cx)
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>, interim: &mut usize) -> Poll<Result<Head, ReadError>> {
+        loop {
+            let taken = ROOM.with_borrow_mut(|room| {
+                let came = match ready!(poll_read(&mut self.wire, cx, room)) {
+                    Ok([]) | Err(_) => return Poll::Ready(Err(ReadError::Lost)),
+                    Ok(came) => came,
+                };
+                Poll::Ready(if self.held.is_empty() {
+                    self.take_head(came, interim)
+                } else {
+                    let mut all = std::mem::take(&mut self.held);
+                    all.extend_from_slice(came);
+                    self.take_head(&all, interim)
+                })
+            });
+            if let Some(head) = ready!(taken)? {
+                return Poll::Ready(Ok(head));
+            }
+        }
+    }
+
+    /// Takes the head from all that came for it; what came behind it, or a part of it, is held.
+    fn take_head(&mut self, mut bytes: &[u8], interim: &mut usize) -> Result<Option<Head>, ReadError> {
+        loop {
+            let Some((head, length)) = head::read(bytes).map_err(ReadError::Broken)? else {
+                self.held = BytesMut::from(bytes);
+                return Ok(None);
+            };
+            bytes = bytes.get(length..).unwrap_or_default();
+            if !head.status.is_informational() {
+                self.hold(bytes, head.framing);
+                return Ok(Some(head));
+            }
+            *interim += 1;
+            if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
+                return Err(ReadError::Broken("it switches the protocol though nobody asked"));
+            }
+            if *interim > INTERIM_ANSWERS_MAX {
+                return Err(ReadError::Broken("it announces answers without end"));
+            }
+        }
+    }
+
+    /// Keeps what came behind a head. Where the whole body fits into one read, this is the memory it is handed on in.
+    fn hold(&mut self, came: &[u8], framing: Framing) {
+        if came.is_empty() {
+            return;
+        }
+        let announced = match framing {
+            Framing::Length(length) => usize::try_from(length).unwrap_or(READ_BYTES).min(READ_BYTES),
+            Framing::Chunked | Framing::Close => 0,
+        };
+        self.held = BytesMut::with_capacity(announced.max(came.len()));
+        self.held.extend_from_slice(came);
     }
 }
 
-/// Lets the connection read and write. A connection that has ended is dropped, which answers whatever waits on it.
-fn drive(driver: &mut Option<Driver>, cx: &mut Context<'_>) {
-    if let Some(connection) = driver
-        && connection.as_mut().poll(cx).is_ready()
-    {
-        *driver = None;
-    }
+fn poll_read<'a>(wire: &mut Wire, cx: &mut Context<'_>, room: &'a mut [u8]) -> Poll<io::Result<&'a [u8]>> {
+    let mut into = ReadBuf::new(room);
+    ready!(Pin::new(wire).poll_read(cx, &mut into))?;
+    let count = into.filled().len();
+    Poll::Ready(Ok(room.get(..count).unwrap_or_default()))
 }
 
 /// An answer whose body is still on the wire.
 pub(super) struct Exchange {
     conn: Conn,
-    body: Incoming,
+    body: Body,
 }
 
 impl Exchange {
-    pub(super) fn new(conn: Conn, body: Incoming) -> Self {
-        Self { conn, body }
+    pub(super) fn new(conn: Conn, framing: Framing) -> Self {
+        Self {
+            conn,
+            body: Body::new(framing),
+        }
     }
 
     /// The length of the body, if the server announced it.
     pub(super) fn announced(&self) -> Option<u64> {
-        self.body.size_hint().exact()
-    }
-
-    /// Whether the body has been read to its end.
-    pub(super) fn is_complete(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    /// The next piece of the body; `None` at its end.
-    pub(super) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ()>>> {
-        if let Poll::Ready(data) = self.poll_received(cx) {
-            return Poll::Ready(data);
+        match self.body {
+            Body::Done => Some(0),
+            Body::Length(length) => Some(length),
+            Body::Chunks(_) | Body::Close => None,
         }
-        drive(&mut self.conn.driver, cx);
-        self.poll_received(cx)
     }
 
-    fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ()>>> {
-        loop {
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                None => return Poll::Ready(None),
-                Some(Err(_)) => return Poll::Ready(Some(Err(()))),
-                Some(Ok(frame)) => {
-                    // Trailers say nothing that MCP knows.
-                    if let Ok(data) = frame.into_data() {
-                        return Poll::Ready(Some(Ok(data)));
-                    }
+    /// Hands the next pieces of the body to `sink`; `false` at its end.
+    pub(super) fn poll_pieces(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Poll<Result<bool, ReadError>> {
+        let Self { conn, body } = self;
+        // What cannot be written any more is found out by reading.
+        let _ = conn.write_on(cx, &mut true);
+        if !conn.held.is_empty() {
+            let held = std::mem::take(&mut conn.held);
+            let taken = body.follow(&held, sink).map_err(ReadError::Broken)?;
+            conn.reusable &= taken == held.len();
+            return Poll::Ready(Ok(true));
+        }
+        if body.is_done() {
+            return Poll::Ready(Ok(false));
+        }
+        ROOM.with_borrow_mut(|room| {
+            match ready!(poll_read(&mut conn.wire, cx, room)) {
+                Ok([]) if *body == Body::Close => {
+                    *body = Body::Done;
+                    Poll::Ready(Ok(false))
+                }
+                Ok([]) | Err(_) => Poll::Ready(Err(ReadError::Lost)),
+                Ok(came) => {
+                    let taken = body.follow(came, sink).map_err(ReadError::Broken)?;
+                    // Whoever says more than the answer does not know where answers end.
+                    conn.reusable &= taken == came.len();
+                    Poll::Ready(Ok(true))
                 }
             }
+        })
+    }
+
+    /// Reads a body of this length straight into the memory it is handed on in.
+    pub(super) async fn read_announced(&mut self, length: usize) -> Result<Bytes, ReadError> {
+        let Self { conn, body } = self;
+        let mut whole = std::mem::take(&mut conn.held);
+        if whole.capacity() < length {
+            let came = std::mem::replace(&mut whole, BytesMut::with_capacity(length));
+            whole.extend_from_slice(&came);
         }
+        if whole.len() > length {
+            conn.reusable = false;
+            whole.truncate(length);
+        }
+        while whole.len() < length {
+            let left = length - whole.len();
+            let count = poll_fn(|cx| {
+                let _ = conn.write_on(cx, &mut true);
+                let mut into = (&mut whole).limit(left);
+                pin!(conn.wire.read_buf(&mut into)).poll(cx)
+            });
+            if !matches!(count.await, Ok(1..)) {
+                return Err(ReadError::Lost);
+            }
+        }
+        *body = Body::Done;
+        Ok(whole.freeze())
     }
 
     /// What remains when the caller has read all it wants.
     pub(super) fn into_rest(self) -> Rest {
-        let tail = if self.body.is_end_stream() {
-            None
-        } else {
-            Some(self.body)
-        };
         Rest {
-            conn: self.conn,
-            tail,
+            exchange: self,
             tail_bytes: 0,
         }
     }
@@ -184,8 +317,7 @@ impl Exchange {
 
 /// A connection after its answer: idle, or about to be.
 pub(super) struct Rest {
-    pub(super) conn: Conn,
-    tail: Option<Incoming>,
+    exchange: Exchange,
     tail_bytes: usize,
 }
 
@@ -203,29 +335,34 @@ pub(super) enum Fitness {
 impl Rest {
     /// Looks at the connection without waiting.
     pub(super) fn look(&mut self) -> Fitness {
+        let Self { exchange, tail_bytes } = self;
         let cx = &mut Context::from_waker(Waker::noop());
-        drive(&mut self.conn.driver, cx);
-        while let Some(tail) = &mut self.tail {
-            match Pin::new(tail).poll_frame(cx) {
-                Poll::Pending if self.conn.is_closed() => return Fitness::Gone,
+        while !exchange.body.is_done() {
+            match exchange.poll_pieces(cx, &mut |piece| *tail_bytes += piece.len()) {
                 Poll::Pending => return Fitness::Later,
-                Poll::Ready(None) => self.tail = None,
-                Poll::Ready(Some(Err(_))) => return Fitness::Gone,
-                Poll::Ready(Some(Ok(frame))) => {
-                    self.tail_bytes += frame.data_ref().map_or(0, Bytes::len);
-                    if self.tail_bytes > TAIL_BYTES_MAX {
-                        return Fitness::Gone;
-                    }
-                    drive(&mut self.conn.driver, cx);
-                }
+                Poll::Ready(Ok(_)) if *tail_bytes <= TAIL_BYTES_MAX => {}
+                Poll::Ready(_) => return Fitness::Gone,
             }
         }
-        if self.conn.look() {
+        if self.may_be_used_again() && self.exchange.conn.wire.is_quiet() {
             Fitness::Ready
-        } else if self.conn.is_closed() {
-            Fitness::Gone
         } else {
-            Fitness::Later
+            Fitness::Gone
         }
+    }
+
+    /// Whether the last exchange has left the connection clean, as far as is known without looking at it.
+    pub(super) fn may_be_used_again(&self) -> bool {
+        let conn = &self.exchange.conn;
+        conn.reusable && conn.outgoing.is_none() && (conn.held.is_empty() || !self.exchange.body.is_done())
+    }
+
+    /// How long the server keeps an idle connection, if it said so.
+    pub(super) fn keep(&self) -> Option<Duration> {
+        self.exchange.conn.keep
+    }
+
+    pub(super) fn into_conn(self) -> Conn {
+        self.exchange.conn
     }
 }

@@ -43,7 +43,7 @@ impl Pool {
                 break None;
             };
             match self.fitness(&mut idle) {
-                Fitness::Ready => break Some(idle.rest.conn),
+                Fitness::Ready => break Some(idle.rest.into_conn()),
                 Fitness::Later => later.push(idle),
                 Fitness::Gone => {}
             }
@@ -62,11 +62,11 @@ impl Pool {
 
     /// Takes back a connection whose answer has been read as far as anybody wants.
     pub(super) fn put(&self, exchange: Exchange) {
-        let mut idle = Idle {
+        let idle = Idle {
             rest: exchange.into_rest(),
             since: Instant::now(),
         };
-        if self.fitness(&mut idle) == Fitness::Gone {
+        if !idle.rest.may_be_used_again() {
             return;
         }
         let mut all = self.idle.lock();
@@ -88,7 +88,7 @@ impl Pool {
     fn fitness(&self, idle: &mut Idle) -> Fitness {
         let age = idle.since.elapsed();
         match idle.rest.look() {
-            Fitness::Ready if age > self.idle_max(idle.rest.conn.keep) => Fitness::Gone,
+            Fitness::Ready if age > self.idle_max(idle.rest.keep()) => Fitness::Gone,
             Fitness::Later if age > TAIL_MAX => Fitness::Gone,
             fitness => fitness,
         }

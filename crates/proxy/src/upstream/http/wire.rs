@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use http::Uri;
 use rustls::ClientConfig;
@@ -158,6 +158,29 @@ pub fn client_config(roots: rustls::RootCertStore) -> Result<Arc<ClientConfig>, 
 pub(super) enum Wire {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Wire {
+    /// Whether what is written is encrypted, and so not written the moment it is taken.
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// Whether the connection is open and the server has said nothing unasked, as far as this process has heard.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let mut room = [0];
+        match self {
+            Self::Plain(tcp) => {
+                matches!(tcp.try_read(&mut room), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            }
+            Self::Tls(tls) => {
+                let cx = &mut Context::from_waker(Waker::noop());
+                Pin::new(tls.as_mut())
+                    .poll_read(cx, &mut ReadBuf::new(&mut room))
+                    .is_pending()
+            }
+        }
+    }
 }
 
 macro_rules! delegate {
