@@ -39,6 +39,34 @@ fn events(stream: &[u8], piece: usize) -> Option<Vec<SseEvent>> {
     Some(events)
 }
 
+/// Any text as the data of an event: whatever it holds, a reader finds one event with that text and nothing beside it.
+pub fn sse_out(input: &[u8]) {
+    let mut out = Vec::new();
+    encode_sse(&mut out, Some("1"), input);
+    let mut decoder = SseDecoder::new(out.len());
+    decoder.push(&out);
+    let event = decoder.next_event().expect("within its limit").expect("an event");
+    assert_eq!(
+        (event.event.as_deref(), event.id.as_deref(), event.retry),
+        (Some("message"), Some("1"), None)
+    );
+    let lines = |text: &[u8]| {
+        text.split(|byte| *byte == b'\n')
+            .map(<[u8]>::to_vec)
+            .collect::<Vec<_>>()
+    };
+    let ends = |text: &[u8]| {
+        String::from_utf8_lossy(text)
+            .replace("\r\n", "\n")
+            .replace('\r', "\n")
+            .into_bytes()
+    };
+    if std::str::from_utf8(input).is_ok() {
+        assert_eq!(lines(&event.data), lines(&ends(input)), "the text came through");
+    }
+    assert_eq!(decoder.next_event(), Ok(None), "one event");
+}
+
 /// The first byte is the size of the pieces, the rest is the stream.
 pub fn lines(input: &[u8]) {
     let Some((piece, stream)) = input.split_first() else {

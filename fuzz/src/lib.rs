@@ -7,26 +7,41 @@
 
 #![forbid(unsafe_code)]
 
+mod config;
 mod framing;
 mod headers;
 mod messages;
+mod sealed;
+mod wire;
 
-pub use framing::{lines, sse};
+pub use config::{mcp_json, mesh, names};
+pub use framing::{lines, sse, sse_out};
 pub use headers::{headers, params};
 pub use messages::{content, scan, splice};
+pub use sealed::{cursor, session, state};
+pub use wire::{http1, http2};
 
 /// A target: its name, which is also its folder in `corpus/`, and its body.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 16] = [
     ("scan", scan),
     ("splice", splice),
     ("headers", headers),
     ("params", params),
     ("sse", sse),
+    ("sse_out", sse_out),
     ("lines", lines),
     ("content", content),
+    ("http1", http1),
+    ("http2", http2),
+    ("session", session),
+    ("cursor", cursor),
+    ("state", state),
+    ("names", names),
+    ("mesh", mesh),
+    ("mcp_json", mcp_json),
 ];
 
 /// Cuts bytes at the first occurrence of `separator`; without one the second part is empty.

@@ -21,6 +21,7 @@ pub fn scan(input: &[u8]) {
             assert_eq!(message.body, server.body);
             check_message(input, &message);
             no_member_twice(input, message.root.span);
+            same_as_another_reader(input, message.root.span);
         }
         Err(error) => {
             assert!(error.at() <= input.len());
@@ -44,6 +45,47 @@ fn check_message(src: &[u8], message: &Message) {
     assert_eq!(Object::read(src, message.root.span).as_ref(), Some(&message.root));
     for object in message.body.iter().chain(&message.meta) {
         assert_eq!(Object::read(src, object.span).as_ref(), Some(object));
+    }
+}
+
+/// Every value, all the way down, is what `serde_json` reads. Numbers that no double holds are left out: it rounds them.
+fn same_as_another_reader(src: &[u8], root: Span) {
+    let Ok(tree) = serde_json::from_slice::<serde_json::Value>(src) else {
+        return;
+    };
+    let root = Value {
+        span: root,
+        kind: Kind::Object,
+        escaped: false,
+    };
+    let mut open = vec![(root, &tree)];
+    while let Some((value, tree)) = open.pop() {
+        match (value.kind, tree) {
+            (Kind::Object, serde_json::Value::Object(map)) => {
+                let object = Object::read(src, value.span).expect("an object");
+                assert_eq!(object.members.len(), map.len());
+                for member in &object.members {
+                    open.push((member.value, map.get(&*member.name(src)).expect("the same members")));
+                }
+            }
+            (Kind::Array, serde_json::Value::Array(items)) => {
+                let found: Vec<_> = elements(src, value.span).collect();
+                assert_eq!(found.len(), items.len());
+                open.extend(found.into_iter().zip(items));
+            }
+            (Kind::String, serde_json::Value::String(text)) => assert_eq!(value.str(src).as_deref(), Some(&**text)),
+            (Kind::Number, serde_json::Value::Number(number)) => {
+                if let Some(read) = value.u64(src) {
+                    assert_eq!(number.as_u64(), Some(read));
+                }
+                if let Some(read) = value.i64(src) {
+                    assert_eq!(number.as_i64(), Some(read));
+                }
+            }
+            (Kind::True | Kind::False, serde_json::Value::Bool(truth)) => assert_eq!(value.bool(src), Some(*truth)),
+            (Kind::Null, serde_json::Value::Null) => {}
+            (kind, tree) => panic!("{kind:?} is not {tree}"),
+        }
     }
 }
 

@@ -59,8 +59,8 @@ enum Verb {
     Bench(bench::Options),
     /// Write the generated files again, or with --check compare them
     Codegen(codegen::Options),
-    /// Run each fuzz target for some seconds
-    FuzzSmoke(fuzz::Options),
+    /// Run each fuzz target: over its corpus, then with the engine for some time
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
         Verb::Interop(options) => interop::run(&place, &options),
         Verb::Bench(options) => bench::run(&place, &options),
         Verb::Codegen(options) => codegen::run(&place, &options),
-        Verb::FuzzSmoke(options) => fuzz::run(&place, &options),
+        Verb::Fuzz(options) => fuzz::run(&place, &options),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

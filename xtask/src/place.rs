@@ -47,6 +47,11 @@ impl Place {
         self.cache.join("tools-target")
     }
 
+    /// Where the fuzzing engine builds: its flags reach every crate, so nothing can be shared.
+    pub(crate) fn fuzz_target(&self) -> PathBuf {
+        self.cache.join("fuzz-target")
+    }
+
     /// One installed set of npm packages.
     pub(crate) fn npm(&self, set: &str) -> PathBuf {
         self.cache.join("npm").join(set)

@@ -14,6 +14,8 @@ use crate::{
 
 const CARGO_DENY: &str = "0.20.2";
 const CARGO_NEXTEST: &str = "0.9.143";
+/// Installed by `fuzz`, which alone needs it.
+pub(crate) const CARGO_FUZZ: &str = "0.13.2";
 const STAMP: &str = "installed-from";
 
 pub(crate) fn run(place: &Place) -> Result<(), Failure> {
@@ -27,7 +29,7 @@ pub(crate) fn run(place: &Place) -> Result<(), Failure> {
 }
 
 /// A cargo subcommand of at least the wanted version: the one on the path, or ours.
-fn cargo_tool(place: &Place, name: &str, version: &str) -> Result<(), Failure> {
+pub(crate) fn cargo_tool(place: &Place, name: &str, version: &str) -> Result<(), Failure> {
     if output(cargo(place, &[name, "--version"]).current_dir("/")).is_ok_and(|text| text.contains(version)) {
         return Ok(());
     }

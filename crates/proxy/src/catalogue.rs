@@ -24,6 +24,8 @@ mod sync;
 
 pub use build::{gateway_identity, wrapped};
 pub use read::{drain_reply, internal_request};
+#[cfg(feature = "fuzzing")]
+pub use serve::reread_cursor;
 pub use serve::{ListCursor, page};
 pub use sync::{Catalogues, ListEvent};
 

@@ -37,6 +37,8 @@ pub use self::connection::{Connection, Unproven};
 pub use self::head::{authority, check_head};
 pub use self::refused::Refused;
 pub use self::wire::Version;
+#[cfg(feature = "fuzzing")]
+pub use self::wire::fuzzing;
 use crate::drain::Drain;
 use crate::limits::Limits;
 

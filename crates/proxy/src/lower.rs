@@ -16,6 +16,8 @@
 mod claims;
 mod edge;
 mod errors;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod limits;
 mod listening;
 mod outbox;

@@ -19,6 +19,8 @@ mod outbound;
 mod seal;
 
 pub use outbound::{TraceKeys, outbound};
+#[cfg(feature = "fuzzing")]
+pub use seal::reread_state;
 pub use seal::{seal_state, seal_task};
 
 use self::seal::{open_state, open_task};

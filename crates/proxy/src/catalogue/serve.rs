@@ -50,6 +50,12 @@ impl ListCursor {
     }
 }
 
+/// What the bytes of a cursor say, written again; for fuzz targets.
+#[cfg(feature = "fuzzing")]
+pub fn reread_cursor(plain: &[u8]) -> Option<Vec<u8>> {
+    ListCursor::decode(plain).map(ListCursor::encode)
+}
+
 fn binding(state: &ViewState, caller: &Caller) -> Vec<u8> {
     let mut aad = state.view.name.as_bytes().to_vec();
     aad.push(0);

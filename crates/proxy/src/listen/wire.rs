@@ -14,6 +14,8 @@
 //! Bytes that pass are read straight into hyper's own buffer; only the part of a head that came in pieces is kept here.
 //! The guard also owns the timers of reading and writing, for it alone knows what is being waited for.
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod head;
 mod http1;
 mod http2;

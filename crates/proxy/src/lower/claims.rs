@@ -55,7 +55,7 @@ impl Claims {
 }
 
 /// Caller and view as associated data; the length keeps the two apart.
-fn bound_to(caller: &Caller, view: &str) -> Vec<u8> {
+pub(super) fn bound_to(caller: &Caller, view: &str) -> Vec<u8> {
     let binding = caller.binding();
     let mut aad = (binding.len() as u64).to_be_bytes().to_vec();
     aad.extend_from_slice(binding);

@@ -108,6 +108,12 @@ impl StateClaims {
     }
 }
 
+/// What the bytes of a state say, written again; for fuzz targets.
+#[cfg(feature = "fuzzing")]
+pub fn reread_state(plain: &[u8]) -> Option<Vec<u8>> {
+    StateClaims::decode(plain).map(|claims| claims.encode())
+}
+
 /// Seals what a server wants back with the next round.
 pub fn seal_state(
     view: &ViewState,
