@@ -25,6 +25,7 @@ use crate::drain::Drain;
 use crate::limit::{Rate, Room, Seats};
 use crate::limits::Limits;
 use crate::listen::{Bound, Caps, Listen, TlsSource};
+use crate::listen_hub::Hub;
 use crate::lower::{Lower, Seams, SessionLimits};
 use crate::observe::Observer;
 use crate::serve::{Core, Edge, PAGE_ITEMS};
@@ -111,6 +112,7 @@ impl Gateway {
             catalogues,
             lower: Arc::new(Lower::new(parts.keys.clone(), sessions, Seams::system())),
             keys: parts.keys,
+            hub: Hub::new(ids.clone(), limits.stream_buffer_bytes),
             observer: Observer::new(parts.records.clone(), parts.entropy),
             ids,
             rate: Rate::new(model.calls_per_second, model.call_burst),
@@ -167,12 +169,14 @@ impl Gateway {
         let mut keeping = JoinSet::new();
         let stop = core.drain.clone();
         keeping.spawn(core.catalogues.clone().run(async move { stop.forced().await }));
+        keeping.spawn(core.hub.clone().run(core.catalogues.events()));
         keeping.spawn(sweep(core.clone(), self.sight.clone()));
         core.drain.asked().await;
         core.lower.drain();
         while listening.join_next().await.is_some() {}
         core.lower.close().await;
         keeping.shutdown().await;
+        core.hub.close().await;
         let closing = core.catalogues.upstreams().values().map(|upstream| upstream.close());
         futures_util::future::join_all(closing).await;
     }

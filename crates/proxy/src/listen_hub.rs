@@ -1,81 +1,255 @@
-//! `subscriptions/listen`: one stream of a client over the changes of all servers of its view.
+//! `subscriptions/listen`: many streams of clients over few subscriptions at servers.
 //!
-//! List changes come from the catalogues, which hear them from the servers anyway, so a hundred listeners cost a server
-//! nothing. Subscribed resources are asked for at the server that has them. The first message says what was granted;
-//! every message names the client's own subscription.
+//! List changes come from the catalogues, which hear them from the servers anyway, so a thousand listeners cost a server
+//! nothing. Subscribed resources are shared: whoever watches a resource of a server is entered into that server's
+//! [`feed`], and the feed has one subscription open ([`line`](mod@line)) to all that anybody watches. What a client has
+//! not read yet is bounded ([`outlet`]), so one that stopped reading costs little and holds up nobody.
+//!
+//! The first message says what was granted; every message names the client's own subscription. Servers do not see
+//! callers, so a server's feed is for all of them; it is known by the way to the server ([`Upstream`]), and a server that
+//! shows each caller something else is reached in as many ways.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod feed;
+mod limits;
+mod line;
+mod outlet;
+mod words;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use futures_util::stream::{BoxStream, SelectAll};
-use meshgate_mcp::content::{self, Direction, UriKind};
-use meshgate_mcp::{Kind, Method, Object, Rules, Splice, elements, json, meta, scan};
+use futures_util::future::join_all;
+use meshgate_mcp::content::UriKind;
+use meshgate_mcp::{Kind, Object, elements};
 use meshgate_model::naming;
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
+use tokio::task::JoinSet;
 
-use crate::call::{Messages, Reply, Telling, Told};
-use crate::catalogue::{ListEvent, ListKind, ServerInView, ViewState, internal_request, wrapped};
+use self::feed::{Feed, Grant, Listener, Wish};
+use self::limits::{ACK_PATIENCE, LISTEN_RESOURCES_MAX, WOKEN_AT_ONCE};
+use self::outlet::Outlet;
+use self::words::Lists;
+use crate::call::{Caller, Telling, Told};
+use crate::catalogue::{ListEvent, ListKind, ServerInView, ViewState, wrapped};
 use crate::drain::Drain;
 use crate::refusal::{Reason, Refusal};
 use crate::resolve::Call;
+use crate::upstream::Upstream;
 
-/// How long a server may take to confirm a subscription before the client is told without it.
-const ACK_PATIENCE: Duration = Duration::from_secs(2);
-/// The pause before a lost subscription is opened again.
-const REOPEN_PAUSE: Duration = Duration::from_secs(1);
-/// Resources one listen may name.
-const SUBSCRIPTIONS_MAX: usize = 1_000;
+/// Every open stream of a gateway's clients, and what they have open at servers.
+pub struct Hub {
+    rooms: Mutex<Rooms>,
+    /// The feeds' lines.
+    tasks: Mutex<JoinSet<()>>,
+    ids: Arc<AtomicU64>,
+    numbers: AtomicU64,
+    stream_bytes_max: usize,
+}
+
+#[derive(Default)]
+struct Rooms {
+    /// Who listens to lists, by the view's path.
+    views: HashMap<Arc<str>, HashMap<Listener, Arc<Outlet>>>,
+    feeds: HashMap<FeedKey, Arc<Feed>>,
+}
+
+/// The way to a server. A feed holds it, so no other way can have the same address while the key is in use.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct FeedKey(usize);
+
+impl FeedKey {
+    fn of(upstream: &Arc<Upstream>) -> Self {
+        Self(Arc::as_ptr(upstream) as usize)
+    }
+}
 
 /// What a client wants to hear of.
 #[derive(Default)]
 struct Filter {
-    kinds: Vec<ListKind>,
-    uris: Vec<String>,
+    lists: Lists,
+    /// Each once; `None` where the member is missing.
+    uris: Option<Vec<String>>,
 }
 
-/// Opens a client's stream.
-pub async fn listen(
-    view: Arc<ViewState>,
-    call: &Call,
-    events: broadcast::Receiver<ListEvent>,
-    ids: Arc<AtomicU64>,
-    drain: Drain,
-) -> Result<Telling, Refusal> {
-    let filter = filter(call, &view)?;
-    let id = call.id();
-    let mut granted = Vec::new();
-    let mut streams: SelectAll<BoxStream<'static, Bytes>> = SelectAll::new();
-    let sources = by_server(&view, &filter.uris).into_iter().filter_map(|(server, uris)| {
-        Some(Source {
-            server: view.servers.get(server)?.clone(),
-            uris,
-            id: id.clone(),
-            merged: view.view.is_merged(),
-            ids: ids.clone(),
+impl Hub {
+    /// A hub without listeners. `ids` are those of requests to servers; `stream_bytes_max` is what one stream may hold for
+    /// a client that does not read.
+    pub fn new(ids: Arc<AtomicU64>, stream_bytes_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            rooms: Mutex::default(),
+            tasks: Mutex::default(),
+            ids,
+            numbers: AtomicU64::new(0),
+            stream_bytes_max,
         })
-    });
-    // All at once: the slowest server decides how long the client waits, not their number.
-    let opened = futures_util::future::join_all(sources.map(|source| async { (source.open().await, source) })).await;
-    for (opened, source) in opened {
-        if let Some((messages, honoured)) = opened {
-            granted.extend(honoured);
-            streams.push(source.updates(messages));
+    }
+
+    /// Tells listeners of changed lists for as long as there are events.
+    pub async fn run(self: Arc<Self>, mut events: broadcast::Receiver<ListEvent>) {
+        loop {
+            let outlets = match events.recv().await {
+                Ok(event) => {
+                    let lists = event
+                        .kinds
+                        .iter()
+                        .fold(Lists::default(), |all, kind| all.or(Lists::of(*kind)));
+                    self.listening(Some(&event.path))
+                        .into_iter()
+                        .map(|outlet| (outlet, lists))
+                        .collect::<Vec<_>>()
+                }
+                // What was missed may have been about anybody.
+                Err(broadcast::error::RecvError::Lagged(_)) => self
+                    .listening(None)
+                    .into_iter()
+                    .map(|outlet| (outlet, Lists::ALL))
+                    .collect(),
+                Err(broadcast::error::RecvError::Closed) => return,
+            };
+            // Very many listeners that wake at once would keep everybody else waiting.
+            for some in outlets.chunks(WOKEN_AT_ONCE) {
+                for (outlet, lists) in some {
+                    outlet.changed(*lists);
+                }
+                tokio::task::yield_now().await;
+            }
         }
     }
-    if !filter.kinds.is_empty() {
-        streams.push(list_changes(
-            view.view.path.clone(),
-            filter.kinds.clone(),
-            id.clone(),
-            events,
-        ));
+
+    /// Ends everything that is open at servers.
+    pub async fn close(&self) {
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        tasks.shutdown().await;
     }
-    let ack = acknowledgement(&id, &filter.kinds, &granted, !filter.uris.is_empty());
-    Ok(stream(ack, streams, id, drain))
+
+    /// Subscriptions that are open at servers.
+    pub fn feeds(&self) -> usize {
+        self.rooms.lock().feeds.len()
+    }
+
+    fn listening(&self, path: Option<&Arc<str>>) -> Vec<Arc<Outlet>> {
+        let rooms = self.rooms.lock();
+        let views = rooms.views.iter().filter(|(of, _)| path.is_none_or(|path| path == *of));
+        views.flat_map(|(_, outlets)| outlets.values().cloned()).collect()
+    }
+
+    /// Opens a client's stream. `lifted`: limits per caller do not apply to it.
+    pub async fn listen(
+        self: &Arc<Self>,
+        view: &ViewState,
+        call: &Call,
+        caller: &Caller,
+        lifted: bool,
+        drain: Drain,
+    ) -> Result<Telling, Refusal> {
+        let filter = filter(call, view)?;
+        // A copy, because the id would keep the whole request.
+        let id = Bytes::copy_from_slice(&call.id());
+        let outlet = Arc::new(Outlet::new(id.clone(), filter.lists, self.stream_bytes_max));
+        let mut seat = self.seat(&view.view.path, outlet.clone());
+        let caller: Arc<[u8]> = Arc::from(caller.binding());
+        let mut waiting = Vec::new();
+        for (index, uris) in by_server(view, filter.uris.as_deref().unwrap_or_default()) {
+            let Some(server) = view.servers.get(index) else {
+                continue;
+            };
+            let alias = view.view.is_merged().then(|| server.server.alias.clone());
+            let wish = Wish {
+                listener: seat.number,
+                outlet: outlet.clone(),
+                alias,
+                caller: caller.clone(),
+                lifted,
+                uris,
+            };
+            let (feed, grant) = self.watch(&server.upstream, &wish);
+            seat.feeds.push(feed);
+            waiting.push(granted(server.clone(), wish.alias.is_some(), grant));
+        }
+        // All at once: the slowest server decides how long the client waits, not their number.
+        let uris = join_all(waiting).await.concat();
+        let first = words::acknowledgement(&id, filter.lists, filter.uris.is_some().then_some(&uris));
+        Ok(stream(first, outlet, seat, drain))
+    }
+
+    fn seat(self: &Arc<Self>, path: &Arc<str>, outlet: Arc<Outlet>) -> Seat {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let path = (!outlet.lists().is_empty()).then(|| path.clone());
+        if let Some(path) = &path {
+            let mut rooms = self.rooms.lock();
+            rooms.views.entry(path.clone()).or_default().insert(number, outlet);
+        }
+        Seat {
+            hub: Arc::downgrade(self),
+            number,
+            path,
+            feeds: Vec::new(),
+        }
+    }
+
+    /// Enters a wish into the feed of a server, which begins with the first one.
+    fn watch(self: &Arc<Self>, upstream: &Arc<Upstream>, wish: &Wish) -> (Arc<Feed>, Grant) {
+        loop {
+            let feed = self.feed(upstream);
+            if let Some(grant) = feed.watch(wish) {
+                return (feed, grant);
+            }
+        }
+    }
+
+    fn feed(self: &Arc<Self>, upstream: &Arc<Upstream>) -> Arc<Feed> {
+        let mut rooms = self.rooms.lock();
+        let key = FeedKey::of(upstream);
+        if let Some(feed) = rooms.feeds.get(&key).filter(|feed| !feed.is_closed()) {
+            return feed.clone();
+        }
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let feed = Feed::new(number, upstream.clone(), self.ids.clone());
+        rooms.feeds.insert(key, feed.clone());
+        let (hub, kept) = (Arc::downgrade(self), feed.clone());
+        let mut tasks = self.tasks.lock();
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move {
+            line::keep(kept.clone()).await;
+            if let Some(hub) = hub.upgrade() {
+                let mut rooms = hub.rooms.lock();
+                if rooms.feeds.get(&key).is_some_and(|now| Arc::ptr_eq(now, &kept)) {
+                    rooms.feeds.remove(&key);
+                }
+            }
+        });
+        feed
+    }
+}
+
+/// A listener's place in the hub, for as long as somebody holds its stream.
+struct Seat {
+    hub: Weak<Hub>,
+    number: Listener,
+    path: Option<Arc<str>>,
+    feeds: Vec<Arc<Feed>>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        for feed in &self.feeds {
+            feed.leave(self.number);
+        }
+        let (Some(hub), Some(path)) = (self.hub.upgrade(), &self.path) else {
+            return;
+        };
+        let mut rooms = hub.rooms.lock();
+        if let Some(outlets) = rooms.views.get_mut(path) {
+            outlets.remove(&self.number);
+            if outlets.is_empty() {
+                rooms.views.remove(path);
+            }
+        }
+    }
 }
 
 fn filter(call: &Call, view: &ViewState) -> Result<Filter, Refusal> {
@@ -87,35 +261,37 @@ fn filter(call: &Call, view: &ViewState) -> Result<Filter, Refusal> {
         .ok_or_else(wrong)?;
     let wanted = Object::read(body, wanted.span).ok_or_else(wrong)?;
     let on = |name: &str| wanted.get(body, name).and_then(|v| v.bool(body)) == Some(true);
-    let mut filter = Filter::default();
-    if on("toolsListChanged") && view.capabilities.tools {
-        filter.kinds.push(ListKind::Tools);
-    }
-    if on("promptsListChanged") && view.capabilities.prompts {
-        filter.kinds.push(ListKind::Prompts);
-    }
-    if on("resourcesListChanged") && view.capabilities.resources {
-        filter.kinds.push(ListKind::Resources);
-    }
-    if let Some(uris) = wanted
+    let offered = [
+        ("toolsListChanged", view.capabilities.tools, ListKind::Tools),
+        ("promptsListChanged", view.capabilities.prompts, ListKind::Prompts),
+        ("resourcesListChanged", view.capabilities.resources, ListKind::Resources),
+    ];
+    let granted = offered.iter().filter(|(name, offered, _)| *offered && on(name));
+    let lists = granted.fold(Lists::default(), |all, (.., kind)| all.or(Lists::of(*kind)));
+    let uris = wanted
         .get(body, "resourceSubscriptions")
-        .filter(|v| v.kind == Kind::Array)
-    {
-        filter.uris = elements(body, uris.span)
-            .filter_map(|v| v.str(body).map(std::borrow::Cow::into_owned))
-            .collect();
-    }
-    if filter.uris.len() > SUBSCRIPTIONS_MAX {
+        .filter(|v| v.kind == Kind::Array);
+    let uris = uris.map(|uris| {
+        let mut seen = std::collections::HashSet::new();
+        let named = elements(body, uris.span).filter_map(|v| v.str(body).map(std::borrow::Cow::into_owned));
+        named.filter(|uri| seen.insert(uri.clone())).collect::<Vec<_>>()
+    });
+    if uris.as_ref().is_some_and(|uris| uris.len() > LISTEN_RESOURCES_MAX) {
         let text =
-            format!("`resourceSubscriptions` may name {SUBSCRIPTIONS_MAX} resources; open another stream for more");
+            format!("`resourceSubscriptions` may name {LISTEN_RESOURCES_MAX} resources; open another stream for more");
         return Err(Refusal::new(Reason::InvalidParams, text).rule("limit/subscriptions"));
     }
-    Ok(filter)
+    Ok(Filter {
+        lists,
+        // A filter without resources is a filter without subscriptions.
+        uris: uris.filter(|uris| !uris.is_empty()),
+    })
 }
 
-/// Subscribed resources by the server that has them, in its own words.
-fn by_server(view: &ViewState, uris: &[String]) -> BTreeMap<usize, Vec<String>> {
-    let mut grouped: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+/// Subscribed resources by the server that has them, in its own words. What no server of the view has, or none that
+/// offers subscriptions, is left out.
+fn by_server(view: &ViewState, uris: &[String]) -> BTreeMap<usize, Vec<Arc<str>>> {
+    let mut grouped: BTreeMap<usize, Vec<Arc<str>>> = BTreeMap::new();
     for uri in uris {
         let found = if view.view.is_merged() {
             naming::unwrap_uri(uri).and_then(|(alias, original)| Some((view.by_alias(&alias)?, original)))
@@ -123,238 +299,46 @@ fn by_server(view: &ViewState, uris: &[String]) -> BTreeMap<usize, Vec<String>> 
             Some((0, uri.clone()))
         };
         let Some((server, original)) = found else { continue };
-        let offers = view
-            .servers
-            .get(server)
-            .and_then(|s| s.catalogue.as_ref())
-            .is_some_and(|c| c.capabilities.subscribe);
-        if offers {
-            grouped.entry(server).or_default().push(original);
+        let catalogue = view.servers.get(server).and_then(|s| s.catalogue.as_ref());
+        if catalogue.is_some_and(|c| c.capabilities.subscribe) {
+            grouped.entry(server).or_default().push(Arc::from(original));
         }
     }
     grouped
 }
 
-fn acknowledgement(id: &Bytes, kinds: &[ListKind], uris: &[String], subscribed: bool) -> Bytes {
-    let mut granted: Vec<Vec<u8>> = kinds
-        .iter()
-        .map(|kind| match kind {
-            ListKind::Tools => b"\"toolsListChanged\":true".to_vec(),
-            ListKind::Prompts => b"\"promptsListChanged\":true".to_vec(),
-            ListKind::Resources | ListKind::Templates => b"\"resourcesListChanged\":true".to_vec(),
-        })
-        .collect();
-    if subscribed {
-        let quoted: Vec<Vec<u8>> = uris.iter().map(|uri| json::quote(uri)).collect();
-        granted.push([b"\"resourceSubscriptions\":[".as_slice(), &quoted.join(&b','), b"]"].concat());
-    }
-    let params = [b"\"notifications\":{".as_slice(), &granted.join(&b','), b"}"].concat();
-    Bytes::from(notification("notifications/subscriptions/acknowledged", id, &params))
-}
-
-/// A notification of a subscription; `members` go into `params` beside `_meta`.
-fn notification(method: &str, id: &Bytes, members: &[u8]) -> Vec<u8> {
-    let mut params = b"{\"_meta\":{".to_vec();
-    json::push_quoted(&mut params, meta::SUBSCRIPTION_ID);
-    params.push(b':');
-    params.extend_from_slice(id);
-    params.push(b'}');
-    if !members.is_empty() {
-        params.push(b',');
-        params.extend_from_slice(members);
-    }
-    params.push(b'}');
-    meshgate_mcp::message::notification(method, Some(&params))
-}
-
-/// The list changes of a view that a client asked for.
-fn list_changes(
-    path: Arc<str>,
-    kinds: Vec<ListKind>,
-    id: Bytes,
-    events: broadcast::Receiver<ListEvent>,
-) -> BoxStream<'static, Bytes> {
-    let changed = futures_util::stream::unfold(events, |mut events| async move {
-        match events.recv().await {
-            Ok(event) => Some((Some(event), events)),
-            // A listener that fell behind is told of everything it may have missed.
-            Err(broadcast::error::RecvError::Lagged(_)) => Some((None, events)),
-            Err(broadcast::error::RecvError::Closed) => None,
+/// What a server grants in time, in the client's words.
+async fn granted(server: ServerInView, merged: bool, mut grant: Grant) -> Vec<String> {
+    let granted = match tokio::time::timeout(ACK_PATIENCE, &mut grant).await {
+        Ok(granted) => granted.unwrap_or_default(),
+        Err(_) => {
+            grant.close();
+            grant.try_recv().unwrap_or_default()
         }
-    });
-    changed
-        .flat_map(move |event| {
-            let hit = |kind: &&ListKind| {
-                event.as_ref().is_none_or(|e| {
-                    let templates = **kind == ListKind::Resources && e.kinds.contains(&ListKind::Templates);
-                    e.path == path && (e.kinds.contains(kind) || templates)
-                })
-            };
-            let messages: Vec<Bytes> = kinds
-                .iter()
-                .filter(hit)
-                .map(|kind| {
-                    let method = match kind {
-                        ListKind::Tools => "notifications/tools/list_changed",
-                        ListKind::Prompts => "notifications/prompts/list_changed",
-                        ListKind::Resources | ListKind::Templates => "notifications/resources/list_changed",
-                    };
-                    Bytes::from(notification(method, &id, b""))
-                })
-                .collect();
-            futures_util::stream::iter(messages)
-        })
-        .boxed()
-}
-
-/// Half as long to half as long again, so that those who lost one server do not come back as one.
-fn spread(pause: Duration) -> Duration {
-    let random = getrandom::u64().unwrap_or(0) % 1000;
-    pause / 2 + pause * u32::try_from(random).unwrap_or(0) / 1000
-}
-
-/// The subscriptions of one listen at one server.
-struct Source {
-    server: ServerInView,
-    uris: Vec<String>,
-    id: Bytes,
-    merged: bool,
-    ids: Arc<AtomicU64>,
-}
-
-impl Source {
-    fn exposed(&self, uri: &str) -> String {
-        if self.merged {
-            wrapped(&self.server.server.alias, uri, UriKind::Resource)
+    };
+    let exposed = |uri: &Arc<str>| {
+        if merged {
+            wrapped(&server.server.alias, uri, UriKind::Resource)
         } else {
-            uri.to_owned()
+            uri.to_string()
         }
-    }
-
-    /// Opens the subscription and reads what the server grants, in the client's words; `None` when it does not in time.
-    async fn open(&self) -> Option<(Messages, Vec<String>)> {
-        tokio::time::timeout(ACK_PATIENCE, self.ask()).await.ok()?
-    }
-
-    async fn ask(&self) -> Option<(Messages, Vec<String>)> {
-        let quoted: Vec<Vec<u8>> = self.uris.iter().map(|uri| json::quote(uri)).collect();
-        let params = [
-            b"\"notifications\":{\"resourceSubscriptions\":[".as_slice(),
-            &quoted.join(&b','),
-            b"]}",
-        ]
-        .concat();
-        let deadline = tokio::time::Instant::now().into_std() + Duration::from_secs(365 * 24 * 3600);
-        let out = internal_request(
-            self.ids.fetch_add(1, Ordering::Relaxed),
-            Method::Listen,
-            &params,
-            deadline,
-        );
-        let Ok(Reply::Stream(mut messages)) = self.server.upstream.call(out).await else {
-            return None;
-        };
-        let body = messages.next().await?.ok()?;
-        let message = scan(&body, &Rules::SERVER).ok()?;
-        if message.method?.str(&body).map(|m| Method::parse(&m)) != Some(Method::SubscriptionAck) {
-            return None;
-        }
-        let granted = message
-            .body
-            .as_ref()?
-            .get(&body, "notifications")
-            .and_then(|n| Object::read(&body, n.span));
-        let uris = granted
-            .as_ref()
-            .and_then(|g| g.get(&body, "resourceSubscriptions"))
-            .map(|uris| {
-                elements(&body, uris.span)
-                    .filter_map(|v| v.str(&body).map(|uri| self.exposed(&uri)))
-                    .collect()
-            });
-        Some((messages, uris.unwrap_or_default()))
-    }
-
-    /// The updates, for as long as the client listens. A lost subscription is opened again, and because nobody knows what
-    /// was missed, each resource then counts as updated.
-    fn updates(self, messages: Messages) -> BoxStream<'static, Bytes> {
-        let state = (self, Some(messages), Vec::new());
-        futures_util::stream::unfold(state, |(source, mut messages, mut missed)| async move {
-            loop {
-                if let Some(update) = missed.pop() {
-                    return Some((update, (source, messages, missed)));
-                }
-                let Some(open) = &mut messages else {
-                    tokio::time::sleep(spread(REOPEN_PAUSE)).await;
-                    if let Some((opened, granted)) = source.open().await {
-                        messages = Some(opened);
-                        missed = granted.iter().map(|uri| source.updated(uri)).collect();
-                    }
-                    continue;
-                };
-                match open.next().await {
-                    Some(Ok(body)) => {
-                        if let Some(update) = source.update(&body) {
-                            return Some((update, (source, messages, missed)));
-                        }
-                    }
-                    Some(Err(_)) | None => messages = None,
-                }
-            }
-        })
-        .boxed()
-    }
-
-    /// The update of a resource that the server did not send.
-    fn updated(&self, uri: &str) -> Bytes {
-        let member = [b"\"uri\":".as_slice(), &json::quote(uri)].concat();
-        Bytes::from(notification("notifications/resources/updated", &self.id, &member))
-    }
-
-    /// One update in the client's words; `None` for everything else.
-    fn update(&self, body: &Bytes) -> Option<Bytes> {
-        let message = scan(body, &Rules::SERVER).ok()?;
-        let method = Method::parse(&message.method?.str(body)?);
-        if method != Method::ResourceUpdated {
-            return None;
-        }
-        let mut splice = Splice::new(body);
-        match message.meta.as_ref().and_then(|m| m.get(body, meta::SUBSCRIPTION_ID)) {
-            Some(theirs) => splice.replace(theirs.span, self.id.to_vec()),
-            None => return None,
-        }
-        if self.merged {
-            let alias = &self.server.server.alias;
-            content::map_uris(
-                body,
-                &message,
-                method,
-                Direction::ToClient,
-                &mut |uri, kind| Some(wrapped(alias, uri, kind)),
-                &mut splice,
-            );
-        }
-        Some(Bytes::from(splice.finish()))
-    }
+    };
+    granted.iter().map(exposed).collect()
 }
 
-/// Acknowledgement, changes, and on drain the result that ends the subscription in order.
-fn stream(ack: Bytes, changes: SelectAll<BoxStream<'static, Bytes>>, id: Bytes, drain: Drain) -> Telling {
-    let mut fields = b"{\"resultType\":\"complete\",\"_meta\":{".to_vec();
-    json::push_quoted(&mut fields, meta::SUBSCRIPTION_ID);
-    fields.push(b':');
-    fields.extend_from_slice(&id);
-    fields.extend_from_slice(b"}}");
-    let last = Bytes::from(meshgate_mcp::message::result(&id, &fields));
-    // A client that asked for nothing that can change still has a subscription: it just stays silent.
-    let changes = changes.chain(futures_util::stream::pending());
-    let until = changes.take_until(async move { drain.asked().await });
-    let tail = futures_util::stream::once(async move { Told::Result(last) });
-    Box::pin(
-        futures_util::stream::once(async move { ack })
-            .chain(until)
-            .map(Told::Notice)
-            .chain(tail)
-            .map(Ok),
-    )
+/// Acknowledgement, changes, and the result that ends the subscription in order: on drain, or when the outlet ends.
+fn stream(first: Bytes, outlet: Arc<Outlet>, seat: Seat, drain: Drain) -> Telling {
+    let mut asked = Some(Box::pin(async move { drain.asked().await }));
+    let changes = futures_util::stream::poll_fn(move |cx| {
+        let _held = &seat;
+        if let Some(draining) = &mut asked
+            && draining.as_mut().poll(cx).is_ready()
+        {
+            asked = None;
+            outlet.end();
+        }
+        outlet.poll_next(cx)
+    });
+    let first = futures_util::stream::once(std::future::ready(Told::Notice(first)));
+    Box::pin(first.chain(changes).map(Ok))
 }

@@ -27,6 +27,7 @@ use crate::drain::Drain;
 use crate::limit::{Place, Rate, Room, Seats};
 use crate::limits::Limits;
 use crate::listen::{Connection, check_head, read_body};
+use crate::listen_hub::Hub;
 use crate::lower::Lower;
 use crate::observe::{CallRecord, Observer};
 use crate::refusal::{Reason, Refusal};
@@ -68,6 +69,8 @@ pub struct Core {
     pub calls: Room,
     /// Subscriptions of each caller that are open. A legacy session has one at most, so sessions are their limit.
     pub streams: Arc<Seats>,
+    /// What they hear, and what is open at servers for it.
+    pub hub: Arc<Hub>,
     /// Says when to finish.
     pub drain: Drain,
 }

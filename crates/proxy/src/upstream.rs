@@ -209,6 +209,11 @@ impl Upstream {
         }
     }
 
+    /// Whether it has been closed for good.
+    pub fn is_closed(&self) -> bool {
+        self.shared.shutdown.is_cancelled()
+    }
+
     /// Ends the connection, and a child with everything it has started.
     pub async fn close(&self) {
         self.shared.shutdown.cancel();

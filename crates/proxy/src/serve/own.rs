@@ -7,7 +7,6 @@ use meshgate_mcp::{Era, Method, Sender, message};
 use super::{CallContext, Core, PAGE_ITEMS, unix_now};
 use crate::call::{Answered, Told};
 use crate::catalogue::{ListKind, page};
-use crate::listen_hub;
 use crate::refusal::{Reason, Refusal};
 use crate::resolve::{self, Call};
 
@@ -78,8 +77,8 @@ impl Core {
         let view = &context.view;
         let lifted = view.view.limits_lifted || context.mirrored.is_none();
         let seat = self.streams.take(context.caller.binding(), lifted)?;
-        let events = self.catalogues.events();
-        let telling = listen_hub::listen(view.clone(), call, events, self.ids.clone(), self.drain.clone()).await?;
+        let (caller, drain) = (&context.caller, self.drain.clone());
+        let telling = self.hub.listen(view, call, caller, lifted, drain).await?;
         Ok(Answered::Stream(Box::pin(telling.inspect(move |_| {
             let _held = &seat;
         }))))
