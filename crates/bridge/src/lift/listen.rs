@@ -168,15 +168,14 @@ impl Subscriptions {
             .collect()
     }
 
-    /// An update may name a part of the resource that was subscribed. When no subscription explains it, it goes to the
-    /// only listen that watches resources, and to nobody when there are several: it would tell one caller of another's.
+    /// An update may name a part of the resource that was subscribed. When no subscription explains it, it goes to every
+    /// listen that watches resources: all listens of a session are the gateway's own.
     fn watching(&self, uri: &str) -> Vec<u64> {
         let exact_or_part = self.who(|filter| filter.uris.iter().any(|watched| is_part(uri, watched)));
         if !exact_or_part.is_empty() {
             return exact_or_part;
         }
-        let watchers = self.who(|filter| !filter.uris.is_empty());
-        if watchers.len() == 1 { watchers } else { Vec::new() }
+        self.who(|filter| !filter.uris.is_empty())
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use meshgate_bridge::lift::{self, Arrival, Level, sort, split};
-use meshgate_mcp::{Envelope, Rules, scan};
+use meshgate_mcp::{Envelope, Method, Rules, json, message, scan};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::channel::{self, Fault};
@@ -74,7 +74,8 @@ pub(super) fn unsubscribe(shared: &Arc<Shared>, uris: Vec<String>) {
     });
 }
 
-/// A new session knows nothing of what the old one watched.
+/// A new session knows nothing of what the old one watched, and nobody knows what was missed in between: so each
+/// resource counts as updated.
 pub(super) fn resubscribe(shared: &Arc<Shared>) {
     let uris = shared.watched();
     if uris.is_empty() {
@@ -83,7 +84,14 @@ pub(super) fn resubscribe(shared: &Arc<Shared>) {
     let owned = Arc::clone(shared);
     shared.errand(ERRAND_MAX * 2, async move {
         let _one_at_a_time = owned.subscribing.lock().await;
-        subscribe(&owned, uris, Instant::now() + ERRAND_MAX).await;
+        let refused = subscribe(&owned, uris.clone(), Instant::now() + ERRAND_MAX).await;
+        for uri in uris.iter().filter(|uri| !refused.contains(uri)) {
+            let params = [b"{\"uri\":".as_slice(), &json::quote(uri), b"}"].concat();
+            let updated = message::notification(Method::ResourceUpdated.as_str(), Some(&params));
+            if let Ok(changed) = scan(&updated, &Rules::SERVER) {
+                owned.publish(&updated, &changed);
+            }
+        }
     });
 }
 

@@ -10,8 +10,8 @@ pub(super) const ERRAND_MAX: Duration = Duration::from_secs(5);
 pub(super) const LISTEN_MESSAGES_MAX: usize = 256;
 /// The largest notification that is kept for somebody who has not asked for it yet.
 pub(super) const NOTICE_BYTES_MAX: usize = 64 << 10;
-/// Resources that one listen may watch; more are missing from its acknowledgement.
-pub(super) const LISTEN_RESOURCES_MAX: usize = 256;
+/// Resources that one listen may watch; more are missing from its acknowledgement. One listen serves all clients.
+pub(super) const LISTEN_RESOURCES_MAX: usize = 4_096;
 /// Subscriptions that are asked for at the same time.
 pub(super) const SUBSCRIBING_MAX: usize = 8;
 /// Log messages that wait for the request that asked for them.

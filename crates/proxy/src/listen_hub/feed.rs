@@ -375,12 +375,11 @@ impl Book {
 
 /// The resources that an update of `uri` may be about: itself, and whatever it is a part of by its spelling.
 fn wholes(uri: &str) -> impl Iterator<Item = &str> {
-    let inner = uri.char_indices().flat_map(move |(at, character)| {
-        let before = matches!(character, '/' | '#' | '?').then_some(at);
-        let after = (character == '/').then_some(at + 1).filter(|end| *end < uri.len());
-        before.into_iter().chain(after)
+    let inner = uri.match_indices(['/', '#', '?']).flat_map(move |(at, mark)| {
+        let before = uri.get(..at).filter(|whole| !whole.is_empty() && !whole.ends_with('/'));
+        let with = uri.get(..=at).filter(|whole| mark == "/" && whole.len() < uri.len());
+        before.into_iter().chain(with)
     });
-    let inner = inner.filter_map(|end| uri.get(..end)).filter(|whole| !whole.is_empty());
     std::iter::once(uri).chain(inner)
 }
 

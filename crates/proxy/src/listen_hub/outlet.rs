@@ -164,3 +164,94 @@ impl Outlet {
         Poll::Ready(Some(Told::Result(words::last(&self.id))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn update(server: u64, uri: &str, text: &str) -> Update {
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{{"uri":"{uri}","text":"{text}"}}}}"#
+        );
+        Update {
+            server,
+            uri: Arc::from(uri),
+            body: Bytes::from(body),
+            alias: None,
+        }
+    }
+
+    fn outlet(bytes_max: usize) -> Outlet {
+        Outlet::new(Bytes::from_static(b"7"), Lists::ALL, bytes_max)
+    }
+
+    /// Everything that can be read now.
+    fn read(outlet: &Outlet) -> Vec<Told> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut all = Vec::new();
+        while let Poll::Ready(Some(told)) = outlet.poll_next(&mut cx) {
+            all.push(told);
+        }
+        all
+    }
+
+    fn texts(told: &[Told]) -> Vec<String> {
+        let text = |told: &Told| String::from_utf8(told.clone().into_bytes().to_vec()).unwrap();
+        told.iter().map(text).collect()
+    }
+
+    #[test]
+    fn a_list_that_changed_many_times_is_told_once_and_the_last_word_on_a_resource_counts() {
+        let outlet = outlet(10_000);
+        for n in 0..1_000 {
+            outlet.changed(Lists::of(crate::catalogue::ListKind::Templates));
+            outlet.updated(update(1, "x:a", &n.to_string()));
+        }
+        outlet.updated(update(1, "x:b", "b"));
+        outlet.updated(update(2, "x:a", "of another server"));
+        let said = texts(&read(&outlet));
+        assert_eq!(said.len(), 4, "{said:?}");
+        assert!(said[0].contains("notifications/resources/list_changed"));
+        assert!(
+            said[1].contains(r#""text":"999""#) && said[1].contains(r#"subscriptionId":7"#),
+            "{said:?}"
+        );
+        assert!(said[3].contains("of another server"));
+        assert!(
+            outlet.pending.lock().updates.is_none(),
+            "nothing is kept for one that reads"
+        );
+    }
+
+    #[test]
+    fn d45_a_listener_holds_its_limit_and_over_it_its_stream_ends_in_order() {
+        let (one, two) = (update(1, "x:a", "a"), update(1, "x:b", "b"));
+        let both = cost(&one) + cost(&two);
+        for (limit, fits) in [(both + 1, true), (both, true), (both - 1, false)] {
+            let outlet = outlet(limit);
+            outlet.updated(one.clone());
+            outlet.updated(two.clone());
+            let said = read(&outlet);
+            assert_eq!(said.len(), if fits { 2 } else { 1 }, "{limit}");
+            if !fits {
+                let last = r#"{"jsonrpc":"2.0","id":7,"result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/subscriptionId":7}}}"#;
+                assert_eq!(said, [Told::Result(Bytes::from(last))]);
+                outlet.updated(one.clone());
+                assert!(read(&outlet).is_empty() && outlet.pending.lock().updates.is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_told_before_the_end() {
+        let outlet = outlet(10_000);
+        outlet.updated(update(1, "x:a", "a"));
+        outlet.end();
+        let said = read(&outlet);
+        assert!(
+            matches!(said.as_slice(), [Told::Notice(_), Told::Result(_)]),
+            "{said:?}"
+        );
+    }
+}

@@ -88,12 +88,14 @@ fn a_notification_keeps_its_bytes_beside_the_tag() {
 }
 
 #[test]
-fn a_part_of_a_watched_resource_reaches_its_watcher_and_no_stranger() {
+fn a_part_of_a_watched_resource_reaches_its_watcher_and_what_nobody_explains_reaches_all() {
     let mut subscriptions = Subscriptions::default();
     for (id, uri) in [(1, "file:///d"), (2, "file:///e/")] {
         subscriptions.open(id, filter(false, &[uri]), &offered());
         subscriptions.acknowledge(id);
     }
+    subscriptions.open(3, filter(true, &[]), &offered());
+    subscriptions.acknowledge(3);
     let to = |uri: &str| {
         published(&subscriptions, &updated(uri))
             .into_iter()
@@ -104,11 +106,8 @@ fn a_part_of_a_watched_resource_reaches_its_watcher_and_no_stranger() {
     assert_eq!(to("file:///d/part"), [1]);
     assert_eq!(to("file:///d#part"), [1]);
     assert_eq!(to("file:///e/part"), [2]);
-    assert!(to("file:///different").is_empty());
-    let mut alone = Subscriptions::default();
-    alone.open(1, filter(false, &["file:///d"]), &offered());
-    alone.acknowledge(1);
-    assert_eq!(published(&alone, &updated("item:7")).len(), 1);
+    assert_eq!(to("file:///different"), [1, 2]);
+    assert_eq!(to("item:7"), [1, 2], "not those who watch no resources");
 }
 
 #[test]

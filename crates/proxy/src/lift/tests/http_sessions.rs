@@ -111,6 +111,11 @@ async fn a_session_made_anew_watches_what_the_old_one_watched() {
     let again = server.wait_for("resources/subscribe", 2).await;
     assert_eq!(again[1].header("mcp-session-id"), Some("session-2"));
     assert!(next(&mut listen).await.contains("notifications/tools/list_changed"));
+    let missed = next(&mut listen).await;
+    assert!(
+        missed.contains("resources/updated") && missed.contains(r#""uri":"file:///a""#),
+        "{missed}"
+    );
 }
 
 #[tokio::test]
