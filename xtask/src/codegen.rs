@@ -25,21 +25,32 @@ impl Options {
     }
 }
 
+/// The pages that the built program prints, and with which words.
+const PAGES: [(&str, &[&str]); 5] = [
+    ("docs/reference/meshgate.schema.json", &["schema"]),
+    ("docs/reference/kinds.md", &["reference", "kinds"]),
+    ("docs/reference/cli.md", &["reference", "cli"]),
+    ("docs/reference/errors.md", &["reference", "errors"]),
+    ("docs/reference/metrics.md", &["reference", "metrics"]),
+];
+
 pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
     // The page needs no built program, so it comes first.
-    settle(place, tidy::checks::PAGE, &tidy::checks::page(place)?, options.check)?;
-    settle(
-        place,
-        "docs/reference/meshgate.schema.json",
-        &schema(place)?,
-        options.check,
-    )
-}
-
-/// The JSON Schema of the mesh file, as the binary that reads the file prints it.
-fn schema(place: &Place) -> Result<String, Failure> {
-    let meshgate = place.program("meshgate")?;
-    output(program(place, meshgate).arg("schema"))
+    let mut stale = Vec::new();
+    let mut settle = |path, wanted: &str| match settle(place, path, wanted, options.check) {
+        Ok(()) => {}
+        Err(failure) => stale.push(failure),
+    };
+    settle(tidy::checks::PAGE, &tidy::checks::page(place)?);
+    let meshgate = place.newest_program("meshgate")?;
+    for (path, words) in PAGES {
+        settle(path, &output(program(place, &meshgate).args(words))?);
+    }
+    if stale.is_empty() {
+        Ok(())
+    } else {
+        Err(stale.join("\n"))
+    }
 }
 
 /// Writes one file, or compares it.

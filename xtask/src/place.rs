@@ -96,4 +96,17 @@ impl Place {
             ))
         }
     }
+
+    /// A program built with whichever profile was built last.
+    pub(crate) fn newest_program(&self, name: &str) -> Result<PathBuf, Failure> {
+        let built = |profile: &str| {
+            let path = self.target.join(profile).join(name);
+            let time = path.metadata().and_then(|metadata| metadata.modified()).ok()?;
+            Some((time, path))
+        };
+        let newest = ["release", "debug"].into_iter().filter_map(built).max();
+        newest
+            .map(|(_, path)| path)
+            .ok_or_else(|| format!("`{name}` is not built; run `cargo build --workspace` first"))
+    }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::exit::{self, Failure};
-use crate::{call, check, demo, import, out, status, tools, up};
+use crate::{call, check, demo, import, out, reference, status, tools, up};
 
 /// The mesh gateway for MCP: one authenticated endpoint in front of any MCP servers.
 #[derive(Debug, Parser)]
@@ -38,6 +38,12 @@ enum Command {
     Demo(DemoArgs),
     /// Print the JSON Schema of the mesh file, for editors.
     Schema,
+    /// Print a page of the reference documentation.
+    #[command(hide = true)]
+    Reference {
+        /// The page.
+        page: reference::Page,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -153,6 +159,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
             out::print(meshgate_model::json_schema_text().trim_end());
             Ok(ExitCode::SUCCESS)
         }
+        Command::Reference { page } => Ok(reference::run(*page, Cli::command())),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "meshgate", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -14,6 +14,7 @@ mod findings;
 mod import;
 mod log;
 mod out;
+mod reference;
 mod source;
 mod state;
 mod status;

@@ -27,61 +27,90 @@ pub enum Executed {
     Unknown,
 }
 
-/// Why a call was refused. Each reason has one HTTP status and one JSON-RPC code (`Reason::row`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reason {
+/// Declares the reasons once: the variant with its meaning, then its HTTP status, JSON-RPC code, stable name and what the
+/// caller can do. The documentation is made from the same lines.
+macro_rules! reasons {
+    ($($(#[doc = $meaning:literal])+ $variant:ident = $status:ident, $code:ident, $name:literal, $remedy:literal;)*) => {
+        /// Why a call was refused. Each reason has one HTTP status and one JSON-RPC code (`Reason::row`).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $($(#[doc = $meaning])+ $variant,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the documentation.
+            pub const ALL: &[Reason] = &[$(Reason::$variant),*];
+
+            /// The HTTP status and JSON-RPC code of a reason, and its stable name.
+            pub fn row(self) -> (StatusCode, i64, &'static str) {
+                match self {
+                    $(Self::$variant => (StatusCode::$status, codes::$code, $name),)*
+                }
+            }
+
+            /// What it means, and what the caller can do.
+            pub fn meaning(self) -> (&'static str, &'static str) {
+                match self {
+                    $(Self::$variant => (concat!($($meaning),+), $remedy),)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
     /// The body is not JSON.
-    Parse,
+    Parse = BAD_REQUEST, PARSE_ERROR, "parse", "send one JSON value in UTF-8";
     /// JSON, but not one well-formed JSON-RPC request or notification.
-    InvalidRequest,
+    InvalidRequest = BAD_REQUEST, INVALID_REQUEST, "invalid_request", "send one well-formed JSON-RPC request or notification; the message names the member";
     /// The method is unknown, or its capability is not offered.
-    MethodNotFound,
+    MethodNotFound = NOT_FOUND, METHOD_NOT_FOUND, "method_not_found", "call what `server/discover` (or `initialize`) offers";
     /// Parameters are wrong: unknown tool, prompt, resource, cursor, task or state. HTTP 200.
-    InvalidParams,
+    InvalidParams = OK, INVALID_PARAMS, "invalid_params", "take names and URIs from the lists of this view, and cursors and states from the last answer";
     /// The required `_meta` members are missing or malformed. HTTP 400.
-    InvalidMeta,
+    InvalidMeta = BAD_REQUEST, INVALID_PARAMS, "invalid_meta", "send the `_meta` members that 2026-07-28 requires";
     /// A mirrored header is missing, repeated or differs from the body.
-    HeaderMismatch,
+    HeaderMismatch = BAD_REQUEST, HEADER_MISMATCH, "header_mismatch", "let the mirrored headers say what the body says, each once";
     /// The call needs a client capability that the request did not declare.
-    MissingCapability,
+    MissingCapability = BAD_REQUEST, MISSING_CAPABILITY, "missing_capability", "declare the capability, or call another tool";
     /// The protocol version is not served here.
-    UnsupportedVersion,
+    UnsupportedVersion = BAD_REQUEST, UNSUPPORTED_VERSION, "unsupported_version", "use one of `error.data.supported`";
     /// No credential, or one that is not valid.
-    Unauthenticated,
+    Unauthenticated = UNAUTHORIZED, UNAUTHENTICATED, "unauthenticated", "send `Authorization: Bearer` with a token that is valid here";
     /// The caller is known and may not do this.
-    Forbidden,
+    Forbidden = FORBIDDEN, FORBIDDEN, "forbidden", "ask the operator for the view or the tool";
     /// `Origin` is present and not allowed.
-    Origin,
+    Origin = FORBIDDEN, FORBIDDEN, "origin", "name the origin in `origins` of the listener";
     /// `Host` is missing, repeated or not served here.
-    Host,
+    Host = BAD_REQUEST, HOST, "host", "use a host name of the listener, or name it in `hosts`";
     /// The path, or the legacy session, does not exist.
-    NotFound,
+    NotFound = NOT_FOUND, NOT_FOUND, "not_found", "check the path; after a lost session, initialize again";
     /// The HTTP method is not served at this path.
-    MethodNotAllowed,
+    MethodNotAllowed = METHOD_NOT_ALLOWED, METHOD_NOT_ALLOWED, "method_not_allowed", "use a method of the `allow` header";
     /// The client does not accept both answer types.
-    NotAcceptable,
+    NotAcceptable = NOT_ACCEPTABLE, NOT_ACCEPTABLE, "not_acceptable", "accept `application/json` and `text/event-stream`";
     /// The request body is not `application/json`, or is compressed.
-    UnsupportedMedia,
+    UnsupportedMedia = UNSUPPORTED_MEDIA_TYPE, UNSUPPORTED_MEDIA, "unsupported_media", "send uncompressed `application/json`";
     /// The request is over a size limit.
-    TooLarge,
+    TooLarge = PAYLOAD_TOO_LARGE, TOO_LARGE, "too_large", "send less; the limit is named in the rule";
     /// A second stream, or another conflict with state that exists.
-    Conflict,
+    Conflict = CONFLICT, CONFLICT, "conflict", "close the first stream, or use another session";
     /// The client sent its bytes too slowly.
-    RequestTimeout,
+    RequestTimeout = REQUEST_TIMEOUT, REQUEST_TIMEOUT, "request_timeout", "send the whole request without pauses";
     /// Over a rate or concurrency limit.
-    RateLimited,
+    RateLimited = TOO_MANY_REQUESTS, RATE_LIMITED, "rate_limited", "come back after `retryAfterMs`";
     /// The gateway is draining or has no room.
-    Overloaded,
+    Overloaded = SERVICE_UNAVAILABLE, OVERLOADED, "overloaded", "come back after `retryAfterMs`, to another replica if there is one";
     /// The server is away: not started, not connected, backing off.
-    ServerAway,
+    ServerAway = OK, INTERNAL_ERROR, "server_away", "come back after `retryAfterMs`; the operator sees why in `meshgate status`";
     /// The server did not answer before the deadline.
-    Deadline,
+    Deadline = OK, INTERNAL_ERROR, "deadline", "ask whether the call ran before sending it again; the operator may raise `deadline`";
     /// The server broke off, or broke the protocol.
-    ServerBroken,
+    ServerBroken = OK, INTERNAL_ERROR, "server_broken", "ask whether the call ran before sending it again; the operator sees why in the log";
     /// A message cannot be carried between the two eras.
-    Unbridgeable,
+    Unbridgeable = OK, INTERNAL_ERROR, "unbridgeable", "use a client or server of the other era for this call";
     /// A fault of the gateway.
-    Internal,
+    Internal = INTERNAL_SERVER_ERROR, INTERNAL_ERROR, "internal", "tell the operator; the log has the cause";
 }
 
 /// A refused call.
@@ -165,38 +194,3 @@ impl std::fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
-
-impl Reason {
-    /// The HTTP status and JSON-RPC code of a reason, and its stable name.
-    pub fn row(self) -> (StatusCode, i64, &'static str) {
-        use StatusCode as S;
-        match self {
-            Self::Parse => (S::BAD_REQUEST, codes::PARSE_ERROR, "parse"),
-            Self::InvalidRequest => (S::BAD_REQUEST, codes::INVALID_REQUEST, "invalid_request"),
-            Self::MethodNotFound => (S::NOT_FOUND, codes::METHOD_NOT_FOUND, "method_not_found"),
-            Self::InvalidParams => (S::OK, codes::INVALID_PARAMS, "invalid_params"),
-            Self::InvalidMeta => (S::BAD_REQUEST, codes::INVALID_PARAMS, "invalid_meta"),
-            Self::HeaderMismatch => (S::BAD_REQUEST, codes::HEADER_MISMATCH, "header_mismatch"),
-            Self::MissingCapability => (S::BAD_REQUEST, codes::MISSING_CAPABILITY, "missing_capability"),
-            Self::UnsupportedVersion => (S::BAD_REQUEST, codes::UNSUPPORTED_VERSION, "unsupported_version"),
-            Self::Unauthenticated => (S::UNAUTHORIZED, codes::UNAUTHENTICATED, "unauthenticated"),
-            Self::Forbidden => (S::FORBIDDEN, codes::FORBIDDEN, "forbidden"),
-            Self::Origin => (S::FORBIDDEN, codes::FORBIDDEN, "origin"),
-            Self::Host => (S::BAD_REQUEST, codes::HOST, "host"),
-            Self::NotFound => (S::NOT_FOUND, codes::NOT_FOUND, "not_found"),
-            Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, codes::METHOD_NOT_ALLOWED, "method_not_allowed"),
-            Self::NotAcceptable => (S::NOT_ACCEPTABLE, codes::NOT_ACCEPTABLE, "not_acceptable"),
-            Self::UnsupportedMedia => (S::UNSUPPORTED_MEDIA_TYPE, codes::UNSUPPORTED_MEDIA, "unsupported_media"),
-            Self::TooLarge => (S::PAYLOAD_TOO_LARGE, codes::TOO_LARGE, "too_large"),
-            Self::Conflict => (S::CONFLICT, codes::CONFLICT, "conflict"),
-            Self::RequestTimeout => (S::REQUEST_TIMEOUT, codes::REQUEST_TIMEOUT, "request_timeout"),
-            Self::RateLimited => (S::TOO_MANY_REQUESTS, codes::RATE_LIMITED, "rate_limited"),
-            Self::Overloaded => (S::SERVICE_UNAVAILABLE, codes::OVERLOADED, "overloaded"),
-            Self::ServerAway => (S::OK, codes::INTERNAL_ERROR, "server_away"),
-            Self::Deadline => (S::OK, codes::INTERNAL_ERROR, "deadline"),
-            Self::ServerBroken => (S::OK, codes::INTERNAL_ERROR, "server_broken"),
-            Self::Unbridgeable => (S::OK, codes::INTERNAL_ERROR, "unbridgeable"),
-            Self::Internal => (S::INTERNAL_SERVER_ERROR, codes::INTERNAL_ERROR, "internal"),
-        }
-    }
-}

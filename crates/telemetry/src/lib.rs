@@ -11,6 +11,7 @@ pub mod limits;
 pub mod metrics;
 pub mod record;
 pub mod records;
+pub mod reference;
 pub mod trace;
 
 mod text;

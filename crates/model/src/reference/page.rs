@@ -6,12 +6,11 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::json_schema;
-use crate::finding::codes;
 use crate::kinds::KINDS;
 
 const INTRODUCTION: &str = "# Kinds
 
-<!-- Generated from the types that read mesh files. Regenerate: `MESHGATE_REGENERATE=1 cargo test -p meshgate-model`. -->
+<!-- Generated from the types that read mesh files. Regenerate: `cargo xtask codegen`. -->
 
 A mesh file holds YAML documents, separated by `---`. Each has `apiVersion: meshgate.dev/v1alpha1`, a `kind`, `metadata` and a
 `spec`. An unknown field is an error. An empty list means nobody or nothing; a list that is left out has the default that
@@ -30,10 +29,7 @@ pub fn kinds_markdown() -> String {
     for kind in KINDS {
         section(&mut page, &schema, &format!("## {kind}"), &format!("{kind}Spec"));
     }
-    page.push_str("\n## Findings\n\nWhat `meshgate check` may find. A code never changes its meaning.\n\n| code | meaning |\n|---|---|\n");
-    for (code, meaning) in codes::ALL {
-        let _ = writeln!(page, "| {code} | {} |", cell(meaning));
-    }
+    page.push_str("\n## Findings\n\nWhat `meshgate check` may find is in [errors](errors.md#findings).\n");
     page
 }
 

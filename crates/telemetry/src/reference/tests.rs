@@ -1,0 +1,48 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use super::*;
+
+#[test]
+fn every_registered_metric_is_on_the_page_with_its_labels() {
+    // What the source registers by name, however the lines are broken.
+    let source = include_str!("../metrics.rs");
+    let calls = source.split(".register").skip(1);
+    let registered: BTreeSet<&str> = calls.filter_map(|call| call.split('"').nth(1)).collect();
+    assert!(registered.len() >= 10);
+    let page = markdown();
+    for name in &registered {
+        assert!(
+            page.contains(&format!("| `{name}")),
+            "`{name}` is not on the page; touch it in `shown`"
+        );
+    }
+    for metric in shown() {
+        assert!(!metric.help.is_empty() && !metric.kind.is_empty(), "{metric:?}");
+    }
+    let of = |name: &str| shown().into_iter().find(|metric| metric.name == name).unwrap();
+    assert!(of("meshgate_refusals").labels.contains("reason"));
+    assert!(
+        of("mcp_server_operation_duration_seconds")
+            .labels
+            .contains("mcp_method_name")
+    );
+    assert_eq!(of("mcp_server_operation_duration_seconds").unit, "seconds");
+}
+
+#[test]
+fn every_field_of_a_record_is_described_once() {
+    let mut written = BTreeSet::new();
+    for record in examples() {
+        let mut line = String::new();
+        record.push_line(&mut line);
+        let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&line).unwrap();
+        written.extend(object.into_iter().map(|(name, _)| name));
+    }
+    let described: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
+    let unique: BTreeSet<String> = described.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(unique.len(), described.len());
+    assert_eq!(
+        written, unique,
+        "describe it in `FIELDS`, and give it a value in `examples`"
+    );
+}
