@@ -1,31 +1,134 @@
-// The official TypeScript client, doing the operations of one file through one endpoint.
+// The official TypeScript clients, doing the operations of one file through one endpoint.
 //
 // Prints one JSON line for each operation: its name and either the text that came back or the error. The second argument
-// is the way of negotiation: `legacy` is what the client does unasked, `auto` probes for the modern revision first.
+// says which client and how it negotiates: `legacy` is what the client package does unasked, `auto` lets it probe for the
+// modern revision first, `sdk` is the older package that knows no modern revision.
 import { readFileSync } from 'node:fs';
-import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 
-const [file, negotiation] = process.argv.slice(2);
+const WAIT_MS = 10_000;
+const [file, kind] = process.argv.slice(2);
 const report = (operation, outcome) => console.log(JSON.stringify({ operation, ...outcome }));
+const headers = { Authorization: `Bearer ${process.env.MESHGATE_TOKEN}` };
+const identity = { name: 'meshgate-interop', version: '0.1.0' };
 
-async function perform(client, operation) {
-  if (operation.list) return client.listTools();
-  if (operation.tool) return client.callTool({ name: operation.tool, arguments: operation.arguments });
-  if (operation.prompt) return client.getPrompt({ name: operation.prompt });
-  const { resources } = await client.listResources();
-  const { uri } = resources.find((resource) => resource.name.endsWith(operation.resource));
-  return client.readResource({ uri });
+/** A connected client with its revision and its way to hear a notification. */
+async function connect() {
+  const url = new URL(process.env.MESHGATE_URL);
+  if (kind === 'sdk') {
+    const { Client } = await import('@modelcontextprotocol/sdk/client/index.js');
+    const { StreamableHTTPClientTransport } = await import('@modelcontextprotocol/sdk/client/streamableHttp.js');
+    const types = await import('@modelcontextprotocol/sdk/types.js');
+    const schemas = {
+      'notifications/resources/updated': types.ResourceUpdatedNotificationSchema,
+      'notifications/resources/list_changed': types.ResourceListChangedNotificationSchema,
+    };
+    const client = new Client(identity);
+    const transport = new StreamableHTTPClientTransport(url, { requestInit: { headers } });
+    await client.connect(transport);
+    const on = (method, heard) => client.setNotificationHandler(schemas[method], heard);
+    return { client, on, revision: transport.protocolVersion };
+  }
+  const { Client, StreamableHTTPClientTransport } = await import('@modelcontextprotocol/client');
+  const options = kind === 'auto' ? { versionNegotiation: { mode: 'auto' } } : {};
+  const client = new Client(identity, options);
+  await client.connect(new StreamableHTTPClientTransport(url, { requestInit: { headers } }));
+  const on = (method, heard) => client.setNotificationHandler(method, heard);
+  return { client, on, revision: client.getNegotiatedProtocolVersion() };
 }
 
-const options = negotiation === 'auto' ? { versionNegotiation: { mode: 'auto' } } : {};
-const client = new Client({ name: 'meshgate-interop', version: '0.1.0' }, options);
-const headers = { Authorization: `Bearer ${process.env.MESHGATE_TOKEN}` };
-const transport = new StreamableHTTPClientTransport(new URL(process.env.MESHGATE_URL), { requestInit: { headers } });
-await client.connect(transport);
-report('connect', { text: String(client.getNegotiatedProtocolVersion?.() ?? transport.protocolVersion) });
+const { client, on, revision } = await connect();
+const modern = kind === 'auto';
+
+const call = ({ tool, arguments: given }) => client.callTool({ name: tool, arguments: given });
+
+async function template({ template: name }) {
+  const { resourceTemplates } = await client.listResourceTemplates();
+  return resourceTemplates.find((listed) => listed.name === name).uriTemplate;
+}
+
+/** The address of a listed resource, or what a listed template spells. */
+async function uri(operation) {
+  if (operation.resource) {
+    const { resources } = await client.listResources();
+    return resources.find((listed) => listed.name.endsWith(operation.resource)).uri;
+  }
+  const spelled = Object.entries(operation.variables);
+  return spelled.reduce((text, [name, value]) => text.replace(`{${name}}`, value), await template(operation));
+}
+
+/** What a notification says that comes within the time, once `act` has run. */
+async function hear(method, act) {
+  let timer;
+  const heard = new Promise((resolve, reject) => {
+    on(method, (notification) => resolve(notification.params ?? {}));
+    timer = setTimeout(() => reject(new Error(`no ${method} within ${WAIT_MS} ms`)), WAIT_MS);
+  });
+  try {
+    await act();
+    return await heard;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Runs `work` while subscribed, in the way of the era. */
+async function subscribed(filter, work) {
+  if (modern) {
+    const subscription = await client.listen(filter);
+    const honoured = JSON.stringify(subscription.honoredFilter);
+    if (honoured !== JSON.stringify(filter)) throw new Error(`acknowledged: ${honoured}`);
+    try {
+      return await work();
+    } finally {
+      await subscription.close();
+    }
+  }
+  const uris = filter.resourceSubscriptions ?? [];
+  for (const uri of uris) await client.subscribeResource({ uri });
+  const result = await work();
+  for (const uri of uris) await client.unsubscribeResource({ uri });
+  return result;
+}
+
+const does = {
+  list: ({ of }) =>
+    ({
+      tools: () => client.listTools(),
+      resources: () => client.listResources(),
+      templates: () => client.listResourceTemplates(),
+      prompts: () => client.listPrompts(),
+    })[of](),
+  call,
+  get: ({ prompt, arguments: given }) => client.getPrompt({ name: prompt, arguments: given }),
+  read: async (operation) => client.readResource({ uri: await uri(operation) }),
+  complete: async (operation) => {
+    const ref = operation.prompt
+      ? { type: 'ref/prompt', name: operation.prompt }
+      : { type: 'ref/resource', uri: await template(operation) };
+    const context = operation.context ? { context: { arguments: operation.context } } : {};
+    return client.complete({ ref, argument: operation.argument, ...context });
+  },
+  subscribe: async (operation) => {
+    const wanted = await uri(operation);
+    const told = await subscribed({ resourceSubscriptions: [wanted] }, () =>
+      hear('notifications/resources/updated', () => call(operation.trigger)),
+    );
+    await call(operation.trigger);
+    if (told.uri !== wanted) throw new Error(`subscribed to ${wanted}, told of ${told.uri}`);
+    return told;
+  },
+  watch: async (operation) => {
+    await subscribed({ resourcesListChanged: true }, () =>
+      hear('notifications/resources/list_changed', () => call(operation.trigger)),
+    );
+    return client.listResources();
+  },
+};
+
+report('connect', { text: String(revision) });
 for (const operation of JSON.parse(readFileSync(file, 'utf8'))) {
   try {
-    report(operation.operation, { text: JSON.stringify(await perform(client, operation)) });
+    report(operation.operation, { text: JSON.stringify(await does[operation.do](operation)) });
   } catch (error) {
     report(operation.operation, { error: String(error) });
   }

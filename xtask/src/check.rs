@@ -82,6 +82,9 @@ fn after_build(place: &Place, options: &Options, built: bool, steps: &mut Steps)
         step("conformance", &|| {
             conformance::run(place, &conformance::Options::default())
         });
+        step("conformance, client half", &|| {
+            conformance::run(place, &conformance::Options::client())
+        });
         step("interop", &|| interop::run(place, &interop::Options::default()));
     }
 }

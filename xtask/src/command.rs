@@ -134,6 +134,18 @@ impl Running {
         ))
     }
 
+    /// Waits for the end. A program that takes longer is ended with this value.
+    pub(crate) fn wait(&mut self, limit: Duration) -> Result<ExitStatus, Failure> {
+        let start = Instant::now();
+        while start.elapsed() < limit {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Ok(status);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err(format!("`{}` did not end within {} s", self.name, limit.as_secs()))
+    }
+
     /// Sends a signal, unless the program has ended already, and waits for the end.
     pub(crate) fn end(&mut self, signal: &str, limit: Duration) -> Result<ExitStatus, Failure> {
         let start = Instant::now();

@@ -2,12 +2,15 @@
 //!
 //! Four runs: two revisions, with a fixture over HTTP and one over stdio behind a view of one server. The suite scores 30
 //! scenarios for 2025-11-25 and 37 for 2026-07-28; anything less fails, and there is no list of expected failures. Run it
-//! `--alone` when a scenario fails, to see whose fault that is.
+//! `--alone` when a scenario fails, to see whose fault that is. `--client` runs the suite's other half.
 
-use std::{fs, path::Path};
+mod client;
+
+use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
 
+pub(crate) use self::client::drive;
 use crate::{
     Failure,
     command::{program, run_logged},
@@ -24,7 +27,10 @@ const FIXTURE_URL: &str = "http://127.0.0.1:7392/mcp";
 
 #[derive(clap::Args, Default)]
 pub(crate) struct Options {
-    /// Test the fixture itself, with no gateway in front
+    /// The suite's client half through the gateway, against the committed list of scenarios
+    #[arg(long)]
+    client: bool,
+    /// Test the fixture (or the client) itself, with no gateway between
     #[arg(long)]
     alone: bool,
     /// Only this upstream: http or stdio
@@ -46,6 +52,14 @@ impl Options {
             ..Self::default()
         }
     }
+
+    /// The client half through the gateway.
+    pub(crate) fn client() -> Self {
+        Self {
+            client: true,
+            ..Self::default()
+        }
+    }
 }
 
 /// One run of the suite.
@@ -57,6 +71,9 @@ struct Run {
 }
 
 pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
+    if options.client {
+        return client::run(place, options);
+    }
     let mut runs = Vec::new();
     let era = options.era.as_deref().unwrap_or("both");
     if options.alone {
@@ -95,20 +112,14 @@ fn through_gateway(
 
 /// Runs the suite for each wanted revision against one URL.
 fn suite(place: &Place, options: &Options, name: &str, url: &str, runs: &mut Vec<Run>) -> Result<(), Failure> {
-    let home = place.npm("conformance").join("node_modules");
-    let script = home.join("@modelcontextprotocol/conformance/dist/index.js");
-    if !script.is_file() {
-        return Err("the conformance suite is not installed; run `cargo xtask setup`".to_owned());
-    }
     for (revision, expected) in REVISIONS {
         if options.revision.as_deref().is_some_and(|only| only != *revision) {
             continue;
         }
         let log = place.log(&format!("conformance-{name}-{revision}"));
         let details = place.scratch(&format!("conformance-{name}-{revision}"))?;
-        let mut node = program(place, home.join(".bin/node"));
-        node.arg(&script)
-            .args(["server", "--url", url, "--requirements", revision, "-o"])
+        let mut node = suite_program(place)?;
+        node.args(["server", "--url", url, "--requirements", revision, "-o"])
             .arg(&details);
         // The suite's exit code also counts what is not scored; its summary is what we read.
         let ended = run_logged(&mut node, &log);
@@ -120,7 +131,7 @@ fn suite(place: &Place, options: &Options, name: &str, url: &str, runs: &mut Vec
         }
         let name = format!("{name} · {revision}");
         for (scenario, _) in scored.iter().filter(|(_, passed)| !passed) {
-            println!("{name}: {scenario}\n{}", why(&details, scenario));
+            println!("{name}: {scenario}\n{}", why(&details, scenario, "server-"));
         }
         runs.push(Run {
             name,
@@ -129,6 +140,18 @@ fn suite(place: &Place, options: &Options, name: &str, url: &str, runs: &mut Vec
         });
     }
     Ok(())
+}
+
+/// The suite, run by a Node that is new enough for it.
+fn suite_program(place: &Place) -> Result<Command, Failure> {
+    let home = place.npm("conformance").join("node_modules");
+    let script = home.join("@modelcontextprotocol/conformance/dist/index.js");
+    if !script.is_file() {
+        return Err("the conformance suite is not installed; run `cargo xtask setup`".to_owned());
+    }
+    let mut node = program(place, home.join(".bin/node"));
+    node.arg(script);
+    Ok(node)
 }
 
 /// Reads the summary: `✓ name: 3 passed, 0 failed`, then the names that are not scored.
@@ -153,9 +176,11 @@ fn scored(text: &str) -> Vec<(String, bool)> {
 }
 
 /// What the suite noted about one scenario's failed checks.
-fn why(details: &Path, scenario: &str) -> String {
-    let prefix = format!("server-{scenario}-");
-    let folders = fs::read_dir(details).into_iter().flatten().flatten();
+fn why(details: &Path, scenario: &str, prefix: &str) -> String {
+    // A scenario's name may have a folder of its own in it.
+    let (folder, scenario) = scenario.rsplit_once('/').unwrap_or(("", scenario));
+    let prefix = format!("{prefix}{scenario}-");
+    let folders = fs::read_dir(details.join(folder)).into_iter().flatten().flatten();
     let folder = folders.map(|entry| entry.path()).find(|path| {
         path.file_name()
             .and_then(|name| name.to_str())

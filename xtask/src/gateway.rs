@@ -59,6 +59,18 @@ impl Gateway {
             .wait_until(&format!("tools {}", names.join(", ")), START_MAX, shown)
     }
 
+    /// Waits until every server has been tried once, whatever came of it.
+    pub(crate) fn wait_for_servers(&mut self, place: &Place) -> Result<(), Failure> {
+        let program = place.program("meshgate")?;
+        let state = self.state.clone();
+        let tried = || {
+            let mut status = command::program(place, &program);
+            status.arg("status").arg("--state").arg(&state).args(["-o", "json"]);
+            command::output(&mut status).is_ok_and(|text| !text.contains(r#""state": "starting""#))
+        };
+        self.running.wait_until("a try at every server", START_MAX, tried)
+    }
+
     /// The token that the first start generated.
     pub(crate) fn token(&mut self) -> Result<String, Failure> {
         let file = self.state.join("token");

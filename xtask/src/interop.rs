@@ -1,17 +1,22 @@
 //! `interop`: servers and clients that nobody here wrote, through one merged view.
 //!
-//! Two legacy servers from npm and two from PyPI that speak every revision stand behind one gateway; four clients list, call,
-//! get and read through it with one token. The operations are the same for every client, so a cell of the table that differs
-//! from its neighbours names the culprit.
+//! Two legacy servers from npm and two from PyPI that speak every revision stand behind one gateway; every client does the
+//! same operations through it with one token, so a cell of the table that differs from its neighbours names the culprit.
+//! What a client cannot do is committed beside the operation with the reason, and shown as a dash.
 
-use std::{collections::BTreeMap, fs, path::Path, path::PathBuf, process::Command, time::Duration};
+mod clients;
+mod inspector;
+mod operations;
 
-use serde::Deserialize;
-use serde_json::Value;
+use std::{collections::BTreeMap, fs, path::Path, path::PathBuf, time::Duration};
 
+use self::{
+    clients::{CLIENTS, Client},
+    operations::Operation,
+};
 use crate::{
     Failure,
-    command::{Running, output, program, run_logged},
+    command::{Running, output, program},
     gateway::Gateway,
     http,
     place::Place,
@@ -25,78 +30,50 @@ const DOCUMENTS: &str = "/srv/documents";
 const REPOSITORY: &str = "/srv/repository";
 const EVERYTHING: &str = "127.0.0.1:7393";
 const START_MAX: Duration = Duration::from_secs(60);
+/// How much of an unexpected answer a person is shown, in characters.
+const SHOWN_MAX: usize = 400;
 
 #[derive(clap::Args, Default)]
 pub(crate) struct Options {
-    /// Only this client: python, typescript, typescript-auto or inspector
+    /// Only this client, by its name in the table
     #[arg(long)]
     client: Option<String>,
-}
-
-/// One thing that every client does.
-#[derive(Deserialize)]
-struct Operation {
-    operation: String,
-    tool: Option<String>,
-    #[serde(default)]
-    arguments: BTreeMap<String, Value>,
-    prompt: Option<String>,
-    resource: Option<String>,
-    /// Texts that must be in what comes back.
-    expect: Vec<String>,
 }
 
 /// Where a client finds everything it needs.
 struct Stage<'a> {
     place: &'a Place,
+    scratch: PathBuf,
     url: String,
     token: String,
-    /// The operations with this run's paths.
-    file: PathBuf,
+    /// The operations with this run's paths, as text and as far as the table needs them.
+    text: String,
     operations: Vec<Operation>,
 }
 
 /// What came back for each operation, or the error.
 type Outcomes = BTreeMap<String, Result<String, String>>;
 
-/// What a cell says about one client, given the revision it must end up with.
-type Cell<'a> = dyn Fn(Option<&str>, &Outcomes) -> Result<String, String> + 'a;
-
-/// A client's name, the revision it must end up with, and how to run it.
-type Client = (
-    &'static str,
-    Option<&'static str>,
-    fn(&Stage<'_>) -> Result<Outcomes, Failure>,
-);
-
-const CLIENTS: &[Client] = &[
-    ("python", Some("2026-07-28"), python),
-    ("typescript", Some("2025-11-25"), |stage| typescript(stage, "legacy")),
-    ("typescript-auto", Some("2026-07-28"), |stage| typescript(stage, "auto")),
-    ("inspector", None, inspector),
-];
+/// What one client did, or why it could not start.
+type Done<'a> = (&'a Client, Result<Outcomes, Failure>);
 
 pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
     let scratch = place.scratch("interop")?;
     let (documents, repository) = seed(place, &scratch)?;
     let everything = format!("127.0.0.1:{}", http::free_port()?);
-    let replace = |text: &str| {
-        text.replace(DOCUMENTS, &documents)
-            .replace(REPOSITORY, &repository)
-            .replace(EVERYTHING, &everything)
-    };
-    let committed = read(&place.root().join(OPERATIONS))?;
-    let file = scratch.join("operations.json");
-    fs::write(&file, replace(&committed)).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
-    let operations: Vec<Operation> =
-        serde_json::from_str(&replace(&committed)).map_err(|e| format!("{OPERATIONS}: {e}"))?;
-
-    let _everything = start_everything(place, &everything)?;
     let replacements = [
         (DOCUMENTS, documents.as_str()),
         (REPOSITORY, &repository),
         (EVERYTHING, &everything),
     ];
+    let committed = read(&place.root().join(OPERATIONS))?;
+    let text = replacements
+        .iter()
+        .fold(committed, |text, (from, to)| text.replace(from, to));
+    let names: Vec<&str> = CLIENTS.iter().map(|client| client.name).collect();
+    let operations = operations::parse(&text, &names).map_err(|e| format!("{OPERATIONS}: {e}"))?;
+
+    let _everything = start_everything(place, &everything)?;
     let mut gateway = Gateway::start(place, "interop", "tests/interop/mesh.yaml", &replacements)?;
     let token = gateway.token()?;
     let wanted: Vec<&str> = operations
@@ -107,18 +84,20 @@ pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
 
     let stage = Stage {
         place,
+        scratch,
         url: gateway.url(VIEW),
         token,
-        file,
+        text,
         operations,
     };
-    let mut results = Vec::new();
-    for (name, revision, client) in CLIENTS {
-        if options.client.as_deref().is_none_or(|only| only == *name) {
-            results.push((*name, *revision, client(&stage)));
-        }
+    let chosen = CLIENTS
+        .iter()
+        .filter(|client| options.client.as_deref().is_none_or(|only| only == client.name));
+    let done: Vec<Done<'_>> = chosen.map(|client| (client, (client.run)(&stage))).collect();
+    if done.is_empty() {
+        return Err(format!("no such client; there are {}", names.join(", ")));
     }
-    report(&stage, &results)
+    report(&stage, &done)
 }
 
 /// A folder of documents and a repository with one commit.
@@ -161,149 +140,71 @@ fn start_everything(place: &Place, authority: &str) -> Result<Running, Failure> 
     Ok(running)
 }
 
-fn python(stage: &Stage<'_>) -> Result<Outcomes, Failure> {
-    let mut command = program(stage.place, stage.place.venv("interop").join("bin/python"));
-    command
-        .arg(stage.place.root().join("tests/interop/client.py"))
-        .arg(&stage.file);
-    script(stage, "python", &mut command)
-}
-
-fn typescript(stage: &Stage<'_>, negotiation: &str) -> Result<Outcomes, Failure> {
-    // A module finds packages from where it lies, so it is run from beside them.
-    let home = stage.place.npm("interop");
-    let copy = home.join("client.mjs");
-    fs::copy(stage.place.root().join("tests/interop/client.mjs"), &copy)
-        .map_err(|e| format!("cannot copy to {}: {e}", copy.display()))?;
-    let mut command = program(stage.place, "node");
-    command.arg(&copy).arg(&stage.file).arg(negotiation);
-    script(stage, &format!("typescript-{negotiation}"), &mut command)
-}
-
-/// Runs a client of ours and reads its JSON lines.
-fn script(stage: &Stage<'_>, name: &str, command: &mut Command) -> Result<Outcomes, Failure> {
-    let log = stage.place.log(&format!("interop-{name}"));
-    run_logged(
-        command
-            .env("MESHGATE_URL", &stage.url)
-            .env("MESHGATE_TOKEN", &stage.token),
-        &log,
-    )?;
-    let mut outcomes = Outcomes::new();
-    for line in read(&log)?.lines() {
-        let Ok(report) = serde_json::from_str::<Value>(line) else {
-            continue;
-        };
-        let text = |field: &str| report.get(field).and_then(Value::as_str).map(str::to_owned);
-        let Some(operation) = text("operation") else { continue };
-        outcomes.insert(operation, text("text").ok_or_else(|| text("error").unwrap_or_default()));
-    }
-    Ok(outcomes)
-}
-
-/// The Inspector's command line does one operation at a time.
-fn inspector(stage: &Stage<'_>) -> Result<Outcomes, Failure> {
-    let mut outcomes = Outcomes::new();
-    for operation in &stage.operations {
-        outcomes.insert(operation.operation.clone(), inspect(stage, operation));
-    }
-    Ok(outcomes)
-}
-
-fn inspect(stage: &Stage<'_>, operation: &Operation) -> Result<String, String> {
-    let ask = |arguments: &[&str]| {
-        let mut command = program(stage.place, "mcp-inspector");
-        command.args(["--cli", &stage.url, "--transport", "http", "--header"]);
-        command
-            .arg(format!("Authorization: Bearer {}", stage.token))
-            .arg("--method")
-            .args(arguments);
-        output(&mut command)
-    };
-    match operation {
-        Operation {
-            tool: Some(tool),
-            arguments,
-            ..
-        } => {
-            let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            let pairs: Vec<String> = arguments
-                .iter()
-                .map(|(name, value)| format!("{name}={}", plain(value)))
-                .collect();
-            let mut words = vec!["tools/call", "--tool-name", tool, "--tool-arg"];
-            words.extend(pairs.iter().map(String::as_str));
-            ask(&words)
-        }
-        Operation {
-            prompt: Some(prompt), ..
-        } => ask(&["prompts/get", "--prompt-name", prompt]),
-        Operation {
-            resource: Some(name), ..
-        } => {
-            let listed: Value = serde_json::from_str(&ask(&["resources/list"])?).map_err(|e| e.to_string())?;
-            let resources = listed.get("resources").and_then(Value::as_array).into_iter().flatten();
-            let field = |resource: &Value, field: &str| resource.get(field).and_then(Value::as_str).map(str::to_owned);
-            let mut named = resources.filter(|resource| field(resource, "name").is_some_and(|n| n.ends_with(name)));
-            let uri = named.next().and_then(|resource| field(resource, "uri"));
-            ask(&[
-                "resources/read",
-                "--uri",
-                &uri.ok_or_else(|| format!("no resource `{name}` is listed"))?,
-            ])
-        }
-        _ => ask(&["tools/list"]),
-    }
-}
-
-fn report(stage: &Stage<'_>, results: &[(&str, Option<&str>, Result<Outcomes, Failure>)]) -> Result<(), Failure> {
-    let names: Vec<&str> = results.iter().map(|(name, ..)| *name).collect();
+fn report(stage: &Stage<'_>, done: &[Done<'_>]) -> Result<(), Failure> {
+    let names: Vec<&str> = done.iter().map(|(client, _)| client.name).collect();
     let mut table = steps::table(&[&["operation"], names.as_slice()].concat());
     let mut failed = 0;
-    let mut row = |label: &str, cell: &Cell<'_>| {
-        let cells = results.iter().map(|(name, revision, outcomes)| {
+    let mut row = |label: &str, cell: &dyn Fn(&Client, &Outcomes) -> Result<String, String>| {
+        let cells = done.iter().map(|(client, outcomes)| {
             let cell = outcomes
                 .as_ref()
                 .map_err(Clone::clone)
-                .and_then(|outcomes| cell(*revision, outcomes));
+                .and_then(|outcomes| cell(client, outcomes));
             cell.unwrap_or_else(|why| {
-                println!("{name}: {label}: {why}");
+                println!("{}: {label}: {why}", client.name);
                 failed += 1;
                 "FAILED".to_owned()
             })
         });
         table.add_row([label.to_owned()].into_iter().chain(cells));
     };
-    row(
-        "connect",
-        &|revision, outcomes| match (revision, outcomes.get("connect")) {
-            (Some(wanted), Some(Ok(got))) if got == wanted => Ok(wanted.to_owned()),
-            (Some(wanted), got) => Err(format!("expected revision {wanted}, got {got:?}")),
-            (None, _) => Ok("-".to_owned()),
-        },
-    );
+    row("connect", &|client, outcomes| match outcomes.get("connect") {
+        Some(Ok(got)) if got == client.revision => Ok(got.clone()),
+        got => Err(format!("expected revision {}, got {got:?}", client.revision)),
+    });
     for operation in &stage.operations {
-        row(&operation.operation, &|_, outcomes| {
-            let text = outcomes
-                .get(&operation.operation)
-                .ok_or("not done")?
-                .as_ref()
-                .map_err(Clone::clone)?;
-            match operation.expect.iter().find(|expected| !text.contains(*expected)) {
-                None => Ok("ok".to_owned()),
-                Some(missing) => Err(format!(
-                    "no `{missing}` in {}",
-                    text.chars().take(400).collect::<String>()
-                )),
-            }
+        row(&operation.operation, &|client, outcomes| {
+            cell(operation, client, outcomes)
         });
     }
     println!("{table}");
+    for operation in &stage.operations {
+        for (client, _) in done {
+            if let Some(reason) = operation.reason_against(client.name) {
+                println!("– {}: {}: {reason}", client.name, operation.operation);
+            }
+        }
+    }
     if failed == 0 {
         Ok(())
     } else {
         Err(format!("{failed} cells failed"))
     }
+}
+
+/// What the table says about one operation of one client.
+fn cell(operation: &Operation, client: &Client, outcomes: &Outcomes) -> Result<String, String> {
+    let outcome = outcomes.get(&operation.operation);
+    if operation.reason_against(client.name).is_some() {
+        return outcome.map_or_else(
+            || Ok("–".to_owned()),
+            |_| Err("done although `not` says it cannot".to_owned()),
+        );
+    }
+    let text = match (operation.fails, outcome.ok_or("not done")?) {
+        (false, Ok(text)) | (true, Err(text)) => text,
+        (false, Err(error)) => return Err(error.clone()),
+        (true, Ok(text)) => return Err(format!("must fail, and brought {}", shown(text))),
+    };
+    let expected = operations::expected(operation, client.name);
+    match expected.iter().find(|expected| !text.contains(*expected)) {
+        None => Ok("ok".to_owned()),
+        Some(missing) => Err(format!("no `{missing}` in {}", shown(text))),
+    }
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(SHOWN_MAX).collect()
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

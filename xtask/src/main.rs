@@ -49,8 +49,11 @@ enum Verb {
     Test(check::Options),
     /// Layers, module order, file and function length, words, and the pages that name files and tests
     Tidy,
-    /// The official conformance suite through a one-server view: both revisions, HTTP and stdio
+    /// The official conformance suite through a one-server view: both revisions, HTTP and stdio; or its client half
     Conformance(conformance::Options),
+    /// One scenario of the suite's client half: a gateway before this server, and the client before the gateway
+    #[command(hide = true)]
+    ThroughGateway { server: String },
     /// What a caller is told against what really ran, with processes that die at the worst moment
     E2e,
     /// Unmodified public servers and clients through a merged view
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Verb::Test(options) => check::run(&place, &options),
         Verb::Tidy => tidy::run(&place),
         Verb::Conformance(options) => conformance::run(&place, &options),
+        Verb::ThroughGateway { server } => conformance::drive(&place, &server),
         Verb::E2e => e2e::run(&place),
         Verb::Interop(options) => interop::run(&place, &options),
         Verb::Bench(options) => bench::run(&place, &options),
