@@ -3,7 +3,12 @@
 //! The mesh files of the tests are committed as a person would write them, with fixed addresses and program names. What
 //! differs from run to run is replaced in a copy, so that two runs on one machine do not meet.
 
-use std::{fs, path::PathBuf, process::ExitStatus, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    time::Duration,
+};
 
 use crate::{
     Failure,
@@ -61,14 +66,14 @@ impl Gateway {
 
     /// Waits until every server has been tried once, whatever came of it.
     pub(crate) fn wait_for_servers(&mut self, place: &Place) -> Result<(), Failure> {
-        let program = place.program("meshgate")?;
         let state = self.state.clone();
-        let tried = || {
-            let mut status = command::program(place, &program);
-            status.arg("status").arg("--state").arg(&state).args(["-o", "json"]);
-            command::output(&mut status).is_ok_and(|text| !text.contains(r#""state": "starting""#))
-        };
+        let tried = || status(place, &state).is_ok_and(|text| !text.contains(r#""state": "starting""#));
         self.running.wait_until("a try at every server", START_MAX, tried)
+    }
+
+    /// What `meshgate status -o json` says.
+    pub(crate) fn status(&self, place: &Place) -> Result<String, Failure> {
+        status(place, &self.state)
     }
 
     /// The token that the first start generated.
@@ -94,6 +99,12 @@ impl Gateway {
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.authority)
     }
+}
+
+fn status(place: &Place, state: &Path) -> Result<String, Failure> {
+    let mut status = command::program(place, place.program("meshgate")?);
+    status.arg("status").arg("--state").arg(state).args(["-o", "json"]);
+    command::output(&mut status)
 }
 
 /// The conformance server over HTTP. It ends with this value.

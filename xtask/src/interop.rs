@@ -7,6 +7,7 @@
 mod clients;
 mod inspector;
 mod operations;
+mod servers;
 
 use std::{collections::BTreeMap, fs, path::Path, path::PathBuf, time::Duration};
 
@@ -81,6 +82,7 @@ pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
         .map(|list| list.expect.iter().map(String::as_str).collect())
         .unwrap_or_default();
     gateway.wait_for_tools(VIEW, Some(&token), &wanted)?;
+    servers::show(place, &gateway)?;
 
     let stage = Stage {
         place,
