@@ -9,10 +9,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::sync::LazyLock;
-
-use memchr::memmem::Finder;
-
 use crate::json;
 use crate::limits::CONTENT_DEPTH_MAX;
 use crate::method::Method;
@@ -54,10 +50,9 @@ pub fn map_uris(
     map: &mut dyn FnMut(&str, UriKind) -> Option<String>,
     out: &mut Splice<'_>,
 ) {
-    let Some(body) = &msg.body else { return };
-    if !may_hold_uris(body.span.of(src)) {
+    let Some(body) = msg.body.as_ref().filter(|_| msg.uris) else {
         return;
-    }
+    };
     let place = match msg.envelope {
         Envelope::Request | Envelope::Notification => table::params(method, dir),
         Envelope::Result => table::result(method, dir),
@@ -69,14 +64,6 @@ pub fn map_uris(
         escaped: false,
     };
     walk(src, whole, place, map, out);
-}
-
-/// Whether any member that the table knows to hold a URI can occur. Most messages have none, and a search for the names
-/// costs a fraction of a walk. A letter can hide only behind a `\u` escape.
-fn may_hold_uris(src: &[u8]) -> bool {
-    static SIGNS: LazyLock<[Finder<'static>; 4]> =
-        LazyLock::new(|| ["uri", "Uri", "Subscriptions", "\\u"].map(Finder::new));
-    SIGNS.iter().any(|sign| sign.find(src).is_some())
 }
 
 /// Replaces the URIs of one value that stands alone, such as a task's result or one entry of a catalogue.

@@ -15,14 +15,13 @@ pub fn quote(text: &str) -> Vec<u8> {
 pub fn push_quoted(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(found) = rest.iter().position(|byte| matches!(byte, 0..=0x1f | b'"' | b'\\')) {
-        let (plain, tail) = rest.split_at(found);
+    loop {
+        let (plain, tail) = rest.split_at(scan::plain_bytes(rest));
         out.extend_from_slice(plain);
         let Some((byte, tail)) = tail.split_first() else { break };
         push_escape(out, *byte);
         rest = tail;
     }
-    out.extend_from_slice(rest);
     out.push(b'"');
 }
 
@@ -48,7 +47,7 @@ fn push_escape(out: &mut Vec<u8>, byte: u8) {
 /// U+FFFD: only a server's message can still hold one, since the scan refuses them from clients.
 pub fn unquote(inner: &[u8]) -> Cow<'_, str> {
     let Some(first) = memchr::memchr(b'\\', inner) else {
-        return String::from_utf8_lossy(inner);
+        return plain(inner);
     };
     let mut out = Vec::with_capacity(inner.len());
     let (plain, mut rest) = inner.split_at(first);
@@ -65,6 +64,14 @@ pub fn unquote(inner: &[u8]) -> Cow<'_, str> {
     match String::from_utf8(out) {
         Ok(text) => Cow::Owned(text),
         Err(error) => Cow::Owned(String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    }
+}
+
+/// The text between the quotes of a JSON string that holds no escape.
+pub(crate) fn plain(inner: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(inner) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(inner),
     }
 }
 

@@ -20,6 +20,7 @@ mod text;
 mod tests;
 
 pub use fault::{Fault, ScanError};
+pub(crate) use text::plain_bytes;
 
 use crate::limits;
 use crate::value::{Kind, Object, Span, Value};
@@ -100,6 +101,8 @@ pub struct Message {
     pub body: Option<Object>,
     /// `_meta` of the body, when it is an object.
     pub meta: Option<Object>,
+    /// Whether any member bears a name that a URI can stand under; most messages have none, and need no walk.
+    pub uris: bool,
 }
 
 /// Reads one message.

@@ -11,32 +11,39 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use crate::json::push_quoted;
-use crate::value::{Object, Span};
+use crate::value::{Member, Object, Span};
 
 /// The pending changes of one message.
 #[derive(Debug)]
 pub struct Splice<'a> {
     src: &'a [u8],
-    edits: Vec<Edit<'a>>,
-    objects: Vec<ObjectEdit>,
+    edits: Edits<'a>,
+    objects: SmallVec<[ObjectEdit<'a>; 2]>,
 }
+
+/// As many as a call through the gateway has; more go to the heap.
+type Edits<'a> = SmallVec<[Edit<'a>; 6]>;
 
 #[derive(Debug)]
 struct Edit<'a> {
     start: usize,
     end: usize,
+    /// Whether a comma stands before what is put in.
+    comma: bool,
     with: Cow<'a, [u8]>,
 }
 
 /// The members that one object gains and loses.
 #[derive(Debug)]
-struct ObjectEdit {
+struct ObjectEdit<'a> {
     span: Span,
-    /// Each member from the opening quote of its key to the end of its value.
+    /// From the first member to the last; `None` in an empty object.
+    filled: Option<Span>,
+    /// Each member from the opening quote of its key to the end of its value; known where one is removed.
     members: SmallVec<[Span; 8]>,
     removed: SmallVec<[usize; 4]>,
     /// `"key":value`, joined by commas.
-    added: Vec<u8>,
+    added: Cow<'a, [u8]>,
 }
 
 impl<'a> Splice<'a> {
@@ -44,8 +51,8 @@ impl<'a> Splice<'a> {
     pub fn new(src: &'a [u8]) -> Self {
         Self {
             src,
-            edits: Vec::new(),
-            objects: Vec::new(),
+            edits: SmallVec::new(),
+            objects: SmallVec::new(),
         }
     }
 
@@ -62,6 +69,7 @@ impl<'a> Splice<'a> {
             self.edits.push(Edit {
                 start,
                 end,
+                comma: false,
                 with: with.into(),
             });
         }
@@ -71,12 +79,27 @@ impl<'a> Splice<'a> {
     pub fn insert(&mut self, object: &Object, key: &str, value: impl Into<Cow<'a, [u8]>>) {
         let value: Cow<'a, [u8]> = value.into();
         let Some(edit) = self.object(object) else { return };
-        if !edit.added.is_empty() {
-            edit.added.push(b',');
+        let added = edit.added.to_mut();
+        added.reserve(key.len() + value.len() + 4);
+        if !added.is_empty() {
+            added.push(b',');
         }
-        push_quoted(&mut edit.added, key);
-        edit.added.push(b':');
-        edit.added.extend_from_slice(&value);
+        push_quoted(added, key);
+        added.push(b':');
+        added.extend_from_slice(&value);
+    }
+
+    /// As [`Splice::insert`], for a member that is spelled out already: `"key":value`.
+    pub fn insert_member(&mut self, object: &Object, member: impl Into<Cow<'a, [u8]>>) {
+        let member: Cow<'a, [u8]> = member.into();
+        let Some(edit) = self.object(object) else { return };
+        if edit.added.is_empty() {
+            edit.added = member;
+        } else {
+            let added = edit.added.to_mut();
+            added.push(b',');
+            added.extend_from_slice(&member);
+        }
     }
 
     /// Replaces the value of a member, or adds the member.
@@ -93,6 +116,9 @@ impl<'a> Splice<'a> {
             return;
         }
         let Some(edit) = self.object(object) else { return };
+        if edit.members.is_empty() {
+            edit.members = object.members.iter().map(whole).collect();
+        }
         if !edit.removed.contains(&index) {
             edit.removed.push(index);
         }
@@ -121,7 +147,7 @@ impl<'a> Splice<'a> {
         // earlier ones. Of equal starts the longer range comes first, except for pure additions.
         self.edits
             .sort_by_key(|edit| (edit.start, edit.end != edit.start, std::cmp::Reverse(edit.end)));
-        let grown: usize = self.edits.iter().map(|edit| edit.with.len()).sum();
+        let grown: usize = self.edits.iter().map(|edit| edit.with.len() + 1).sum();
         let mut out = Vec::with_capacity(self.src.len() + grown);
         let mut copied = 0;
         let mut edits = self.edits.iter().peekable();
@@ -133,6 +159,9 @@ impl<'a> Splice<'a> {
                 continue;
             }
             out.extend_from_slice(self.src.get(copied..edit.start).unwrap_or_default());
+            if edit.comma {
+                out.push(b',');
+            }
             out.extend_from_slice(&edit.with);
             copied = edit.end;
         }
@@ -142,7 +171,7 @@ impl<'a> Splice<'a> {
 
     /// The changes of one object. Changes come object by object, so only the last one is looked at; what belongs
     /// together all the same is joined at the end.
-    fn object(&mut self, object: &Object) -> Option<&mut ObjectEdit> {
+    fn object(&mut self, object: &Object) -> Option<&mut ObjectEdit<'a>> {
         if object.span.len() < 2 || object.span.end as usize > self.src.len() {
             return None;
         }
@@ -154,58 +183,76 @@ impl<'a> Splice<'a> {
 }
 
 /// Joins the changes of the same object.
-fn joined(mut objects: Vec<ObjectEdit>) -> Vec<ObjectEdit> {
+fn joined<'a>(mut objects: SmallVec<[ObjectEdit<'a>; 2]>) -> SmallVec<[ObjectEdit<'a>; 2]> {
+    if objects.len() < 2 {
+        return objects;
+    }
     objects.sort_by_key(|edit| (edit.span.start, edit.span.end));
     objects.dedup_by(|later, first| {
         let same = later.span == first.span;
         if same {
             first.removed.append(&mut later.removed);
-            if !first.added.is_empty() && !later.added.is_empty() {
-                first.added.push(b',');
+            if first.members.is_empty() {
+                first.members = std::mem::take(&mut later.members);
             }
-            first.added.append(&mut later.added);
+            if first.added.is_empty() {
+                first.added = std::mem::take(&mut later.added);
+            } else if !later.added.is_empty() {
+                let added = first.added.to_mut();
+                added.push(b',');
+                added.extend_from_slice(&later.added);
+            }
         }
         same
     });
     objects
 }
 
-impl ObjectEdit {
+/// A member from the opening quote of its key to the end of its value.
+fn whole(member: &Member) -> Span {
+    Span {
+        start: member.key.start.saturating_sub(1),
+        end: member.value.span.end,
+    }
+}
+
+impl<'a> ObjectEdit<'a> {
     fn new(object: &Object) -> Self {
-        let members = object
-            .members
-            .iter()
-            .map(|member| Span {
-                start: member.key.start.saturating_sub(1),
-                end: member.value.span.end,
-            })
-            .collect();
+        let bounds = object.members.first().zip(object.members.last());
         Self {
             span: object.span,
-            members,
+            filled: bounds.map(|(first, last)| Span {
+                start: whole(first).start,
+                end: whole(last).end,
+            }),
+            members: SmallVec::new(),
             removed: SmallVec::new(),
-            added: Vec::new(),
+            added: Cow::Borrowed(b""),
         }
     }
 
     /// Turns the changes of this object into ranges.
-    fn resolve(mut self, edits: &mut Vec<Edit<'_>>) {
-        self.removed.sort_unstable();
-        let bounds = (self.members.first().copied(), self.members.last().copied());
-        let (Some(first), Some(last)) = bounds else {
-            self.add(edits, self.span.start as usize + 1, false);
+    fn resolve(mut self, edits: &mut Edits<'a>) {
+        let Some(filled) = self.filled else {
+            let inside = self.span.start as usize + 1;
+            self.add(edits, inside, false);
             return;
         };
+        if self.removed.is_empty() {
+            self.add(edits, filled.end as usize, true);
+            return;
+        }
+        self.removed.sort_unstable();
         let kept = (0..self.members.len())
             .rev()
             .find(|index| self.removed.binary_search(index).is_err());
         let Some(last_kept) = kept.and_then(|index| self.members.get(index).copied()) else {
             // Nothing stays: what is added takes the place of all that was.
-            let with = Cow::Owned(std::mem::take(&mut self.added));
             edits.push(Edit {
-                start: first.start as usize,
-                end: last.end as usize,
-                with,
+                start: filled.start as usize,
+                end: filled.end as usize,
+                comma: false,
+                with: self.added,
             });
             return;
         };
@@ -213,24 +260,19 @@ impl ObjectEdit {
         self.add(edits, last_kept.end as usize, true);
     }
 
-    fn add(&self, edits: &mut Vec<Edit<'_>>, at: usize, comma: bool) {
-        if self.added.is_empty() {
-            return;
+    fn add(self, edits: &mut Edits<'a>, at: usize, comma: bool) {
+        if !self.added.is_empty() {
+            edits.push(Edit {
+                start: at,
+                end: at,
+                comma,
+                with: self.added,
+            });
         }
-        let mut with = Vec::with_capacity(self.added.len() + 1);
-        if comma {
-            with.push(b',');
-        }
-        with.extend_from_slice(&self.added);
-        edits.push(Edit {
-            start: at,
-            end: at,
-            with: Cow::Owned(with),
-        });
     }
 
     /// Removes each run of neighbours: with the comma before it, or, at the front, with the comma behind it.
-    fn remove_runs(&self, edits: &mut Vec<Edit<'_>>) {
+    fn remove_runs(&self, edits: &mut Edits<'a>) {
         let mut before: Option<Span> = None;
         let mut run: Option<Span> = None;
         for (index, member) in self.members.iter().enumerate() {
@@ -249,6 +291,7 @@ impl ObjectEdit {
                 edits.push(Edit {
                     start: start as usize,
                     end: end as usize,
+                    comma: false,
                     with: Cow::Borrowed(b""),
                 });
             }
@@ -258,6 +301,7 @@ impl ObjectEdit {
             edits.push(Edit {
                 start: before.end as usize,
                 end: run.end as usize,
+                comma: false,
                 with: Cow::Borrowed(b""),
             });
         }

@@ -85,17 +85,40 @@ impl Value {
             return None;
         }
         let inner = self.raw(src).strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-        Some(json::unquote(inner))
+        Some(if self.escaped {
+            json::unquote(inner)
+        } else {
+            json::plain(inner)
+        })
+    }
+
+    /// Whether it is a string of exactly this text.
+    pub fn is(&self, src: &[u8], text: &str) -> bool {
+        if self.escaped {
+            return self.str(src).is_some_and(|found| found == text);
+        }
+        let raw = self.raw(src);
+        self.kind == Kind::String && raw.len() == text.len() + 2 && raw.get(1..=text.len()) == Some(text.as_bytes())
     }
 
     /// The number, when it is written as a plain integer that fits.
     pub fn u64(&self, src: &[u8]) -> Option<u64> {
-        self.integer(src)?.parse().ok()
+        if self.kind != Kind::Number {
+            return None;
+        }
+        digits(self.raw(src))
     }
 
     /// The number, when it is written as a plain integer that fits.
     pub fn i64(&self, src: &[u8]) -> Option<i64> {
-        self.integer(src)?.parse().ok()
+        if self.kind != Kind::Number {
+            return None;
+        }
+        let raw = self.raw(src);
+        match raw.strip_prefix(b"-") {
+            Some(rest) => 0i64.checked_sub_unsigned(digits(rest)?),
+            None => digits(raw)?.try_into().ok(),
+        }
     }
 
     /// `true` or `false`; `None` for every other kind.
@@ -106,13 +129,17 @@ impl Value {
             _ => None,
         }
     }
+}
 
-    fn integer<'a>(&self, src: &'a [u8]) -> Option<&'a str> {
-        if self.kind != Kind::Number {
-            return None;
-        }
-        std::str::from_utf8(self.raw(src)).ok()
+/// The value of digits and nothing else, when it fits.
+fn digits(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
     }
+    text.iter().try_fold(0u64, |value, byte| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        value.checked_mul(10)?.checked_add(u64::from(digit))
+    })
 }
 
 /// One member of an object.
@@ -133,11 +160,12 @@ impl Member {
     }
 
     /// Whether the decoded key is `name`.
+    #[inline]
     pub fn is(&self, src: &[u8], name: &str) -> bool {
         if self.key_escaped {
             self.name(src) == name
         } else {
-            self.key.of(src) == name.as_bytes()
+            self.key.len() == name.len() && self.key.of(src) == name.as_bytes()
         }
     }
 }

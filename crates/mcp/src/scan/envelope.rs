@@ -2,7 +2,7 @@
 
 use super::fault::{Fault, ScanError};
 use super::pass::Parts;
-use super::{Envelope, Message, Side};
+use super::{Envelope, Message, Side, keys};
 use crate::limits::{CLIENT_ID_CHARS_MAX, CLIENT_ID_MAX};
 use crate::method::Method;
 use crate::value::{Kind, Object, Value};
@@ -28,6 +28,7 @@ pub(super) fn message(parts: Parts, src: &[u8], side: Side) -> Result<Message, S
     }
     let (id, method) = (seen.id, seen.method.filter(|method| method.kind == Kind::String));
     let (body, meta) = body(carrier, parts.body, parts.meta, src);
+    let uris = parts.uris;
     Ok(Message {
         envelope,
         root: parts.root,
@@ -35,10 +36,12 @@ pub(super) fn message(parts: Parts, src: &[u8], side: Side) -> Result<Message, S
         method,
         body,
         meta,
+        uris,
     })
 }
 
 /// The members of the envelope that the protocol knows.
+#[derive(Default)]
 struct Seen {
     jsonrpc: Option<Value>,
     id: Option<Value>,
@@ -49,16 +52,22 @@ struct Seen {
 }
 
 impl Seen {
+    /// Where a server repeats a member the last one counts.
     fn new(root: &Object, src: &[u8]) -> Self {
-        let get = |name| root.get(src, name).copied();
-        Self {
-            jsonrpc: get("jsonrpc"),
-            id: get("id"),
-            method: get("method"),
-            params: get("params"),
-            result: get("result"),
-            error: get("error"),
+        let mut seen = Self::default();
+        for member in &root.members {
+            let place = match &*keys::decoded(src, member.key, member.key_escaped) {
+                b"jsonrpc" => &mut seen.jsonrpc,
+                b"id" => &mut seen.id,
+                b"method" => &mut seen.method,
+                b"params" => &mut seen.params,
+                b"result" => &mut seen.result,
+                b"error" => &mut seen.error,
+                _ => continue,
+            };
+            *place = Some(member.value);
         }
+        seen
     }
 }
 

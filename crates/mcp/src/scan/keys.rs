@@ -42,9 +42,12 @@ pub(super) fn decoded(src: &[u8], inner: Span, escaped: bool) -> Cow<'_, [u8]> {
 
 /// Length, first and last bytes: enough to tell nearly all different keys of a small object apart.
 fn fingerprint(text: &[u8]) -> u64 {
-    let ends = match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
-        (Some(first), Some(last)) => u64::from_le_bytes(*first).rotate_left(7) ^ u64::from_le_bytes(*last),
-        _ => text.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    let ends = if let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        u64::from_le_bytes(*first).rotate_left(7) ^ u64::from_le_bytes(*last)
+    } else if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        u64::from(u32::from_le_bytes(*first)) << 24 ^ u64::from(u32::from_le_bytes(*last))
+    } else {
+        text.iter().fold(0, |word, byte| word << 8 | u64::from(*byte))
     };
     ends ^ (text.len() as u64).rotate_right(8)
 }
@@ -98,9 +101,12 @@ impl Keys {
     }
 }
 
-const ROOT: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
+/// Names of one level; few enough that their lengths tell most of them apart.
+type Names = &'static [&'static str];
 
-const BODY: &[&str] = &[
+const ROOT: Names = &["jsonrpc", "id", "method", "params", "result", "error"];
+
+const BODY: Names = &[
     "_meta",
     "name",
     "uri",
@@ -138,7 +144,7 @@ const BODY: &[&str] = &[
     "status",
 ];
 
-const META: &[&str] = &[
+const META: Names = &[
     meta::PROTOCOL_VERSION,
     meta::CLIENT_CAPABILITIES,
     meta::CLIENT_INFO,
@@ -152,15 +158,24 @@ const META: &[&str] = &[
     meta::RELATED_TASK,
 ];
 
-const REFERENCE: &[&str] = &["type", "name", "uri"];
+const REFERENCE: Names = &["type", "name", "uri"];
 
-const FILTER: &[&str] = &[
+const FILTER: Names = &[
     "toolsListChanged",
     "promptsListChanged",
     "resourcesListChanged",
     "resourceSubscriptions",
     "taskIds",
 ];
+
+/// Whether a URI can stand under a member of this name, by the table of places. More names than those of the table may be
+/// true, none of them false.
+pub(super) fn names_uris(key: &[u8]) -> bool {
+    matches!(
+        key,
+        [.., b'u' | b'U', b'r', b'i'] | b"uriTemplate" | b"resourceSubscriptions"
+    )
+}
 
 /// Whether a member of the body is a name, an address or an id, and not prose.
 pub(super) fn names_something(key: &[u8]) -> bool {
@@ -182,19 +197,30 @@ pub(super) fn imitated(level: Level, text: &[u8]) -> Option<&'static str> {
     };
     if text.is_ascii() {
         // The member itself, by far the usual case, is told by one comparison.
+        if exact(level, text) {
+            return None;
+        }
         let mut alike = names.iter().filter(|name| name.len() == text.len());
-        let exact = alike.clone().any(|name| name.as_bytes() == text);
-        return if exact {
-            None
-        } else {
-            alike.find(|name| name.as_bytes().eq_ignore_ascii_case(text)).copied()
-        };
+        let alike = alike.find(|name| name.as_bytes().eq_ignore_ascii_case(text));
+        return alike.filter(|name| name.as_bytes() != text).copied();
     }
     let text = folded(text)?;
     names
         .iter()
         .find(|name| name.as_bytes().eq_ignore_ascii_case(&text))
         .copied()
+}
+
+/// Whether it is one of the members that every call has; most of the others are told by their length.
+fn exact(level: Level, text: &[u8]) -> bool {
+    match level {
+        Level::Root => matches!(text, b"jsonrpc" | b"id" | b"method" | b"params" | b"result" | b"error"),
+        Level::Body => matches!(
+            text,
+            b"_meta" | b"name" | b"uri" | b"arguments" | b"content" | b"cursor"
+        ),
+        _ => false,
+    }
 }
 
 /// The two characters outside of ASCII whose simple case folding lies inside of it: `ſ` (U+017F) and `K` (U+212A).

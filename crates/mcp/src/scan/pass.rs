@@ -28,6 +28,7 @@ pub(super) enum Level {
     Plain,
 }
 
+#[derive(Clone, Copy)]
 struct Frame {
     start: usize,
     level: Level,
@@ -41,18 +42,36 @@ struct Frame {
     child: Level,
 }
 
+impl Frame {
+    /// What stands around the message: no container.
+    const NONE: Self = Self {
+        start: 0,
+        level: Level::Plain,
+        object: false,
+        mark: 0,
+        key: Span { start: 0, end: 0 },
+        key_escaped: false,
+        child: Level::Plain,
+    };
+}
+
 /// What a finished pass recorded.
 pub(super) struct Parts {
     pub(super) root: Object,
     pub(super) body: Option<Object>,
     pub(super) meta: Option<Object>,
+    /// Whether any member bears a name that a URI can stand under.
+    pub(super) uris: bool,
 }
 
 pub(super) struct Pass<'a> {
     pub(super) src: &'a [u8],
     pub(super) at: usize,
     pub(super) rules: &'a Rules,
-    frames: SmallVec<[Frame; 8]>,
+    /// The innermost open container; [`Frame::NONE`] where there is none.
+    top: Frame,
+    /// Those around it, from the outside in, beginning with [`Frame::NONE`]: as many as containers are open.
+    outer: SmallVec<[Frame; 8]>,
     keys: Keys,
     nodes: usize,
     parts: Parts,
@@ -64,12 +83,14 @@ impl<'a> Pass<'a> {
             root: Object::default(),
             body: None,
             meta: None,
+            uris: false,
         };
         Self {
             src,
             at: 0,
             rules,
-            frames: SmallVec::new(),
+            top: Frame::NONE,
+            outer: SmallVec::new(),
             keys: Keys::default(),
             nodes: 0,
             parts,
@@ -84,10 +105,12 @@ impl<'a> Pass<'a> {
         fault.at(self.at)
     }
 
+    #[inline]
     pub(super) fn peek(&self) -> Option<u8> {
         self.src.get(self.at).copied()
     }
 
+    #[inline]
     fn skip_space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
@@ -124,15 +147,17 @@ impl<'a> Pass<'a> {
         loop {
             // A container was opened: its first value comes next.
             let Some(mut done) = self.value(next)? else {
-                next = self.frames.last().map_or(Level::Plain, |frame| frame.child);
+                next = self.top.child;
                 continue;
             };
             loop {
-                let Some(frame) = self.frames.last() else {
+                if self.outer.is_empty() {
                     return Ok(done);
-                };
-                let object = frame.object;
-                self.record(done)?;
+                }
+                let object = self.top.object;
+                if object {
+                    self.record(done)?;
+                }
                 self.skip_space();
                 match self.peek() {
                     Some(b',') => {
@@ -152,7 +177,7 @@ impl<'a> Pass<'a> {
                     None => return Err(self.fault(Fault::End)),
                 }
             }
-            next = self.frames.last().map_or(Level::Plain, |frame| frame.child);
+            next = self.top.child;
         }
     }
 
@@ -204,13 +229,13 @@ impl<'a> Pass<'a> {
     }
 
     fn open(&mut self, level: Level, object: bool) -> Result<(), ScanError> {
-        if self.frames.len() >= self.rules.depth_max {
+        if self.outer.len() >= self.rules.depth_max {
             return Err(self.fault(Fault::Depth {
                 max: self.rules.depth_max,
             }));
         }
         // Objects inside of an array are no protocol level themselves; only the words of `arguments` reach through.
-        let level = if object && level == Level::Filter && self.frames.last().is_some_and(|frame| !frame.object) {
+        let level = if object && level == Level::Filter && !self.top.object && !self.outer.is_empty() {
             Level::Plain
         } else {
             level
@@ -221,16 +246,18 @@ impl<'a> Pass<'a> {
             Level::Plain
         };
         let mark = self.keys.mark();
-        let key = Span::default();
-        self.frames.push(Frame {
-            start: self.at,
-            level,
-            object,
-            mark,
-            key,
-            key_escaped: false,
-            child,
-        });
+        let around = std::mem::replace(
+            &mut self.top,
+            Frame {
+                start: self.at,
+                level,
+                object,
+                mark,
+                child,
+                ..Frame::NONE
+            },
+        );
+        self.outer.push(around);
         if object {
             match level {
                 Level::Root => self.parts.root = Object::default(),
@@ -246,9 +273,7 @@ impl<'a> Pass<'a> {
 
     /// Closes the innermost container at the bracket that is next.
     fn close(&mut self, kind: Kind) -> Result<Value, ScanError> {
-        let Some(frame) = self.frames.pop() else {
-            return Err(self.fault(Fault::Syntax { expected: "a value" }));
-        };
+        let frame = std::mem::replace(&mut self.top, self.outer.pop().unwrap_or(Frame::NONE));
         self.at += 1;
         let span = Span::new(frame.start, self.at);
         if frame.object {
@@ -293,11 +318,10 @@ impl<'a> Pass<'a> {
 
     /// Checks a key against its object and decides what its value is.
     fn enter(&mut self, text: &Text) -> Result<(), ScanError> {
-        let Some(frame) = self.frames.last_mut() else {
-            return Ok(());
-        };
+        let frame = &mut self.top;
         let name = keys::decoded(self.src, text.inner, text.escaped);
         let at = text.inner.start as usize;
+        self.parts.uris |= keys::names_uris(&name);
         if self.rules.side == Side::Client {
             if frame.level == Level::Plain || frame.level == Level::Arguments {
                 // Plain words: any key but a repeated one.
@@ -327,10 +351,7 @@ impl<'a> Pass<'a> {
 
     /// Keeps a finished value as a member, if its object is one of the recorded levels.
     fn record(&mut self, value: Value) -> Result<(), ScanError> {
-        let Some(frame) = self.frames.last() else { return Ok(()) };
-        if !frame.object {
-            return Ok(());
-        }
+        let frame = &self.top;
         let object = match frame.level {
             Level::Root => &mut self.parts.root,
             Level::Body => self.parts.body.get_or_insert_default(),
@@ -353,13 +374,13 @@ impl<'a> Pass<'a> {
         if !text.nul || self.rules.side == Side::Server {
             return Ok(());
         }
-        let here = self.frames.last().map_or(level, |frame| frame.level);
+        let top = &self.top;
+        let here = if self.outer.is_empty() { level } else { top.level };
         let names = match here {
             Level::Root | Level::Reference | Level::Filter => true,
-            Level::Body => self
-                .frames
-                .last()
-                .is_some_and(|frame| keys::names_something(&keys::decoded(self.src, frame.key, frame.key_escaped))),
+            Level::Body => {
+                !self.outer.is_empty() && keys::names_something(&keys::decoded(self.src, top.key, top.key_escaped))
+            }
             Level::Meta | Level::Arguments | Level::Plain => false,
         };
         if names {

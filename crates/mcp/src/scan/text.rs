@@ -1,8 +1,11 @@
 //! Strings, numbers and literals: the inner loops of the pass.
 //!
-//! A string is searched eight bytes at a time for the three things that end plain text: a quote, a backslash, a
-//! control character. Whether any byte had its high bit set is collected on the way, so that pure ASCII, the usual
+//! A string is searched for the three things that end plain text: a quote, a backslash, a control character. The first
+//! bytes are looked at eight at a time, which suits names; what goes on is a text, and the rest of it is searched with the
+//! vectors of the machine. Whether any byte had its high bit set is collected on the way, so that pure ASCII, the usual
 //! case, never sees the UTF-8 check.
+
+use memchr::memchr2;
 
 use super::Side;
 use super::fault::{Fault, ScanError};
@@ -28,12 +31,40 @@ const fn zero_bytes(word: u64) -> u64 {
     word.wrapping_sub(LOW) & !word & HIGH
 }
 
+/// How many words are looked at before a string counts as a text.
+const NAME_WORDS: usize = 8;
+
 /// How many leading bytes are plain text, and whether any of them is not ASCII.
+#[inline]
 fn plain(bytes: &[u8]) -> (usize, bool) {
-    let mut high = 0;
-    let mut count = 0;
-    let (words, _) = bytes.as_chunks::<8>();
-    for word in words {
+    let (count, high, ended) = words(bytes, NAME_WORDS);
+    if ended {
+        return (count, high);
+    }
+    let rest = bytes.get(count..).unwrap_or_default();
+    let (more, more_high) = if count == NAME_WORDS * 8 {
+        long(rest)
+    } else {
+        short(rest)
+    };
+    (count + more, high | more_high)
+}
+
+/// How many leading bytes are plain text.
+pub(crate) fn plain_bytes(bytes: &[u8]) -> usize {
+    let (count, _, ended) = words(bytes, usize::MAX);
+    if ended {
+        count
+    } else {
+        count + short(bytes.get(count..).unwrap_or_default()).0
+    }
+}
+
+/// As [`plain`], for the whole words among the first `words_max`; and whether plain text ended there.
+#[inline]
+fn words(bytes: &[u8], words_max: usize) -> (usize, bool, bool) {
+    let (mut high, mut count) = (0, 0);
+    for word in bytes.as_chunks::<8>().0.iter().take(words_max) {
         let word = u64::from_le_bytes(*word);
         let quote = zero_bytes(word ^ (LOW * b'"' as u64));
         let backslash = zero_bytes(word ^ (LOW * b'\\' as u64));
@@ -43,32 +74,61 @@ fn plain(bytes: &[u8]) -> (usize, bool) {
             // Only the lowest mark is certain, and it is the one that counts.
             let lowest = stop & stop.wrapping_neg();
             high |= word & (lowest - 1);
-            return (count + (stop.trailing_zeros() / 8) as usize, high & HIGH != 0);
+            return (count + (stop.trailing_zeros() / 8) as usize, high & HIGH != 0, true);
         }
         high |= word;
         count += 8;
     }
-    let mut high = high & HIGH != 0;
-    for byte in bytes.iter().skip(count) {
-        if matches!(byte, 0..=0x1f | b'"' | b'\\') {
-            break;
-        }
-        high |= *byte >= 0x80;
-        count += 1;
-    }
+    (count, high & HIGH != 0, false)
+}
+
+/// As [`plain`], for the few bytes that are no whole word.
+fn short(bytes: &[u8]) -> (usize, bool) {
+    let special = |byte: &u8| matches!(byte, 0..=0x1f | b'"' | b'\\');
+    let count = bytes.iter().position(special).unwrap_or(bytes.len());
+    let high = bytes.iter().take(count).any(|byte| *byte >= 0x80);
     (count, high)
+}
+
+/// As [`plain`], for a text: one vectorised search for its end, and one for what must not stand before it.
+fn long(bytes: &[u8]) -> (usize, bool) {
+    let end = memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len());
+    let text = bytes.get(..end).unwrap_or_default();
+    let (least, all) = text
+        .iter()
+        .fold((u8::MAX, 0), |(least, all), byte| ((*byte).min(least), all | byte));
+    if least >= b' ' {
+        (end, all >= 0x80)
+    } else {
+        let control = text.iter().position(|byte| *byte < b' ').unwrap_or(end);
+        (control, text.iter().take(control).any(|byte| *byte >= 0x80))
+    }
 }
 
 impl Pass<'_> {
     /// The string whose opening quote is next.
+    #[inline]
     pub(super) fn string(&mut self) -> Result<Text, ScanError> {
-        self.at += 1;
-        let start = self.at;
-        let (mut escaped, mut nul, mut high) = (false, false, false);
+        let start = self.at + 1;
+        // Nearly every string is plain ASCII without an escape.
+        let (count, high) = plain(self.src.get(start..).unwrap_or_default());
+        let end = start + count;
+        if !high && self.src.get(end) == Some(&b'"') {
+            self.at = end + 1;
+            return Ok(Text {
+                inner: Span::new(start, end),
+                escaped: false,
+                nul: false,
+            });
+        }
+        self.at = end;
+        self.any_string(start, high)
+    }
+
+    /// The rest of a string that began at `start` and is plain up to here.
+    fn any_string(&mut self, start: usize, mut high: bool) -> Result<Text, ScanError> {
+        let (mut escaped, mut nul) = (false, false);
         loop {
-            let (count, not_ascii) = plain(self.src.get(self.at..).unwrap_or_default());
-            self.at += count;
-            high |= not_ascii;
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -78,6 +138,9 @@ impl Pass<'_> {
                 Some(_) => return Err(self.fault(Fault::Control)),
                 None => return Err(self.fault(Fault::End)),
             }
+            let (count, not_ascii) = plain(self.src.get(self.at..).unwrap_or_default());
+            self.at += count;
+            high |= not_ascii;
         }
         let inner = Span::new(start, self.at);
         if high && let Err(error) = std::str::from_utf8(inner.of(self.src)) {
