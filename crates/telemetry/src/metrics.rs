@@ -23,7 +23,11 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::limits::{LABEL_BYTES_MAX, METHOD_LABELS_MAX, TARGET_LABELS_MAX};
-use crate::record::{AccessRecord, Era, Outcome, Target};
+use crate::record::{AccessRecord, Era, Outcome, Refused, Target};
+
+use meters::{Kind, Known, Meters};
+
+mod meters;
 
 #[cfg(test)]
 mod tests;
@@ -100,6 +104,7 @@ pub struct Metrics {
     records_dropped: Gauge<u64, AtomicU64>,
     targets: Cap,
     methods: Cap,
+    known: Mutex<Known>,
     /// Child processes of servers that are running.
     pub children: Gauge,
     /// Legacy sessions that hold state here.
@@ -139,6 +144,7 @@ impl Metrics {
             records_dropped: Gauge::default(),
             targets: Cap::new(TARGET_LABELS_MAX),
             methods: Cap::new(METHOD_LABELS_MAX),
+            known: Mutex::new(meters::none_known()),
             children: Gauge::default(),
             sessions: Gauge::default(),
             streams: Gauge::default(),
@@ -223,6 +229,22 @@ impl Metrics {
 
     /// Counts one call. Runs on the keep runtime.
     pub fn observe(&self, record: &AccessRecord) {
+        let mut known = self.known.lock();
+        let Some(slot) = Kind::slot(record).and_then(|at| known.get_mut(at)) else {
+            return self.meters(record).add(record);
+        };
+        match slot {
+            Some(slot) if slot.0.holds(record) => slot.1.add(record),
+            _ => {
+                let meters = self.meters(record);
+                meters.add(record);
+                *slot = Some(Box::new((Kind::of(record), meters)));
+            }
+        }
+    }
+
+    /// Finds what a call adds to, by its labels.
+    fn meters(&self, record: &AccessRecord) -> Meters {
         let resolved = record.server.is_some();
         let target = match &record.target {
             Some(Target::Tool(name) | Target::Prompt(name)) if resolved => self.targets.label(name),
@@ -231,56 +253,60 @@ impl Metrics {
         };
         let method = self.methods.label(&record.method);
         let server = record.server.clone().unwrap_or_default();
-        self.count(record, &server, &method, &target);
         let durations = DurationLabels {
-            mcp_method_name: method,
+            mcp_method_name: method.clone(),
             gen_ai_tool_name: if matches!(record.target, Some(Target::Tool(_))) {
-                target
+                target.clone()
             } else {
                 Arc::default()
             },
             error_type: error_type(record),
-            server,
+            server: server.clone(),
         };
-        self.duration_server_side
-            .get_or_create(&durations)
-            .observe(record.duration.as_secs_f64());
-        if let Some(upstream) = record.duration_upstream {
-            self.duration_client_side
-                .get_or_create(&durations)
-                .observe(upstream.as_secs_f64());
+        let client_side = record
+            .duration_upstream
+            .map(|_| self.duration_client_side.get_or_create_owned(&durations));
+        let view = record.view.clone().unwrap_or_default();
+        let bytes = |direction| {
+            let view = view.clone();
+            self.bytes.get_or_create_owned(&DirectionLabels { view, direction })
+        };
+        Meters {
+            bytes_in: bytes("in"),
+            bytes_out: bytes("out"),
+            refusals: record.refused.as_ref().map(|refused| self.refusals_of(refused)),
+            calls: self.calls_of(record, view.clone(), server, method, target),
+            server_side: self.duration_server_side.get_or_create_owned(&durations),
+            client_side,
         }
     }
 
-    fn count(&self, record: &AccessRecord, server: &Arc<str>, method: &Arc<str>, target: &Arc<str>) {
-        let view = record.view.clone().unwrap_or_default();
-        for (direction, bytes) in [("in", record.bytes_in), ("out", record.bytes_out)] {
-            self.bytes
-                .get_or_create(&DirectionLabels {
-                    view: view.clone(),
-                    direction,
-                })
-                .inc_by(bytes);
-        }
-        if let Some(refused) = &record.refused {
-            let labels = RefusalLabels {
-                by: refused.by,
-                reason: refused.reason,
-                executed: refused.executed,
-            };
-            self.refusals.get_or_create(&labels).inc();
-        }
-        let labels = CallLabels {
+    fn refusals_of(&self, refused: &Refused) -> Counter {
+        self.refusals.get_or_create_owned(&RefusalLabels {
+            by: refused.by,
+            reason: refused.reason,
+            executed: refused.executed,
+        })
+    }
+
+    fn calls_of(
+        &self,
+        record: &AccessRecord,
+        view: Arc<str>,
+        server: Arc<str>,
+        method: Arc<str>,
+        target: Arc<str>,
+    ) -> Counter {
+        self.calls.get_or_create_owned(&CallLabels {
             view,
             application: record.application.clone().unwrap_or_default(),
-            server: server.clone(),
-            method: method.clone(),
-            target: target.clone(),
+            server,
+            method,
+            target,
             era_client: record.era_client.map_or("", Era::as_str),
             era_server: record.era_server.map_or("", Era::as_str),
             outcome: record.summary(),
-        };
-        self.calls.get_or_create(&labels).inc();
+        })
     }
 
     /// Says how many connections and requests were refused below JSON for a reason since the start; there are no records

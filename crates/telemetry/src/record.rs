@@ -5,7 +5,7 @@
 //! whether the call may have run.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -179,138 +179,167 @@ impl AccessRecord {
     }
 
     /// Appends the record as one JSON object and a newline. Text is escaped and capped here, and only here.
-    pub fn push_line(&self, out: &mut String) {
-        let mut line = Line { out, first: true };
-        line.time("time", self.time);
-        line.word("kind", "call");
-        line.word("summary", self.summary());
-        line.raw("traceId", format_args!("\"{}\"", self.trace.trace_id()));
-        line.raw("spanId", format_args!("\"{}\"", self.trace.span_id()));
-        if let Some(parent) = self.trace.parent_id() {
-            line.raw("parentId", format_args!("\"{parent}\""));
+    pub fn push_line(&self, out: &mut Vec<u8>, clock: &mut Clock) {
+        out.reserve(LINE_BYTES);
+        let mut line = Line { out };
+        line.piece(b"{\"time\":\"");
+        clock.push(line.out, self.time);
+        line.piece(b"\",\"kind\":\"call\"");
+        line.word(",\"summary\":\"", self.summary());
+        line.piece(b",\"traceId\":\"");
+        line.piece(&self.trace.trace_id_digits());
+        line.piece(b"\",\"spanId\":\"");
+        line.piece(&self.trace.span_id_digits());
+        if let Some(parent) = self.trace.parent_id_digits() {
+            line.piece(b"\",\"parentId\":\"");
+            line.piece(&parent);
         }
-        line.text("view", self.view.as_deref());
-        line.text("application", self.application.as_deref());
-        line.text("server", self.server.as_deref());
-        line.text("team", self.team.as_deref());
-        line.text("method", Some(&self.method));
+        line.piece(b"\"");
+        line.text(",\"view\":", self.view.as_deref());
+        line.text(",\"application\":", self.application.as_deref());
+        line.text(",\"server\":", self.server.as_deref());
+        line.text(",\"team\":", self.team.as_deref());
+        line.text(",\"method\":", Some(&self.method));
         match &self.target {
-            Some(Target::Tool(name)) => line.text("tool", Some(name)),
-            Some(Target::Prompt(name)) => line.text("prompt", Some(name)),
-            Some(Target::Resource(uri)) => line.uri("resource", uri),
+            Some(Target::Tool(name)) => line.text(",\"tool\":", Some(name)),
+            Some(Target::Prompt(name)) => line.text(",\"prompt\":", Some(name)),
+            Some(Target::Resource(uri)) => {
+                line.piece(b",\"resource\":");
+                push_uri(line.out, uri);
+            }
             None => {}
         }
-        line.word_of("eraClient", self.era_client.map(Era::as_str));
-        line.word_of("eraServer", self.era_server.map(Era::as_str));
-        line.number("httpStatus", self.http_status);
+        line.word_of(",\"eraClient\":\"", self.era_client.map(Era::as_str));
+        line.word_of(",\"eraServer\":\"", self.era_server.map(Era::as_str));
+        line.number(",\"httpStatus\":", self.http_status);
         if let Some(code) = self.rpc_code {
-            line.raw("rpcCode", format_args!("{code}"));
+            line.piece(b",\"rpcCode\":");
+            line.formatted(format_args!("{code}"));
         }
-        line.word_of("outcome", self.outcome.map(Outcome::as_str));
+        line.word_of(",\"outcome\":\"", self.outcome.map(Outcome::as_str));
         if let Some(refused) = &self.refused {
-            line.word("refusedBy", refused.by);
-            line.word("reason", refused.reason);
-            line.text("rule", refused.rule.as_deref());
-            line.word("executed", refused.executed);
+            line.word(",\"refusedBy\":\"", refused.by);
+            line.word(",\"reason\":\"", refused.reason);
+            line.text(",\"rule\":", refused.rule.as_deref());
+            line.word(",\"executed\":\"", refused.executed);
         }
         if self.cancelled {
-            line.raw("cancelled", format_args!("true"));
+            line.piece(b",\"cancelled\":true");
         }
-        line.number("bytesIn", self.bytes_in);
-        line.number("bytesOut", self.bytes_out);
-        line.micros("durationMicros", Some(self.duration));
-        line.micros("upstreamMicros", self.duration_upstream);
-        line.micros("firstByteMicros", self.duration_first_byte);
-        line.number("snapshot", self.snapshot);
+        line.number(",\"bytesIn\":", self.bytes_in);
+        line.number(",\"bytesOut\":", self.bytes_out);
+        line.micros(",\"durationMicros\":", Some(self.duration));
+        line.micros(",\"upstreamMicros\":", self.duration_upstream);
+        line.micros(",\"firstByteMicros\":", self.duration_first_byte);
+        line.number(",\"snapshot\":", self.snapshot);
         if let Some(peer) = self.peer {
-            line.raw("peer", format_args!("\"{peer}\""));
+            line.peer(peer);
         }
-        line.end();
+        line.piece(b"}\n");
     }
 }
 
-/// The members of one line, in order. Writing to a string does not fail, so results are dropped.
+/// Room that is made for a line at once: nearly all are shorter.
+const LINE_BYTES: usize = 768;
+
+/// The members of one line, in order. A member comes with all that stands before its value, because putting lines together
+/// piece by piece costs the keep runtime more than all the counting.
 struct Line<'a> {
-    out: &'a mut String,
-    first: bool,
+    out: &'a mut Vec<u8>,
 }
 
 impl Line<'_> {
-    fn key(&mut self, name: &str) {
-        self.out.push(if self.first { '{' } else { ',' });
-        self.first = false;
-        self.out.push('"');
-        self.out.push_str(name);
-        self.out.push_str("\":");
+    fn piece(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
     }
 
-    fn raw(&mut self, name: &str, value: std::fmt::Arguments<'_>) {
-        self.key(name);
+    /// The formatting machinery costs more than the rest of a line: for what is rare.
+    fn formatted(&mut self, value: std::fmt::Arguments<'_>) {
+        // Writing to memory does not fail.
         let _ = self.out.write_fmt(value);
     }
 
-    fn number(&mut self, name: &str, value: impl Into<u64>) {
-        self.key(name);
+    fn number(&mut self, member: &str, value: impl Into<u64>) {
+        self.piece(member.as_bytes());
         push_number(self.out, value.into(), 1);
     }
 
-    fn micros(&mut self, name: &str, value: Option<Duration>) {
+    fn micros(&mut self, member: &str, value: Option<Duration>) {
         if let Some(value) = value {
-            self.number(name, u64::try_from(value.as_micros()).unwrap_or(u64::MAX));
+            self.number(member, u64::try_from(value.as_micros()).unwrap_or(u64::MAX));
         }
     }
 
-    fn time(&mut self, name: &str, value: SystemTime) {
-        self.key(name);
-        self.out.push('"');
-        push_time(self.out, value);
-        self.out.push('"');
+    /// A word of our own, which needs no escaping; the member ends in the opening quote.
+    fn word(&mut self, member: &str, value: &'static str) {
+        self.piece(member.as_bytes());
+        self.piece(value.as_bytes());
+        self.piece(b"\"");
     }
 
-    /// A word of our own, which needs no escaping.
-    fn word(&mut self, name: &str, value: &'static str) {
-        self.key(name);
-        self.out.push('"');
-        self.out.push_str(value);
-        self.out.push('"');
-    }
-
-    fn word_of(&mut self, name: &str, value: Option<&'static str>) {
+    fn word_of(&mut self, member: &str, value: Option<&'static str>) {
         if let Some(value) = value {
-            self.word(name, value);
+            self.word(member, value);
         }
     }
 
-    fn text(&mut self, name: &str, value: Option<&str>) {
+    fn text(&mut self, member: &str, value: Option<&str>) {
         if let Some(value) = value {
-            self.key(name);
+            self.piece(member.as_bytes());
             push_json(self.out, value);
         }
     }
 
-    fn uri(&mut self, name: &str, value: &str) {
-        self.key(name);
-        push_uri(self.out, value);
-    }
-
-    fn end(self) {
-        self.out.push_str("}\n");
+    fn peer(&mut self, peer: IpAddr) {
+        self.piece(b",\"peer\":\"");
+        match peer {
+            IpAddr::V4(v4) => {
+                let [a, b, c, d] = v4.octets();
+                push_number(self.out, a.into(), 1);
+                for octet in [b, c, d] {
+                    self.piece(b".");
+                    push_number(self.out, octet.into(), 1);
+                }
+            }
+            IpAddr::V6(v6) => self.formatted(format_args!("{v6}")),
+        }
+        self.piece(b"\"");
     }
 }
 
-/// Appends a time in UTC with milliseconds, as RFC 3339 spells it.
-fn push_time(out: &mut String, time: SystemTime) {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+/// Spells times; remembers the last second, because many lines begin with the same one.
+#[derive(Debug, Default)]
+pub struct Clock {
+    second: Option<u64>,
+    spelled: Vec<u8>,
+}
+
+impl Clock {
+    /// Appends a time in UTC with milliseconds, as RFC 3339 spells it.
+    fn push(&mut self, out: &mut Vec<u8>, time: SystemTime) {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if self.second != Some(since.as_secs()) {
+            self.spelled.clear();
+            push_second(&mut self.spelled, since.as_secs());
+            self.second = Some(since.as_secs());
+        }
+        out.extend_from_slice(&self.spelled);
+        push_number(out, since.subsec_millis().into(), 3);
+        out.push(b'Z');
+    }
+}
+
+/// Appends a time up to the point behind its seconds.
+fn push_second(out: &mut Vec<u8>, since_1970: u64) {
+    let (days, second) = (since_1970 / 86_400, since_1970 % 86_400);
     let (year, month, day) = civil(days);
     let parts = [
-        (year, 4, '-'),
-        (month, 2, '-'),
-        (day, 2, 'T'),
-        (second / 3_600, 2, ':'),
-        (second / 60 % 60, 2, ':'),
-        (second % 60, 2, '.'),
-        (u64::from(since.subsec_millis()), 3, 'Z'),
+        (year, 4, b'-'),
+        (month, 2, b'-'),
+        (day, 2, b'T'),
+        (second / 3_600, 2, b':'),
+        (second / 60 % 60, 2, b':'),
+        (second % 60, 2, b'.'),
     ];
     for (value, digits, after) in parts {
         push_number(out, value, digits);
@@ -318,8 +347,8 @@ fn push_time(out: &mut String, time: SystemTime) {
     }
 }
 
-/// Appends a number with at least so many digits. The formatting machinery costs a record more than everything in it.
-fn push_number(out: &mut String, mut value: u64, digits_min: usize) {
+/// Appends a number with at least so many digits.
+fn push_number(out: &mut Vec<u8>, mut value: u64, digits_min: usize) {
     let mut spelled = [b'0'; 20];
     let mut digits = 0;
     for place in spelled.iter_mut().rev() {
@@ -330,8 +359,7 @@ fn push_number(out: &mut String, mut value: u64, digits_min: usize) {
         value /= 10;
         digits += 1;
     }
-    let shown = spelled.get(spelled.len() - digits..).unwrap_or_default();
-    out.push_str(std::str::from_utf8(shown).unwrap_or_default());
+    out.extend_from_slice(spelled.get(spelled.len() - digits..).unwrap_or_default());
 }
 
 /// Days since 1970 to a date of the Gregorian calendar (Hinnant, "chrono-compatible low-level date algorithms").

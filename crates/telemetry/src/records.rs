@@ -20,7 +20,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::limits::{DRAIN_INTERVAL, LAST_WRITE_TIME_MAX, LINES_WAITING_BYTES_MAX, RECORDS_WAITING_MAX};
 use crate::metrics::Metrics;
-use crate::record::AccessRecord;
+use crate::record::{AccessRecord, Clock};
 
 #[cfg(test)]
 mod tests;
@@ -127,7 +127,7 @@ impl Records {
         for record in batch.drain(..) {
             metrics.observe(&record);
             if writer.has_room() {
-                record.push_line(&mut writer.lines);
+                record.push_line(&mut writer.lines, &mut writer.clock);
             } else if writer.wanted {
                 lost += 1;
             }
@@ -141,8 +141,9 @@ impl Records {
 struct Writer {
     wanted: bool,
     sink: Option<Box<dyn Write + Send>>,
-    writing: Option<JoinHandle<(Box<dyn Write + Send>, String)>>,
-    lines: String,
+    writing: Option<JoinHandle<(Box<dyn Write + Send>, Vec<u8>)>>,
+    lines: Vec<u8>,
+    clock: Clock,
 }
 
 impl Writer {
@@ -151,7 +152,8 @@ impl Writer {
             wanted: sink.is_some(),
             sink,
             writing: None,
-            lines: String::new(),
+            lines: Vec::new(),
+            clock: Clock::default(),
         }
     }
 
@@ -189,7 +191,7 @@ impl Writer {
             let lines = std::mem::take(&mut self.lines);
             self.writing = Some(tokio::task::spawn_blocking(move || {
                 // A sink that fails (a closed pipe, a full disk) loses this batch; the next one tries again.
-                let _ = sink.write_all(lines.as_bytes()).and_then(|()| sink.flush());
+                let _ = sink.write_all(&lines).and_then(|()| sink.flush());
                 (sink, lines)
             }));
         }

@@ -4,7 +4,7 @@
 //! bidirectional marks. JSON itself only asks for the escaping of control characters below U+0020; here everything
 //! that moves a cursor, ends a line somewhere or reorders text is written as `\uXXXX`.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 
 use crate::limits::TEXT_BYTES_MAX;
 
@@ -16,11 +16,14 @@ const TOKEN_PREFIX: &str = "mg_";
 const TOKEN_CHARS: usize = 43;
 
 /// Appends `text` as a JSON string.
-pub(crate) fn push_json(out: &mut String, text: &str) {
-    out.push('"');
+pub(crate) fn push_json(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
     let capped = cap(text);
     let mut rest = capped;
-    while let Some(at) = rest.find(TOKEN_PREFIX) {
+    // What is shorter than a token holds none, and nearly every text is.
+    while rest.len() >= TOKEN_PREFIX.len() + TOKEN_CHARS
+        && let Some(at) = rest.find(TOKEN_PREFIX)
+    {
         let (before, from) = rest.split_at(at);
         push_escaped(out, before);
         let body = from.get(TOKEN_PREFIX.len()..).unwrap_or_default();
@@ -38,13 +41,13 @@ pub(crate) fn push_json(out: &mut String, text: &str) {
     }
     push_escaped(out, rest);
     if capped.len() < text.len() {
-        out.push('…');
+        out.extend_from_slice("…".as_bytes());
     }
-    out.push('"');
+    out.push(b'"');
 }
 
 /// A URI without what must not be logged: user name and password, query, fragment.
-pub(crate) fn push_uri(out: &mut String, uri: &str) {
+pub(crate) fn push_uri(out: &mut Vec<u8>, uri: &str) {
     let end = uri.find(['?', '#']).unwrap_or(uri.len());
     let (shown, cut) = uri.split_at(end);
     let mut text = String::with_capacity(shown.len() + 2);
@@ -83,27 +86,30 @@ fn cap(text: &str) -> &str {
     }
 }
 
-fn push_escaped(out: &mut String, text: &str) {
+fn push_escaped(out: &mut Vec<u8>, text: &str) {
     // Nearly every text of a record is plain, and then it is one copy.
     if text
         .bytes()
         .all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\')
     {
-        out.push_str(text);
+        out.extend_from_slice(text.as_bytes());
         return;
     }
     for c in text.chars() {
         match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
             c if moves_or_reorders(c) => {
                 let mut units = [0; 2];
                 for unit in c.encode_utf16(&mut units) {
-                    // Writing to a string does not fail.
+                    // Writing to memory does not fail.
                     let _ = write!(out, "\\u{unit:04x}");
                 }
             }
-            c => out.push(c),
+            c => {
+                let mut utf8 = [0; 4];
+                out.extend_from_slice(c.encode_utf8(&mut utf8).as_bytes());
+            }
         }
     }
 }

@@ -115,6 +115,21 @@ impl TraceContext {
         self.parent_id.map(Hex)
     }
 
+    /// The digits of [`TraceContext::trace_id`].
+    pub(crate) fn trace_id_digits(&self) -> [u8; 32] {
+        spelled(&self.trace_id)
+    }
+
+    /// The digits of [`TraceContext::span_id`].
+    pub(crate) fn span_id_digits(&self) -> [u8; 16] {
+        spelled(&self.span_id)
+    }
+
+    /// The digits of [`TraceContext::parent_id`].
+    pub(crate) fn parent_id_digits(&self) -> Option<[u8; 16]> {
+        self.parent_id.as_ref().map(|id| spelled(id))
+    }
+
     /// Whether the caller asked for this trace to be kept.
     pub fn sampled(&self) -> bool {
         self.flags & 1 == 1
@@ -204,6 +219,15 @@ impl<const N: usize> fmt::Display for Hex<N> {
         let shown = out.get(..2 * N).unwrap_or_default();
         f.write_str(std::str::from_utf8(shown).unwrap_or_default())
     }
+}
+
+/// The hexadecimal digits of an id; `DIGITS` is twice its bytes.
+fn spelled<const DIGITS: usize>(id: &[u8]) -> [u8; DIGITS] {
+    let mut out = [b'0'; DIGITS];
+    for (pair, byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(id) {
+        *pair = digits(*byte);
+    }
+    out
 }
 
 /// The two hexadecimal digits of a byte.

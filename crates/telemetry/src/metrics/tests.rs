@@ -158,3 +158,45 @@ fn levels_move_both_ways() {
     assert!(text.contains(r#"meshgate_server_restarts{server="ledger"} 2"#));
     assert!(text.contains("meshgate_streams 1"));
 }
+
+#[test]
+fn calls_of_one_kind_and_of_kinds_in_between_are_all_counted() {
+    let metrics = Metrics::new();
+    let (first, second) = (call("append"), call("read"));
+    for _ in 0..3 {
+        metrics.observe(&first);
+        metrics.observe(&second);
+        metrics.observe(&AccessRecord {
+            cancelled: true,
+            ..first.clone()
+        });
+        metrics.observe(&AccessRecord {
+            outcome: Some(Outcome::Error),
+            ..first.clone()
+        });
+        metrics.observe(&AccessRecord {
+            duration_upstream: None,
+            ..first.clone()
+        });
+    }
+    // Equal names that stand elsewhere, as after a new configuration.
+    metrics.observe(&call("append"));
+    let text = metrics.encode();
+    let counted = |tool: &str, outcome: &str| {
+        let of = |line: &&str| line.contains(&format!(r#"target="{tool}""#)) && line.contains(outcome);
+        let found: Vec<_> = series(&text, "meshgate_calls_total").into_iter().filter(of).collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        found[0].rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(counted("append", r#"outcome="ok""#), 7);
+    assert_eq!(counted("read", r#"outcome="ok""#), 3);
+    assert_eq!(counted("append", r#"outcome="cancelled""#), 3);
+    assert_eq!(counted("append", r#"outcome="tool_error""#), 3);
+    assert!(text.contains(r#"meshgate_message_bytes_total{view="all",direction="in"} 160"#));
+    let client = series(&text, "mcp_client_operation_duration_seconds_count");
+    let total: u64 = client
+        .iter()
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum();
+    assert_eq!(total, 13, "{client:?}");
+}

@@ -5,15 +5,15 @@ use proptest::prelude::*;
 use super::*;
 
 fn json(text: &str) -> String {
-    let mut out = String::new();
+    let mut out = Vec::new();
     push_json(&mut out, text);
-    out
+    String::from_utf8(out).unwrap()
 }
 
 fn uri(text: &str) -> String {
-    let mut out = String::new();
+    let mut out = Vec::new();
     push_uri(&mut out, text);
-    out
+    String::from_utf8(out).unwrap()
 }
 
 #[test]
