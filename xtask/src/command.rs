@@ -21,8 +21,8 @@ pub(crate) fn program(place: &Place, name: impl AsRef<std::ffi::OsStr>) -> Comma
     command.current_dir(place.root()).stdin(Stdio::null());
     // What was built, then what was installed, then what the machine has.
     let mut path = vec![place.release(), place.tools().join("bin")];
-    path.extend(["conformance", "interop"].map(|set| place.npm(set).join("node_modules/.bin")));
-    path.push(place.venv("interop").join("bin"));
+    path.extend(["conformance", "interop", "interop-more"].map(|set| place.npm(set).join("node_modules/.bin")));
+    path.extend(["interop", "interop-more", "interop-old"].map(|set| place.venv(set).join("bin")));
     path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
     if let Ok(path) = std::env::join_paths(path) {
         command.env("PATH", path);

@@ -8,29 +8,22 @@ mod clients;
 mod inspector;
 mod operations;
 mod servers;
+mod sets;
 
-use std::{collections::BTreeMap, fs, path::Path, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use self::{
     clients::{CLIENTS, Client},
     operations::Operation,
+    sets::Set,
 };
-use crate::{
-    Failure,
-    command::{Running, output, program},
-    gateway::Gateway,
-    http,
-    place::Place,
-    steps,
-};
+use crate::{Failure, gateway::Gateway, place::Place, steps};
 
-const OPERATIONS: &str = "tests/interop/operations.json";
 const VIEW: &str = "/mcp";
-/// What the committed files say, replaced by what this run has.
-const DOCUMENTS: &str = "/srv/documents";
-const REPOSITORY: &str = "/srv/repository";
-const EVERYTHING: &str = "127.0.0.1:7393";
-const START_MAX: Duration = Duration::from_secs(60);
 /// How much of an unexpected answer a person is shown, in characters.
 const SHOWN_MAX: usize = 400;
 
@@ -39,6 +32,9 @@ pub(crate) struct Options {
     /// Only this client, by its name in the table
     #[arg(long)]
     client: Option<String>,
+    /// Other servers than the usual ones: `more`, which are installed first, and met by one client unless --client says more
+    #[arg(long)]
+    servers: Option<String>,
 }
 
 /// Where a client finds everything it needs.
@@ -60,22 +56,22 @@ type Done<'a> = (&'a Client, Result<Outcomes, Failure>);
 
 pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
     let scratch = place.scratch("interop")?;
-    let (documents, repository) = seed(place, &scratch)?;
-    let everything = format!("127.0.0.1:{}", http::free_port()?);
-    let replacements = [
-        (DOCUMENTS, documents.as_str()),
-        (REPOSITORY, &repository),
-        (EVERYTHING, &everything),
-    ];
-    let committed = read(&place.root().join(OPERATIONS))?;
-    let text = replacements
-        .iter()
-        .fold(committed, |text, (from, to)| text.replace(from, to));
+    let set = match options.servers.as_deref() {
+        None => Set::usual(place, &scratch)?,
+        Some("more") => Set::more(place, &scratch)?,
+        Some(other) => return Err(format!("no set of servers `{other}`; there is `more`")),
+    };
+    let file = format!("{}/operations.json", set.folder);
+    let text = set.replaced(read(&place.root().join(&file))?);
     let names: Vec<&str> = CLIENTS.iter().map(|client| client.name).collect();
-    let operations = operations::parse(&text, &names).map_err(|e| format!("{OPERATIONS}: {e}"))?;
+    let operations = operations::parse(&text, &names).map_err(|e| format!("{file}: {e}"))?;
 
-    let _everything = start_everything(place, &everything)?;
-    let mut gateway = Gateway::start(place, "interop", "tests/interop/mesh.yaml", &replacements)?;
+    let mut gateway = Gateway::start(
+        place,
+        "interop",
+        &format!("{}/mesh.yaml", set.folder),
+        &set.replacements(),
+    )?;
     let token = gateway.token()?;
     let wanted: Vec<&str> = operations
         .first()
@@ -92,54 +88,15 @@ pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
         text,
         operations,
     };
+    let only = options.client.as_deref().or(set.client);
     let chosen = CLIENTS
         .iter()
-        .filter(|client| options.client.as_deref().is_none_or(|only| only == client.name));
+        .filter(|client| only.is_none_or(|only| only == client.name));
     let done: Vec<Done<'_>> = chosen.map(|client| (client, (client.run)(&stage))).collect();
     if done.is_empty() {
         return Err(format!("no such client; there are {}", names.join(", ")));
     }
     report(&stage, &done)
-}
-
-/// A folder of documents and a repository with one commit.
-fn seed(place: &Place, scratch: &Path) -> Result<(String, String), Failure> {
-    let failure = |e: std::io::Error| format!("cannot write into {}: {e}", scratch.display());
-    let (documents, repository) = (scratch.join("documents"), scratch.join("repository"));
-    fs::create_dir_all(&documents).map_err(failure)?;
-    fs::create_dir_all(&repository).map_err(failure)?;
-    fs::write(
-        documents.join("strategy.txt"),
-        "In the first quarter we grow in the north.\n",
-    )
-    .map_err(failure)?;
-    fs::write(repository.join("plan.txt"), "Plan\n").map_err(failure)?;
-    let author = ["-c", "user.name=Interop", "-c", "user.email=interop@example.invalid"];
-    let commit = ["commit", "--quiet", "--message", "Write down the plan"];
-    for arguments in [
-        &["init", "--quiet"][..],
-        &["add", "plan.txt"],
-        &[&author[..], &commit].concat(),
-    ] {
-        output(program(place, "git").args(arguments).current_dir(&repository))?;
-    }
-    Ok((
-        documents.to_string_lossy().into_owned(),
-        repository.to_string_lossy().into_owned(),
-    ))
-}
-
-/// The everything server over HTTP, which the gateway does not start by itself.
-fn start_everything(place: &Place, authority: &str) -> Result<Running, Failure> {
-    let port = authority.rsplit(':').next().unwrap_or_default().to_owned();
-    let mut command = program(place, "mcp-server-everything");
-    command.arg("streamableHttp").env("PORT", port);
-    let log = place.log("interop-everything");
-    let mut running = Running::start(&mut command, log)?;
-    running.wait_until("its port", START_MAX, || {
-        std::net::TcpStream::connect(authority).is_ok()
-    })?;
-    Ok(running)
 }
 
 fn report(stage: &Stage<'_>, done: &[Done<'_>]) -> Result<(), Failure> {

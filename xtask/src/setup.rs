@@ -24,8 +24,17 @@ pub(crate) fn run(place: &Place) -> Result<(), Failure> {
     steps.run("cargo-nextest", || cargo_tool(place, "nextest", CARGO_NEXTEST));
     steps.run("npm: conformance suite", || npm(place, "conformance"));
     steps.run("npm: interop servers and clients", || npm(place, "interop"));
-    steps.run("PyPI: interop servers and client", || venv(place, "interop"));
+    steps.run("PyPI: interop servers and clients", || {
+        venv(place, "interop", "interop/requirements.txt")
+    });
     steps.finish()
+}
+
+/// What only `interop --servers more` needs.
+pub(crate) fn more_servers(place: &Place) -> Result<(), Failure> {
+    npm(place, "interop-more")?;
+    venv(place, "interop-more", "interop/more/requirements.txt")?;
+    venv(place, "interop-old", "interop/more/requirements-old.txt")
 }
 
 /// A cargo subcommand of at least the wanted version: the one on the path, or ours.
@@ -42,9 +51,13 @@ pub(crate) fn cargo_tool(place: &Place, name: &str, version: &str) -> Result<(),
     run_logged(&mut install, &place.log(&format!("setup-{package}")))
 }
 
-/// The npm packages of `tests/<set>/package.json`.
+/// The npm packages of `tests/<set>/package.json`; a dash in the set's name stands for a folder.
 fn npm(place: &Place, set: &str) -> Result<(), Failure> {
-    let wish = place.root().join("tests").join(set).join("package.json");
+    let wish = place
+        .root()
+        .join("tests")
+        .join(set.replace('-', "/"))
+        .join("package.json");
     let home = place.npm(set);
     install(&wish, &home, |text| {
         fs::write(home.join("package.json"), text).map_err(|e| format!("cannot write into {}: {e}", home.display()))?;
@@ -55,9 +68,9 @@ fn npm(place: &Place, set: &str) -> Result<(), Failure> {
     })
 }
 
-/// A Python environment with `tests/<set>/requirements.txt`.
-fn venv(place: &Place, set: &str) -> Result<(), Failure> {
-    let wish = place.root().join("tests").join(set).join("requirements.txt");
+/// A Python environment with what this file below `tests` says.
+fn venv(place: &Place, set: &str, file: &str) -> Result<(), Failure> {
+    let wish = place.root().join("tests").join(file);
     let home = place.venv(set);
     install(&wish, &home, |_| {
         let log = place.log(&format!("setup-venv-{set}"));
