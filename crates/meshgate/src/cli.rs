@@ -26,7 +26,7 @@ enum Command {
     /// Say what is wrong with a mesh file or an `mcp.json`, without starting anything.
     Check(CheckArgs),
     /// Write a mesh file from the files of other programs: `mcp.json` of Claude, Cursor, VS Code, Windsurf, Cline, Zed,
-    /// Gemini, Continue, or `config.toml` of Codex.
+    /// Gemini, Continue, or `config.toml` of Codex; or proposals from an MCP registry.
     Import(ImportArgs),
     /// Show how the running gateway and its servers are.
     Status(StatusArgs),
@@ -82,21 +82,47 @@ pub(crate) struct CheckArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     /// Files of other programs, known by what they hold; of two servers of one name, the first file's keeps it.
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(
+        required_unless_present = "registry",
+        conflicts_with = "registry",
+        value_name = "FILE"
+    )]
     pub(crate) files: Vec<PathBuf>,
-    /// Where to write; `-` is standard output [default: mesh.yaml].
+    /// Where to write; `-` is standard output [default: mesh.yaml, with `--registry` proposals.yaml].
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// Replace the file when it is there.
     #[arg(long)]
     pub(crate) force: bool,
     /// Copy secrets into the file. Without it, each is read from a variable that the file names.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "registry")]
     pub(crate) inline_values: bool,
     /// The project that the files belong to: `${workspaceFolder}`, and where relative paths start [default: the directory
-    /// of the file, or of its `.vscode`, `.cursor` and the like].
-    #[arg(long, value_name = "DIR")]
+    /// of the file, or the one above its `.vscode`, `.cursor` and the like].
+    #[arg(long, value_name = "DIR", conflicts_with = "registry")]
     pub(crate) workspace: Option<PathBuf>,
+    /// Write proposals from the MCP registry at this `https` address, in place of files. Nothing in them runs until a
+    /// person accepts it.
+    #[arg(long, value_name = "URL")]
+    pub(crate) registry: Option<String>,
+    /// Only servers of the registry whose name holds this.
+    #[arg(long, value_name = "WORD", requires = "registry", conflicts_with = "name")]
+    pub(crate) search: Option<String>,
+    /// Only this server of the registry, such as `io.example/weather`.
+    #[arg(long, value_name = "SERVER", requires = "registry")]
+    pub(crate) name: Option<String>,
+    /// This version of it.
+    #[arg(long, value_name = "VERSION", requires = "name", default_value = "latest")]
+    pub(crate) version: String,
+    /// At most so many servers of the registry.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) max: u16,
+    /// Let the registry be at an address that is not public: a company's own.
+    #[arg(long, requires = "registry")]
+    pub(crate) allow_private_registry: bool,
+    /// Certificates (PEM) that the registry is trusted by, in place of the public ones.
+    #[arg(long, value_name = "FILE", requires = "registry")]
+    pub(crate) registry_ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 //! build logs are read by others.
 
 mod output;
+mod registry;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,6 +20,9 @@ use crate::source::{self, Source};
 
 /// Reads the files, writes the mesh file, and says what became of each entry.
 pub(crate) fn run(args: &ImportArgs) -> Result<ExitCode, Failure> {
+    if let Some(registry) = &args.registry {
+        return registry::run(registry, args);
+    }
     let target = output::Target::choose(args.output.as_deref(), "mesh.yaml", args.force)?;
     let sources = args
         .files

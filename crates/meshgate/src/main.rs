@@ -10,6 +10,7 @@ mod cli;
 mod client;
 mod demo;
 mod exit;
+mod fetch;
 mod findings;
 mod import;
 mod log;

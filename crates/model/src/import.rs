@@ -5,6 +5,7 @@
 //! Secrets stay where they are: the file names a variable for each, unless the operator asks for the values.
 
 mod naming;
+mod registry;
 mod secrets;
 mod write;
 
@@ -20,6 +21,8 @@ use crate::parse::{Config, Document, Spec, Surroundings, refuse_oversize};
 
 use naming::Names;
 use secrets::Secrets;
+
+pub use registry::{Page, Proposals, page, proposals};
 
 /// A file of another program.
 #[derive(Clone, Copy, Debug)]

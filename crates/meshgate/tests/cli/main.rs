@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod gateway;
 mod import;
+mod registry;
 mod sinks;
 mod start;
 mod up;

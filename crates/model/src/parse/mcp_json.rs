@@ -25,11 +25,12 @@ use super::{Config, Document, Origin, Spec, failure};
 use crate::Severity;
 use crate::finding::{Finding, codes};
 use crate::kinds::{Metadata, ServerSpec, ToolsSpec, ViewServerSpec, ViewSpec};
-use entry::{Entry, alias_of};
+use entry::Entry;
 use notes::Notes;
 use roots::{Found, Holder};
 use spec::Maker;
 
+pub(crate) use entry::alias_of;
 pub(crate) use roots::OwnedStep;
 pub use variables::Surroundings;
 

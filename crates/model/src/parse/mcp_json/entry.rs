@@ -110,7 +110,7 @@ const FOREIGN: [(&str, &str); 30] = [
 ];
 
 /// The name and alias an entry's name gives: lower case, everything but letters and digits a `-`. Empty for none.
-pub(super) fn alias_of(entry: &str) -> String {
+pub(crate) fn alias_of(entry: &str) -> String {
     let mut name = String::new();
     for c in entry.chars().map(|c| c.to_ascii_lowercase()) {
         if c.is_ascii_lowercase() || c.is_ascii_digit() {
