@@ -31,7 +31,7 @@ use crate::observe::Observer;
 use crate::serve::{Core, Edge, PAGE_ITEMS};
 use crate::supervise::SupervisorProgram;
 use crate::upstream::limits::WireLimits;
-use crate::upstream::{Upstream, UpstreamOptions};
+use crate::upstream::{State, Upstream, UpstreamOptions};
 
 /// How often legacy sessions are looked through for idle ones, and gauges are set.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -294,7 +294,7 @@ impl GatewaySight {
                         (None, Some(_)) => "up".to_owned(),
                         (None, None) => "starting".to_owned(),
                     },
-                    why: away.as_ref().map(|(why, _)| why.clone()),
+                    why: away.as_ref().map(|(told, _)| why_away(&status.state, told)),
                     away_seconds: away.as_ref().map(|(_, since)| since.elapsed().as_secs()),
                     era: status.era.map(|era| match era {
                         Era::Legacy => "legacy".to_owned(),
@@ -308,6 +308,15 @@ impl GatewaySight {
                 }
             })
             .collect()
+    }
+}
+
+/// Why a server is away: what its connection met is nearer to the cause than what the reader of its catalogue was told
+/// while it waited for one.
+fn why_away(state: &State, told: &str) -> String {
+    match state {
+        State::Away { why, .. } => why.clone(),
+        State::Up | State::Starting => told.to_owned(),
     }
 }
 
@@ -407,4 +416,23 @@ fn whole(item: &[u8]) -> Option<meshgate_mcp::Span> {
         start: 0,
         end: u32::try_from(item.len()).ok()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_says_what_the_connection_met_rather_than_that_nobody_answered() {
+        let away = State::Away {
+            why: "server process ended with exit code 1: no such file".to_owned(),
+            since: Duration::from_secs(3),
+        };
+        let told = "server did not answer before the deadline";
+        assert_eq!(
+            why_away(&away, told),
+            "server process ended with exit code 1: no such file"
+        );
+        assert_eq!(why_away(&State::Starting, told), told);
+    }
 }

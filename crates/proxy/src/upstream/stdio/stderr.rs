@@ -15,6 +15,9 @@ use tokio::time::Instant;
 
 use crate::upstream::limits::{STDERR_LINE_BYTES_MAX, STDERR_LINES_KEPT, STDERR_LINES_PER_SECOND};
 
+/// A tab as [`readable`] writes it.
+const TAB: &str = "\\u{9}";
+
 /// The last lines of a child.
 #[derive(Clone, Default)]
 pub(super) struct Tail(Arc<Mutex<VecDeque<String>>>);
@@ -25,8 +28,15 @@ impl Tail {
         self.0.lock().iter().cloned().collect()
     }
 
+    /// The last line that says something by itself. A stack trace or a printed object ends in indented lines and brackets,
+    /// and Node.js signs off with its version; the error stands before them.
     pub(super) fn last(&self) -> Option<String> {
-        self.0.lock().back().cloned()
+        let lines = self.0.lock();
+        let telling = |line: &&String| {
+            let indented = line.starts_with(' ') || line.starts_with(TAB);
+            !indented && !line.starts_with("Node.js v") && line.chars().any(char::is_alphanumeric)
+        };
+        lines.iter().rev().find(telling).or_else(|| lines.back()).cloned()
     }
 
     fn push(&self, line: String) {
@@ -130,7 +140,7 @@ fn readable(bytes: &[u8], secrets: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::readable;
+    use super::{Tail, readable};
 
     #[test]
     fn d37_control_characters_are_escaped_and_secrets_blotted_out() {
@@ -138,5 +148,28 @@ mod tests {
         assert_eq!(readable(b"\x1b[31mred\r\n", &secrets), "\\u{1b}[31mred");
         assert_eq!(readable(b"key=hunter2hunter2\xff", &secrets), "key=[secret]\u{fffd}");
         assert_eq!(readable("a\u{2028}b\0".as_bytes(), &[]), "a\\u{2028}b\\u{0}");
+    }
+    #[test]
+    fn the_last_line_that_tells_something_is_what_a_child_died_of() {
+        let last = |lines: &[&str]| {
+            let tail = Tail::default();
+            lines.iter().for_each(|line| tail.push(readable(line.as_bytes(), &[])));
+            tail.last()
+        };
+        let object = [
+            "Fatal error: Error: no such file",
+            "    at connect (x.js:1:2) {",
+            "  errcode: 14",
+            "}",
+        ];
+        assert_eq!(last(&object).as_deref(), Some(object[0]));
+        let thrown = ["Error: no such file", "\tat connect (x.js:1:2)", "Node.js v22.23.3"];
+        assert_eq!(last(&thrown).as_deref(), Some(thrown[0]));
+        assert_eq!(
+            last(&["Traceback:", "  File x", "ValueError: no"]).as_deref(),
+            Some("ValueError: no")
+        );
+        assert_eq!(last(&["  indented"]).as_deref(), Some("  indented"));
+        assert_eq!(last(&[]), None);
     }
 }
