@@ -3,6 +3,8 @@
 
 mod command_line;
 mod errors;
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 
