@@ -1,25 +1,30 @@
-//! `meshgate check FILE`: what is wrong with a file, before anything runs.
+//! `meshgate check FILE`: what is wrong with a file, before anything runs; and what it would do to what runs.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use meshgate_model::{Severity, Snapshot};
 
 use crate::cli::{CheckArgs, Output};
+use crate::diff;
 use crate::exit::{FAILED, Failure};
-use crate::findings::{Shown, drawn};
+use crate::findings::{drawn, shown, told};
 use crate::out;
 use crate::source::Source;
+use crate::state::StatePath;
+use crate::status::json;
 
 /// Prints the findings; errors make the command fail.
-pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &CheckArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
     let source = Source::read(&args.file)?;
+    if args.against_running {
+        return against_running(args, source, &StatePath::find(state)?);
+    }
     let (snapshot, found) = source.compile();
     match args.output {
         Output::Json => {
-            let shown: Vec<_> = found.iter().map(|finding| Shown::new(finding, &source.text)).collect();
-            let text = serde_json::to_string_pretty(&shown)
-                .map_err(|cause| Failure::new(FAILED, format!("the findings cannot be written: {cause}")))?;
-            out::print(&text);
+            let shown: Vec<_> = found.iter().map(|finding| shown(finding, &source.text)).collect();
+            out::print(&json(&shown)?);
         }
         Output::Text => {
             for finding in &found {
@@ -33,6 +38,27 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     } else {
         ExitCode::from(FAILED)
     })
+}
+
+/// The file as the running gateway would take it: its own findings are drawn, those of the gateway told.
+fn against_running(args: &CheckArgs, source: Source, state: &StatePath) -> Result<ExitCode, Failure> {
+    let (_, found) = source.compile();
+    let text = source.text.clone();
+    let compared = diff::compared(state, Some(source))?;
+    match args.output {
+        Output::Json => out::print(&json(&compared)?),
+        Output::Text => {
+            for finding in &found {
+                out::print(&drawn(finding, &text));
+            }
+            // The same findings come back first; what follows is about the process.
+            for finding in compared.findings.iter().skip(found.len()) {
+                out::print(&told(finding));
+            }
+            out::print(&diff::shown(&compared).join("\n"));
+        }
+    }
+    Ok(diff::code(&compared))
 }
 
 fn verdict(name: &str, snapshot: Option<&Snapshot>, found: &[meshgate_model::Finding]) -> String {

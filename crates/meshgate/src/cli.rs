@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::exit::{self, Failure};
-use crate::{call, check, demo, import, out, reference, status, tools, up};
+use crate::{call, check, demo, diff, import, out, reference, reload, status, tools, up};
 
 /// The mesh gateway for MCP: one authenticated endpoint in front of any MCP servers.
 #[derive(Debug, Parser)]
@@ -28,6 +28,10 @@ enum Command {
     /// Write a mesh file from the files of other programs: `mcp.json` of Claude, Cursor, VS Code, Windsurf, Cline, Zed,
     /// Gemini, Continue, or `config.toml` of Codex; or proposals from an MCP registry.
     Import(ImportArgs),
+    /// Let the running gateway read its file again, and say what became of it.
+    Reload(ReloadArgs),
+    /// Say what a file would change in the running gateway, and who would gain or lose which tools.
+    Diff(DiffArgs),
     /// Show how the running gateway and its servers are.
     Status(StatusArgs),
     /// List the tools of the running gateway.
@@ -68,12 +72,53 @@ pub(crate) struct UpArgs {
     /// Threads that serve calls [default: one per core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,
+    /// Do not watch the file; it is still read again on SIGHUP and by `meshgate reload`.
+    #[arg(long)]
+    pub(crate) no_watch: bool,
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes:
+  0  the file is good; with `--against-running`: and would change nothing
+  1  the file has errors; with `--against-running`: or would be refused
+  3  with `--against-running`: the file is good and would change the running gateway")]
 pub(crate) struct CheckArgs {
     /// Mesh file or `mcp.json`.
     pub(crate) file: PathBuf,
+    /// Also say what the file would change in the running gateway, and whether that would refuse it.
+    #[arg(long)]
+    pub(crate) against_running: bool,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes:
+  0   the file is served now, or was served before
+  1   the file is refused; the last good one is served on
+  69  no gateway is running with this state directory, or it does not answer")]
+pub(crate) struct ReloadArgs {
+    /// Let servers, views and applications go, however many.
+    #[arg(long)]
+    pub(crate) allow_shrink: bool,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes:
+  0   the file would change nothing
+  1   the file would be refused
+  3   the file would change the running gateway
+  69  no gateway is running with this state directory, or it does not answer")]
+pub(crate) struct DiffArgs {
+    /// Mesh file or `mcp.json` [default: the one that the gateway follows, as it is now].
+    pub(crate) file: Option<PathBuf>,
     /// How to print.
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Output,
@@ -175,8 +220,10 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let state = cli.state.as_deref();
     match &cli.command {
         Command::Up(args) => up::run(args, state),
-        Command::Check(args) => check::run(args),
+        Command::Check(args) => check::run(args, state),
         Command::Import(args) => import::run(args),
+        Command::Reload(args) => reload::run(args, state),
+        Command::Diff(args) => diff::run(args, state),
         Command::Status(args) => status::run(args, state),
         Command::Tools(args) => tools::run(args, state),
         Command::Call(args) => call::run(args, state),

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Builder;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -35,8 +36,17 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
 
 /// Asks the admin interface; the answer is JSON.
 pub(crate) async fn admin<T: DeserializeOwned>(state: &StatePath, path: &str) -> Result<T, Failure> {
+    asked(state, Request::get(path), Bytes::new()).await
+}
+
+/// Tells the admin interface something, with a body that may be empty; the answer is JSON.
+pub(crate) async fn tell_admin<T: DeserializeOwned>(state: &StatePath, path: &str, body: Bytes) -> Result<T, Failure> {
+    asked(state, Request::post(path), body).await
+}
+
+async fn asked<T: DeserializeOwned>(state: &StatePath, request: Builder, body: Bytes) -> Result<T, Failure> {
     let socket = state.admin_socket();
-    let answered = tokio::time::timeout(ADMIN_TIME, admin_bytes(&socket, path)).await;
+    let answered = tokio::time::timeout(ADMIN_TIME, admin_bytes(&socket, request, body)).await;
     let (status, body) = answered.unwrap_or_else(|_| Err(away(&socket, "it does not answer")))?;
     match status {
         StatusCode::OK => serde_json::from_slice(&body).map_err(|cause| {
@@ -52,11 +62,11 @@ pub(crate) async fn admin<T: DeserializeOwned>(state: &StatePath, path: &str) ->
     }
 }
 
-async fn admin_bytes(socket: &Path, path: &str) -> Result<(StatusCode, Bytes), Failure> {
+async fn admin_bytes(socket: &Path, request: Builder, body: Bytes) -> Result<(StatusCode, Bytes), Failure> {
     let stream = UnixStream::connect(socket).await.map_err(|_| nobody(socket))?;
-    let request = Request::get(path)
+    let request = request
         .header(http::header::HOST, "localhost")
-        .body(Full::new(Bytes::new()))
+        .body(Full::new(body))
         .map_err(|cause| away(socket, &cause.to_string()))?;
     let (response, _connection) = send(stream, request)
         .await

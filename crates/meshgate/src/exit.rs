@@ -7,6 +7,8 @@ use crate::out;
 
 /// What was asked for did not succeed: the file has errors, the tool says it failed.
 pub(crate) const FAILED: u8 = 1;
+/// A file differs from what runs, and would be taken over.
+pub(crate) const DIFFERS: u8 = 3;
 /// The configuration is refused; no address was taken (as `EX_USAGE` of sysexits.h).
 pub(crate) const CONFIGURATION: u8 = 64;
 /// No gateway is running here, or it does not answer (`EX_UNAVAILABLE`).
@@ -28,6 +30,7 @@ Exit codes:
   0    success
   1    what was asked for failed: the file has errors, the tool says it failed
   2    the command line is wrong
+  3    `diff` and `check --against-running`: the file would change the running gateway
   64   the configuration is refused; nothing was started
   69   no gateway is running with this state directory, or it does not answer
   71   the system refused something: an address is in use, a program cannot be started
@@ -67,6 +70,11 @@ impl Failure {
         } else {
             self.remedy(remedy)
         }
+    }
+
+    /// What went wrong, and what to do about it if that is known.
+    pub(crate) fn words(&self) -> (&str, Option<&str>) {
+        (&self.message, self.remedy.as_deref())
     }
 
     /// Tells the person and gives the code.

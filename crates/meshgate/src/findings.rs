@@ -5,8 +5,8 @@ use std::io::IsTerminal as _;
 
 use meshgate_model::finding::codes;
 use meshgate_model::{Finding, Severity};
+use meshgate_proxy::admin::shape;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
-use serde::Serialize;
 
 use crate::out;
 
@@ -138,42 +138,46 @@ fn visible(text: &str) -> String {
     out
 }
 
-/// A finding for programs.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Shown<'a> {
-    severity: String,
-    code: &'a str,
-    message: &'a str,
-    remedy: &'a str,
-    source: &'a str,
-    document: Option<&'a str>,
-    path: &'a str,
-    line: Option<usize>,
-    column: Option<usize>,
-    start: Option<usize>,
-    end: Option<usize>,
+/// A finding for programs, with its place in `text`.
+pub(crate) fn shown(finding: &Finding, text: &str) -> shape::Finding {
+    let start = finding.span.as_ref().map(|span| span.start);
+    let before = start.and_then(|at| text.get(..at));
+    shape::Finding {
+        severity: finding.severity.to_string(),
+        code: finding.code.to_owned(),
+        message: finding.message.clone(),
+        remedy: finding.remedy.clone(),
+        source: finding.source.to_string(),
+        document: finding.document.clone(),
+        path: finding.path.clone(),
+        line: start.map(|at| line_of(text, at)),
+        column: before.map(|text| text.chars().rev().take_while(|c| *c != '\n').count() + 1),
+        start,
+        end: finding.span.as_ref().map(|span| span.end),
+    }
 }
 
-impl<'a> Shown<'a> {
-    /// The finding with its place in `text`.
-    pub(crate) fn new(finding: &'a Finding, text: &str) -> Self {
-        let start = finding.span.as_ref().map(|span| span.start);
-        let before = start.and_then(|at| text.get(..at));
-        Self {
-            severity: finding.severity.to_string(),
-            code: finding.code,
-            message: &finding.message,
-            remedy: &finding.remedy,
-            source: &finding.source,
-            document: finding.document.as_deref(),
-            path: &finding.path,
-            line: start.map(|at| line_of(text, at)),
-            column: before.map(|text| text.chars().rev().take_while(|c| *c != '\n').count() + 1),
-            start,
-            end: finding.span.as_ref().map(|span| span.end),
-        }
+/// A finding on two lines, for where the file is not at hand: the place, what is wrong and what to do.
+pub(crate) fn told(finding: &shape::Finding) -> String {
+    let mut text = format!("{} {} {}", finding.severity, finding.code, place(finding));
+    text.push_str(&format!(": {}", finding.message));
+    if !finding.remedy.is_empty() {
+        text.push_str(&format!("\n  help: {}", finding.remedy));
     }
+    out::harmless(&text)
+}
+
+/// `file:line:column: Kind/name: `path``, as far as it is known.
+pub(crate) fn place(finding: &shape::Finding) -> String {
+    let mut text = finding.source.clone();
+    if let (Some(line), Some(column)) = (finding.line, finding.column) {
+        text.push_str(&format!(":{line}:{column}"));
+    }
+    text.extend(finding.document.iter().map(|document| format!(": {document}")));
+    if !finding.path.is_empty() {
+        text.push_str(&format!(": `{}`", finding.path));
+    }
+    text
 }
 
 #[cfg(test)]

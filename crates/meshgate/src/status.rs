@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
-use meshgate_proxy::admin::shape::{ServerStatus, Status};
+use meshgate_proxy::admin::shape::{Configuration, ServerStatus, Status};
 
 use crate::cli::{Output, StatusArgs};
 use crate::client::{admin, block_on};
 use crate::exit::{FAILED, Failure};
-use crate::out;
 use crate::state::StatePath;
+use crate::{findings, out};
 
 /// Asks and prints.
 pub(crate) fn run(args: &StatusArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
@@ -67,6 +67,8 @@ fn shown(status: &Status) -> String {
             .map(|listener| format!("listening on {}", listener.url)),
     );
 
+    lines.extend(status.configuration.iter().flat_map(configuration));
+
     let mut views = table(&["VIEW", "PATH", "TOOLS", "SERVERS", "AWAY"]);
     for view in &status.views {
         let name = if view.anonymous {
@@ -99,6 +101,31 @@ fn shown(status: &Status) -> String {
         load.connections, load.calls_in_flight, load.sessions, load.streams, load.children, load.records_dropped
     ));
     lines.join("\n")
+}
+
+/// What became of the file since the start; a file that is served as it is needs no words.
+fn configuration(configuration: &Configuration) -> Vec<String> {
+    let mut lines = Vec::new();
+    if configuration.reloads > 0 {
+        lines.push(format!(
+            "configuration {} since {} ago",
+            configuration.revision,
+            ago(configuration.applied_seconds)
+        ));
+    }
+    if let Some(failure) = &configuration.failure {
+        lines.push(format!(
+            "the file is refused for {}; configuration {} is served on",
+            ago(failure.since_seconds),
+            configuration.revision
+        ));
+        lines.extend(failure.findings.iter().map(findings::told));
+    }
+    if !configuration.waits_for_restart.is_empty() {
+        lines.push("waiting for the next start:".to_owned());
+        lines.extend(configuration.waits_for_restart.iter().map(findings::told));
+    }
+    lines
 }
 
 fn row(server: &ServerStatus) -> [String; 8] {

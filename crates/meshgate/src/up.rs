@@ -2,13 +2,16 @@
 //!
 //! Everything that can be wrong is found before an address is taken: the file, the state directory, tokens, keys and
 //! certificates. Then there are two runtimes. One serves calls with all its threads; the other, on the main thread, keeps:
-//! admin, records, certificates, signals. So no scrape and no slow disk ever stands in a call's way. A first signal
+//! admin, records, certificates, the file, signals. So no scrape and no slow disk ever stands in a call's way. A first signal
 //! drains, a second one ends the process; servers' processes go with it either way.
 
+mod inputs;
 mod keep;
+mod reload;
 mod summary;
 mod tls;
 mod tokens;
+mod watch;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -24,6 +27,7 @@ use meshgate_proxy::gateway::{Gateway, GatewayParts};
 use meshgate_proxy::supervise::SupervisorProgram;
 use meshgate_telemetry::{Metrics, Records};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::cli::UpArgs;
@@ -33,16 +37,19 @@ use crate::state::{StateDirectory, StatePath};
 use crate::{log, out};
 
 pub(crate) use self::keep::Signals;
+use self::reload::Reloader;
 
 /// How long a drained gateway may take to end its servers.
 const LET_GO_TIME: Duration = Duration::from_secs(15);
 
 /// Starts what the file says and serves until a signal.
 pub(crate) fn run(args: &UpArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
-    let snapshot = Source::find(args.file.as_deref())?.snapshot()?;
+    let source = Source::find(args.file.as_deref())?;
+    let snapshot = source.snapshot()?;
     let state = StateDirectory::open(StatePath::find(state)?)?;
     let _log = log::start();
-    let assembly = Assembly::prepare(snapshot, state, args.workers.map(usize::from))?;
+    let mut assembly = Assembly::prepare(snapshot, state, args.workers.map(usize::from))?;
+    assembly.source = Some((source, !args.no_watch));
     assembly.run(async |running, signals| {
         out::note(&summary::started(&running));
         signals.next().await;
@@ -55,8 +62,10 @@ pub(crate) fn run(args: &UpArgs, state: Option<&Path>) -> Result<ExitCode, Failu
 #[derive(Debug)]
 pub(crate) struct Assembly {
     snapshot: Snapshot,
-    state: StateDirectory,
+    state: Arc<StateDirectory>,
     token: Option<(ServiceToken, bool)>,
+    /// The file that is followed, and whether it is watched.
+    source: Option<(Source, bool)>,
     keys: KeyRing,
     tls: tls::Certificates,
     workers: Option<usize>,
@@ -89,8 +98,9 @@ impl Assembly {
         let tls = tls::Certificates::load(&snapshot)?;
         Ok(Self {
             snapshot,
-            state,
+            state: Arc::new(state),
             token,
+            source: None,
             keys,
             tls,
             workers,
@@ -106,6 +116,7 @@ impl Assembly {
             snapshot,
             state,
             token,
+            source,
             keys,
             tls,
             workers,
@@ -123,15 +134,30 @@ impl Assembly {
             entropy: entropy()?,
             drain: watch,
         };
-        let (mesh, drain_time_max) = (snapshot.mesh.clone(), snapshot.mesh.limits.drain);
+        let mesh = snapshot.mesh.clone();
         let gateway = {
             let _entered = serving.enter();
             Gateway::bind(snapshot, parts).map_err(|error| Failure::new(SYSTEM, error.to_string()))?
         };
         let code = keeping.block_on(async {
             let sight = gateway.sight();
-            let keep = keep::Keep::start(&mesh, &state, sight.clone(), records, metrics, tls).await?;
-            let mut signals = Signals::listen()?;
+            let control = gateway.control();
+            let (reload, asked) = mpsc::channel(1);
+            let reload = source.is_some().then_some(reload);
+            let reloader = source.map(|(source, watched)| {
+                let file = Path::new(&source.name);
+                Reloader::new(
+                    file,
+                    &source.text,
+                    watched,
+                    state.clone(),
+                    control.clone(),
+                    metrics.clone(),
+                )
+            });
+            let followed = reloader.map(|reloader| (reloader, asked));
+            let keep = keep::Keep::start(&mesh, &state, sight.clone(), records, metrics, tls, followed).await?;
+            let mut signals = Signals::listen(reload)?;
             let running = Running {
                 sight,
                 catalogues: gateway.catalogues(),
@@ -144,6 +170,7 @@ impl Assembly {
                 code = work(running, &mut signals) => code,
                 ended = &mut served => return Err(ended_early(ended)),
             };
+            let drain_time_max = control.running().mesh.limits.drain;
             let code = finish(code, drainer, served, &mut signals, drain_time_max).await;
             keep.close().await;
             Ok(code)

@@ -66,6 +66,11 @@ impl fmt::Display for Finding {
 impl std::error::Error for Finding {}
 
 impl Finding {
+    /// An error of whoever assembles a process, about the source as a whole.
+    pub fn of_assembly(code: &'static str, source: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::error(code, &source.into(), message).remedy(remedy)
+    }
+
     pub(crate) fn error(code: &'static str, source: &Arc<str>, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -177,4 +182,10 @@ codes! {
     ENTRY_TWICE = "MG0611", "entries of several files have the same name";
     PROPOSAL = "MG0621", "an entry of a registry cannot be proposed as it is";
     PROPOSAL_FIELD = "MG0622", "something an entry of a registry asks for is not part of its proposal";
+    RESTART = "MG0701", "a change takes effect at the next start only";
+    SHRINK = "MG0702", "a reload would take away too many servers, views or applications";
+    EXPOSED = "MG0703", "a reload would open a view on a listener that is not loopback";
+    UNREADABLE = "MG0704", "the file, or one that it refers to, cannot be read";
+    TOKEN_VALUE = "MG0705", "a token cannot be used";
+    LOCK_OUT = "MG0706", "a reload would leave nobody who may call";
 }

@@ -10,6 +10,7 @@
 
 pub mod amount;
 mod compile;
+pub mod diff;
 pub mod finding;
 pub mod import;
 pub mod kinds;

@@ -170,6 +170,23 @@ pub struct Server {
     pub catalogue_refresh: Duration,
 }
 
+impl Server {
+    /// Whether a connection made for this definition serves the other one too: the two differ at most in how the server
+    /// is named in views, who owns it, and how its catalogue is read and its calls are checked.
+    pub fn is_reached_as(&self, other: &Self) -> bool {
+        let same = Self {
+            team: other.team.clone(),
+            alias: other.alias.clone(),
+            validate_arguments: other.validate_arguments,
+            validate_results: other.validate_results,
+            duplicate_arguments: other.duplicate_arguments,
+            catalogue_refresh: other.catalogue_refresh,
+            ..self.clone()
+        };
+        same == *other
+    }
+}
+
 /// How a server is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reach {

@@ -2,8 +2,9 @@
 //!
 //! It has a door of its own, so that nothing on the path of calls leads here and no token of an application opens it: a
 //! unix socket in the state directory, which only its owner can enter. Where the configuration names one, a loopback
-//! listener answers `/metrics` and the two probes, and nothing else. The interface only looks; it changes nothing. It
-//! runs on the keep runtime, so that a slow reader costs no call its time.
+//! listener answers `/metrics` and the two probes, and nothing else. All that the interface can change is which
+//! configuration is served, and only through the socket ([`Steer`]). It runs on the keep runtime, so that a slow reader
+//! costs no call its time.
 //!
 //! What it says is spelled out in [`shape`], apart from the types it is taken from, because programs read it.
 
@@ -18,18 +19,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_core::future::BoxFuture;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Body;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::shape::{Status, Tools};
+use self::shape::{Compared, Configuration, Reloaded, Status, Tools};
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +44,8 @@ const CONNECTIONS_MAX: usize = 32;
 const HEAD_TIME: Duration = Duration::from_secs(5);
 /// How long a connection lives at most.
 const CONNECTION_TIME: Duration = Duration::from_secs(60);
+/// The largest body of a question: a file of configuration, in which every character may be escaped.
+const BODY_BYTES_MAX: usize = 6 * meshgate_model::limits::SOURCE_BYTES;
 /// How long accepting pauses when the process is out of descriptors.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(250);
 /// How long open answers may take when the gateway ends.
@@ -55,6 +61,25 @@ pub trait Sight: Send + Sync + 'static {
     fn metrics(&self) -> String;
     /// Why calls should not be sent here yet, or any more; `None` when they should.
     fn unready(&self) -> Option<String>;
+}
+
+/// What the admin interface may ask of whoever keeps the configuration.
+pub trait Steer: Send + Sync + 'static {
+    /// Where the configuration comes from, and what became of its last change.
+    fn configuration(&self) -> Configuration;
+    /// Reads the file again and takes it over if it is good.
+    fn reload(&self, allow_shrink: bool) -> BoxFuture<'_, Reloaded>;
+    /// What a file would change; `None` asks for the one that is followed.
+    fn compare(&self, candidate: Option<Candidate>) -> BoxFuture<'_, Compared>;
+}
+
+/// A file that somebody wants to know the consequences of.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Its absolute path; relative paths in it start there.
+    pub name: String,
+    /// What it says.
+    pub text: String,
 }
 
 /// The door through the file system.
@@ -84,8 +109,8 @@ impl AdminSocket {
     }
 
     /// Answers until `closing`.
-    pub async fn serve(self, sight: Arc<dyn Sight>, closing: CancellationToken) {
-        let door = Door::new(sight, Reach::Everything, closing);
+    pub async fn serve(self, sight: Arc<dyn Sight>, steer: Option<Arc<dyn Steer>>, closing: CancellationToken) {
+        let door = Door::new(sight, steer, Reach::Everything, closing);
         door.accept(|| self.listener.accept()).await;
         // A socket that is left behind would only make the next client wait for nobody.
         let _ = std::fs::remove_file(&self.path);
@@ -124,7 +149,7 @@ impl MetricsListener {
 
     /// Answers until `closing`.
     pub async fn serve(self, sight: Arc<dyn Sight>, closing: CancellationToken) {
-        let door = Door::new(sight, Reach::Metrics, closing);
+        let door = Door::new(sight, None, Reach::Metrics, closing);
         door.accept(|| self.listener.accept()).await;
         door.close().await;
     }
@@ -140,6 +165,7 @@ enum Reach {
 /// What both doors do with a connection.
 struct Door {
     sight: Arc<dyn Sight>,
+    steer: Option<Arc<dyn Steer>>,
     reach: Reach,
     closing: CancellationToken,
     room: Arc<Semaphore>,
@@ -147,9 +173,10 @@ struct Door {
 }
 
 impl Door {
-    fn new(sight: Arc<dyn Sight>, reach: Reach, closing: CancellationToken) -> Self {
+    fn new(sight: Arc<dyn Sight>, steer: Option<Arc<dyn Steer>>, reach: Reach, closing: CancellationToken) -> Self {
         Self {
             sight,
+            steer,
             reach,
             closing,
             room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
@@ -183,14 +210,15 @@ impl Door {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (sight, reach, closing) = (self.sight.clone(), self.reach, self.closing.clone());
+        let (sight, steer, closing) = (self.sight.clone(), self.steer.clone(), self.closing.clone());
+        let reach = self.reach;
         let Ok(place) = self.room.clone().try_acquire_owned() else {
             return;
         };
         self.tasks.spawn(async move {
             let service = service_fn(move |request| {
-                let answer = answer(&*sight, reach, &request);
-                async move { Ok::<_, Infallible>(answer) }
+                let (sight, steer) = (sight.clone(), steer.clone());
+                async move { Ok::<_, Infallible>(answer(&*sight, steer.as_deref(), reach, request).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -212,7 +240,55 @@ impl Door {
     }
 }
 
-fn answer<B>(sight: &dyn Sight, reach: Reach, request: &Request<B>) -> Response<Full<Bytes>> {
+async fn answer<B>(
+    sight: &dyn Sight,
+    steer: Option<&dyn Steer>,
+    reach: Reach,
+    request: Request<B>,
+) -> Response<Full<Bytes>>
+where
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send,
+{
+    if reach == Reach::Everything && request.method() == Method::POST {
+        return steered(steer, request).await;
+    }
+    looked(sight, steer, reach, &request)
+}
+
+/// The questions that change something, or bring a file along.
+async fn steered<B>(steer: Option<&dyn Steer>, request: Request<B>) -> Response<Full<Bytes>>
+where
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send,
+{
+    let Some(steer) = steer else {
+        return text(StatusCode::NOT_FOUND, "this gateway follows no file\n");
+    };
+    match request.uri().path() {
+        "/reload" => json(&steer.reload(query(&request, "allowShrink") == Some("true")).await),
+        "/diff" => {
+            let body = match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
+                Ok(body) => body.to_bytes(),
+                Err(error) => return text(StatusCode::PAYLOAD_TOO_LARGE, format!("{error}\n")),
+            };
+            let candidate = match &*body {
+                b"" => None,
+                body => match serde_json::from_slice(body) {
+                    Ok(candidate) => Some(candidate),
+                    Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+                },
+            };
+            json(&steer.compare(candidate).await)
+        }
+        _ => text(StatusCode::METHOD_NOT_ALLOWED, "nothing takes POST at this path\n"),
+    }
+}
+
+fn looked<B>(
+    sight: &dyn Sight,
+    steer: Option<&dyn Steer>,
+    reach: Reach,
+    request: &Request<B>,
+) -> Response<Full<Bytes>> {
     if request.method() != Method::GET {
         return text(StatusCode::METHOD_NOT_ALLOWED, "this interface only answers GET\n");
     }
@@ -230,7 +306,10 @@ fn answer<B>(sight: &dyn Sight, reach: Reach, request: &Request<B>) -> Response<
             meshgate_telemetry::metrics::CONTENT_TYPE,
             sight.metrics().into_bytes(),
         ),
-        (Reach::Everything, "/status") => json(&sight.status()),
+        (Reach::Everything, "/status") => json(&Status {
+            configuration: steer.map(Steer::configuration),
+            ..sight.status()
+        }),
         (Reach::Everything, "/tools") => match sight.tools(query(request, "view")) {
             Some(tools) => json(&tools),
             None => text(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue};
 use meshgate_identity::token_digest;
-use meshgate_model::{Snapshot, View};
+use meshgate_model::{Digest, Snapshot, View};
 
 use crate::call::Caller;
 use crate::refusal::{Reason, Refusal};
@@ -30,6 +30,11 @@ pub fn authenticate(snapshot: &Snapshot, view: &View, headers: &HeaderMap) -> Re
     Ok(Caller {
         application: Some(Arc::clone(&application.name)),
     })
+}
+
+/// The digest of the token that a request bears.
+pub fn presented(headers: &HeaderMap) -> Option<Digest> {
+    bearer(headers).ok().flatten().map(token_digest)
 }
 
 /// The bearer token of a request; `None` when there is no `Authorization` at all.

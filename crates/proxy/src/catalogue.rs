@@ -18,16 +18,20 @@ use crate::upstream::Upstream;
 use crate::validate::Validator;
 
 mod build;
+mod follow;
+mod kept;
+mod leaving;
 mod read;
 mod serve;
 mod sync;
 
 pub use build::{gateway_identity, wrapped};
+pub use kept::Applied;
 pub use read::{drain_reply, internal_request};
 #[cfg(feature = "fuzzing")]
 pub use serve::reread_cursor;
 pub use serve::{ListCursor, page};
-pub use sync::{Catalogues, ListEvent};
+pub use sync::{Catalogues, ListEvent, ServerState};
 
 /// The four lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

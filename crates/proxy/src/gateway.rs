@@ -3,7 +3,6 @@
 //! Addresses are taken before anything runs, so that a bad one stops the start. Then the servers are reached for, each in
 //! its own time, and calls are served from the first moment; what is not known yet is missing from lists and nothing else.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,16 +10,15 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use meshgate_identity::KeyRing;
-use meshgate_mcp::Era;
-use meshgate_model::{Reach, Snapshot};
+use meshgate_model::{Server, Snapshot};
 use meshgate_telemetry::{Metrics, Records};
 use thiserror::Error;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
-use crate::admin::Sight;
-use crate::admin::shape::{ListenerStatus, Load, ServerStatus, Status, Tool, Tools, ViewStatus};
+use crate::admin::shape::ListenerStatus;
 use crate::admit::Authorities;
-use crate::catalogue::{Catalogues, ListKind};
+use crate::catalogue::Catalogues;
 use crate::drain::Drain;
 use crate::limit::{Rate, Room, Seats};
 use crate::limits::Limits;
@@ -31,7 +29,13 @@ use crate::observe::Observer;
 use crate::serve::{Core, Edge, PAGE_ITEMS};
 use crate::supervise::SupervisorProgram;
 use crate::upstream::limits::WireLimits;
-use crate::upstream::{State, Upstream, UpstreamOptions};
+use crate::upstream::{Upstream, UpstreamOptions};
+
+mod control;
+mod sight;
+
+pub use control::{Comparison, Control};
+pub use sight::GatewaySight;
 
 /// How often legacy sessions are looked through for idle ones, and gauges are set.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -72,16 +76,7 @@ pub struct Gateway {
     core: Arc<Core>,
     listeners: Vec<(Bound, Arc<Authorities>)>,
     sight: Arc<GatewaySight>,
-}
-
-/// What the admin interface sees of a gateway.
-pub struct GatewaySight {
-    core: Arc<Core>,
-    records: Arc<Records>,
-    metrics: Arc<Metrics>,
-    caps: Arc<Caps>,
-    listeners: Vec<ListenerStatus>,
-    started: Instant,
+    control: Arc<Control>,
 }
 
 impl Gateway {
@@ -91,18 +86,14 @@ impl Gateway {
         let limits = Arc::new(limits(&snapshot));
         let caps = Caps::new(&limits);
         let listeners = bind_all(&snapshot, &parts.tls, &limits, &caps)?;
-        let wire = wire_limits(&limits);
-        let mut upstreams = BTreeMap::new();
-        for (name, server) in &snapshot.servers {
-            let options = UpstreamOptions {
-                supervisor: parts.supervisor.clone(),
-                limits: wire,
-                tls: None,
-            };
-            upstreams.insert(name.clone(), Upstream::start(server.clone(), options));
-        }
+        let options = UpstreamOptions {
+            supervisor: parts.supervisor,
+            limits: wire_limits(&limits),
+            tls: None,
+        };
+        let start = |server: &Arc<Server>| Upstream::start(server.clone(), options.clone());
         let ids = Arc::new(AtomicU64::new(1));
-        let catalogues = Catalogues::new(snapshot.clone(), upstreams, ids.clone(), PAGE_ITEMS);
+        let catalogues = Catalogues::new(snapshot.clone(), start, ids.clone(), PAGE_ITEMS);
         let model = &snapshot.mesh.limits;
         let sessions = SessionLimits {
             sessions_per_caller_max: model.sessions_per_caller_max,
@@ -126,11 +117,17 @@ impl Gateway {
             core: core.clone(),
             records: parts.records,
             metrics: parts.metrics,
-            caps,
+            caps: caps.clone(),
             listeners: listener_status(&listeners, &snapshot),
             started: Instant::now(),
         });
-        Ok(Self { core, listeners, sight })
+        let control = Arc::new(Control::new(core.clone(), caps, options, snapshot));
+        Ok(Self {
+            core,
+            listeners,
+            sight,
+            control,
+        })
     }
 
     /// The addresses that were taken, in the order of the listeners.
@@ -141,6 +138,11 @@ impl Gateway {
     /// What the admin interface sees.
     pub fn sight(&self) -> Arc<GatewaySight> {
         self.sight.clone()
+    }
+
+    /// Changes the configuration while it serves.
+    pub fn control(&self) -> Arc<Control> {
+        self.control.clone()
     }
 
     /// The catalogues, for whoever wants to wait for the servers' first answers.
@@ -167,8 +169,9 @@ impl Gateway {
             });
         }
         let mut keeping = JoinSet::new();
-        let stop = core.drain.clone();
-        keeping.spawn(core.catalogues.clone().run(async move { stop.forced().await }));
+        let mut servers = JoinSet::new();
+        let over = CancellationToken::new();
+        servers.spawn(core.catalogues.clone().run(over.clone().cancelled_owned()));
         keeping.spawn(core.hub.clone().run(core.catalogues.events()));
         keeping.spawn(sweep(core.clone(), self.sight.clone()));
         core.drain.asked().await;
@@ -177,8 +180,8 @@ impl Gateway {
         core.lower.close().await;
         keeping.shutdown().await;
         core.hub.close().await;
-        let closing = core.catalogues.upstreams().values().map(|upstream| upstream.close());
-        futures_util::future::join_all(closing).await;
+        over.cancel();
+        while servers.join_next().await.is_some() {}
     }
 }
 
@@ -256,183 +259,5 @@ fn wire_limits(limits: &Limits) -> WireLimits {
         event_bytes_max: limits.sse_event_bytes,
         line_bytes_max: limits.stdio_line_bytes,
         stream_buffer_bytes_max: limits.stream_buffer_bytes,
-    }
-}
-
-impl GatewaySight {
-    fn gauges(&self) {
-        for server in self.servers() {
-            let name: Arc<str> = Arc::from(server.name.as_str());
-            self.metrics.server_up(&name, server.state == "up");
-            self.metrics.server_tools(&name, server.tools.unwrap_or_default());
-            self.metrics.server_restarts(&name, server.restarts);
-        }
-        for (reason, total) in self.caps.refused().counts() {
-            self.metrics.wire_refusals(reason, total);
-        }
-    }
-
-    fn servers(&self) -> Vec<ServerStatus> {
-        let catalogues = &self.core.catalogues;
-        let snapshot = &catalogues.routing().load().snapshot;
-        catalogues
-            .upstreams()
-            .iter()
-            .map(|(name, upstream)| {
-                let (catalogue, away) = catalogues.server_state(name);
-                let status = upstream.status();
-                let server = snapshot.servers.get(name);
-                ServerStatus {
-                    name: name.to_string(),
-                    team: server.and_then(|s| s.team.as_deref()).map(str::to_owned),
-                    reach: match server.map(|s| &s.reach) {
-                        Some(Reach::Http { .. }) => "http".to_owned(),
-                        _ => "stdio".to_owned(),
-                    },
-                    state: match (&away, &catalogue) {
-                        (Some(_), _) => "away".to_owned(),
-                        (None, Some(_)) => "up".to_owned(),
-                        (None, None) => "starting".to_owned(),
-                    },
-                    why: away.as_ref().map(|(told, _)| why_away(&status.state, told)),
-                    away_seconds: away.as_ref().map(|(_, since)| since.elapsed().as_secs()),
-                    era: status.era.map(|era| match era {
-                        Era::Legacy => "legacy".to_owned(),
-                        Era::Modern => "modern".to_owned(),
-                    }),
-                    revision: status.revision.map(str::to_owned),
-                    tools: catalogue.map(|c| c.lists.first().map_or(0, |l| l.items.len())),
-                    pid: status.pid,
-                    restarts: status.restarts,
-                    calls_in_flight: status.in_flight,
-                }
-            })
-            .collect()
-    }
-}
-
-/// Why a server is away: what its connection met is nearer to the cause than what the reader of its catalogue was told
-/// while it waited for one.
-fn why_away(state: &State, told: &str) -> String {
-    match state {
-        State::Away { why, .. } => why.clone(),
-        State::Up | State::Starting => told.to_owned(),
-    }
-}
-
-impl Sight for GatewaySight {
-    fn status(&self) -> Status {
-        let routing = self.core.catalogues.routing().load_full();
-        let views = routing
-            .snapshot
-            .views
-            .iter()
-            .filter_map(|view| routing.views.get(&view.path))
-            .map(|state| ViewStatus {
-                name: state.view.name.to_string(),
-                path: state.view.path.to_string(),
-                servers: state.servers.iter().map(|s| s.server.name.to_string()).collect(),
-                away: state
-                    .servers
-                    .iter()
-                    .filter(|s| s.away)
-                    .map(|s| s.server.name.to_string())
-                    .collect(),
-                tools: state.list(ListKind::Tools).items.len(),
-                anonymous: state.view.anonymous,
-            });
-        let servers = self.servers();
-        Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            mesh: routing.snapshot.mesh.name.to_string(),
-            revision: routing.revision,
-            uptime_seconds: self.started.elapsed().as_secs(),
-            unready: self.unready(),
-            listeners: self.listeners.clone(),
-            views: views.collect(),
-            load: Load {
-                connections: i64::try_from(self.caps.open()).unwrap_or(i64::MAX),
-                calls_in_flight: i64::try_from(self.core.calls.inside()).unwrap_or(i64::MAX),
-                sessions: i64::try_from(self.core.lower.sessions()).unwrap_or(i64::MAX),
-                streams: i64::try_from(self.core.streams.taken()).unwrap_or(i64::MAX),
-                children: servers
-                    .iter()
-                    .filter(|s| s.pid.is_some())
-                    .count()
-                    .try_into()
-                    .unwrap_or(i64::MAX),
-                records_dropped: self.records.dropped(),
-            },
-            servers,
-        }
-    }
-
-    fn tools(&self, view: Option<&str>) -> Option<Tools> {
-        let routing = self.core.catalogues.routing().load_full();
-        let wanted = match view {
-            Some(name) => routing.snapshot.view(name)?,
-            None => routing.snapshot.views.first()?,
-        };
-        let state = routing.views.get(&wanted.path)?;
-        let tools = state.list(ListKind::Tools).items.iter().filter_map(|item| {
-            let name = meshgate_mcp::lookup(item, whole(item)?, &["name"])?
-                .str(item)?
-                .into_owned();
-            let entry = state.tools.get(&*name)?;
-            let server = state.servers.get(entry.server)?.server.name.to_string();
-            let definition = serde_json::value::RawValue::from_string(String::from_utf8(item.to_vec()).ok()?).ok()?;
-            Some(Tool {
-                name,
-                server,
-                definition,
-            })
-        });
-        Some(Tools {
-            view: wanted.name.to_string(),
-            path: wanted.path.to_string(),
-            tools: tools.collect(),
-            away: state
-                .servers
-                .iter()
-                .filter(|s| s.away)
-                .map(|s| s.server.name.to_string())
-                .collect(),
-        })
-    }
-
-    fn metrics(&self) -> String {
-        self.gauges();
-        self.metrics.encode()
-    }
-
-    fn unready(&self) -> Option<String> {
-        self.core.drain.is_asked().then(|| "draining".to_owned())
-    }
-}
-
-fn whole(item: &[u8]) -> Option<meshgate_mcp::Span> {
-    Some(meshgate_mcp::Span {
-        start: 0,
-        end: u32::try_from(item.len()).ok()?,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_says_what_the_connection_met_rather_than_that_nobody_answered() {
-        let away = State::Away {
-            why: "server process ended with exit code 1: no such file".to_owned(),
-            since: Duration::from_secs(3),
-        };
-        let told = "server did not answer before the deadline";
-        assert_eq!(
-            why_away(&away, told),
-            "server process ended with exit code 1: no such file"
-        );
-        assert_eq!(why_away(&State::Starting, told), told);
     }
 }

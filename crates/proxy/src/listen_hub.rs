@@ -18,6 +18,7 @@ mod words;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -137,14 +138,15 @@ impl Hub {
         views.flat_map(|(_, outlets)| outlets.values().cloned()).collect()
     }
 
-    /// Opens a client's stream. `lifted`: limits per caller do not apply to it.
+    /// Opens a client's stream. `lifted`: limits per caller do not apply to it. It ends in order on drain, and at once when
+    /// its caller has `lost` the right to it.
     pub async fn listen(
         self: &Arc<Self>,
         view: &ViewState,
         call: &Call,
         caller: &Caller,
         lifted: bool,
-        drain: Drain,
+        (drain, lost): (Drain, impl Future<Output = ()> + Send + 'static),
     ) -> Result<Telling, Refusal> {
         let filter = filter(call, view)?;
         // A copy, because the id would keep the whole request.
@@ -173,7 +175,7 @@ impl Hub {
         // All at once: the slowest server decides how long the client waits, not their number.
         let uris = join_all(waiting).await.concat();
         let first = words::acknowledgement(&id, filter.lists, filter.uris.is_some().then_some(&uris));
-        Ok(stream(first, outlet, seat, drain))
+        Ok(stream(first, outlet, seat, drain, lost))
     }
 
     fn seat(self: &Arc<Self>, path: &Arc<str>, outlet: Arc<Outlet>) -> Seat {
@@ -326,16 +328,40 @@ async fn granted(server: ServerInView, merged: bool, mut grant: Grant) -> Vec<St
     granted.iter().map(exposed).collect()
 }
 
-/// Acknowledgement, changes, and the result that ends the subscription in order: on drain, or when the outlet ends.
-fn stream(first: Bytes, outlet: Arc<Outlet>, seat: Seat, drain: Drain) -> Telling {
-    let mut asked = Some(Box::pin(async move { drain.asked().await }));
+/// Whether a listen names resources, which only their own server can tell of.
+pub fn names_resources(call: &Call) -> bool {
+    let wanted = call.param("notifications");
+    let wanted = wanted.and_then(|v| Object::read(&call.body, v.span));
+    wanted.is_some_and(|wanted| wanted.get(&call.body, "resourceSubscriptions").is_some())
+}
+
+/// Acknowledgement, changes, and the result that ends the subscription in order: on drain, when the outlet ends, or when
+/// the caller may have it no longer; then without what it has not read yet.
+fn stream(
+    first: Bytes,
+    outlet: Arc<Outlet>,
+    seat: Seat,
+    drain: Drain,
+    lost: impl Future<Output = ()> + Send + 'static,
+) -> Telling {
+    let mut over = Some(Box::pin(async move {
+        tokio::select! {
+            biased;
+            () = lost => true,
+            () = drain.asked() => false,
+        }
+    }));
     let changes = futures_util::stream::poll_fn(move |cx| {
         let _held = &seat;
-        if let Some(draining) = &mut asked
-            && draining.as_mut().poll(cx).is_ready()
+        if let Some(ending) = &mut over
+            && let Poll::Ready(is_lost) = ending.as_mut().poll(cx)
         {
-            asked = None;
-            outlet.end();
+            over = None;
+            if is_lost {
+                outlet.cut();
+            } else {
+                outlet.end();
+            }
         }
         outlet.poll_next(cx)
     });

@@ -30,7 +30,7 @@ mod tests;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -165,6 +165,8 @@ pub struct Lower {
 struct Inner {
     keys: Arc<KeyRing>,
     limits: Arc<SessionLimits>,
+    /// In place of the limit of the same name, because a configuration may change it.
+    sessions_per_caller_max: AtomicUsize,
     seams: Seams,
     /// This process, in session ids and in the ids of questions.
     home: [u8; 8],
@@ -183,6 +185,7 @@ impl Lower {
         Self {
             inner: Arc::new(Inner {
                 keys,
+                sessions_per_caller_max: AtomicUsize::new(limits.sessions_per_caller_max),
                 limits: Arc::new(limits),
                 seams,
                 home,
@@ -217,6 +220,17 @@ impl Lower {
             .sweep(self.inner.limits.idle_max, (self.inner.seams.now_s)());
     }
 
+    /// So many sessions for each caller from now on; open ones stay until room must be made.
+    pub fn set_sessions_per_caller(&self, max: usize) {
+        self.inner.sessions_per_caller_max.store(max, Ordering::Relaxed);
+    }
+
+    /// Ends the sessions of callers that may no longer use their view, as `may` says of a caller and a view's name. Their
+    /// streams end now, calls that run go on.
+    pub fn keep_only(&self, may: impl Fn(&Caller, &str) -> bool) {
+        self.inner.table.revoke(|session| !may(&session.caller, &session.view));
+    }
+
     /// Lets go of GET streams, which would otherwise never end; running calls go on.
     pub fn drain(&self) {
         for session in self.inner.table.all() {
@@ -228,6 +242,9 @@ impl Lower {
     pub async fn close(&self) {
         for session in self.inner.table.all() {
             self.inner.table.end(&session.nonce);
+        }
+        for session in self.inner.table.revoked() {
+            session.end();
         }
         self.inner.tasks.close();
         self.inner.tasks.wait().await;

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use meshgate_mcp::Era;
+use meshgate_mcp::{Era, Method};
 use meshgate_model::{Reach, Server};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
@@ -73,6 +73,8 @@ struct Shared {
     wanted: Notify,
     restarts: AtomicU64,
     in_flight: InFlight,
+    /// Subscriptions, which nobody waits for.
+    listens: InFlight,
     shutdown: CancellationToken,
 }
 
@@ -131,6 +133,13 @@ pub struct UpstreamStatus {
 impl Upstream {
     /// Begins to connect to the server. Must be called on the runtime that serves calls.
     pub fn start(server: Arc<Server>, options: UpstreamOptions) -> Arc<Self> {
+        let this = Self::idle(server, options);
+        this.tasks.lock().spawn(keep::run(Arc::clone(&this.shared)));
+        this
+    }
+
+    /// A way that is never gone: for looking at what a configuration would mean.
+    pub fn idle(server: Arc<Server>, options: UpstreamOptions) -> Arc<Self> {
         let shared = Arc::new(Shared {
             server,
             options,
@@ -140,13 +149,12 @@ impl Upstream {
             wanted: Notify::new(),
             restarts: AtomicU64::new(0),
             in_flight: InFlight::default(),
+            listens: InFlight::default(),
             shutdown: CancellationToken::new(),
         });
-        let mut tasks = JoinSet::new();
-        tasks.spawn(keep::run(Arc::clone(&shared)));
         Arc::new(Self {
             shared,
-            tasks: Mutex::new(tasks),
+            tasks: Mutex::default(),
         })
     }
 
@@ -161,7 +169,16 @@ impl Upstream {
     pub async fn call(&self, out: Outbound) -> Result<Reply, Refusal> {
         let connected = self.shared.connected(out.deadline).await?;
         let patience = Patience::new(&out, self.shared.server.deadline, self.shared.server.hard_deadline);
-        connected.call(out, patience, self.shared.in_flight.begin()).await
+        let guard = match out.method {
+            Method::Listen => self.shared.listens.begin(),
+            _ => self.shared.in_flight.begin(),
+        };
+        connected.call(out, patience, guard).await
+    }
+
+    /// Calls it is working on; subscriptions are none.
+    pub fn calls_in_flight(&self) -> usize {
+        self.shared.in_flight.count()
     }
 
     /// What the server says of itself: a modern `DiscoverResult`, at most a minute old.
@@ -203,7 +220,7 @@ impl Upstream {
             state,
             pid: stdio.and_then(|link| link.pid()),
             restarts: self.shared.restarts.load(Ordering::Relaxed),
-            in_flight: self.shared.in_flight.count(),
+            in_flight: self.shared.in_flight.count() + self.shared.listens.count(),
             stderr: stdio.map(|link| link.stderr_tail()).unwrap_or_default(),
             noise: stdio.map_or(0, |link| link.strays().noise.load(Ordering::Relaxed)),
         }

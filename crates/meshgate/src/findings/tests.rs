@@ -61,7 +61,7 @@ fn d37_a_file_cannot_command_the_terminal() {
 #[test]
 fn programs_get_lines_and_columns() {
     let about = finding(codes::URL, "http//x");
-    let shown = serde_json::to_value(Shown::new(&about, TEXT)).unwrap();
+    let shown = serde_json::to_value(shown(&about, TEXT)).unwrap();
     assert_eq!(
         (&shown["line"], &shown["column"], &shown["code"]),
         (&3.into(), &8.into(), &"MG0309".into())

@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use meshgate_model::MeshSpec;
 use meshgate_proxy::admin::shape::{Load, ServerStatus};
-use meshgate_proxy::admin::{AdminSocket, MetricsListener, Sight};
+use meshgate_proxy::admin::{AdminSocket, MetricsListener, Sight, Steer};
 use meshgate_telemetry::{AccessLog, Metrics, Records};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::reload::Reloader;
 use super::{summary, tls};
 use crate::exit::{CONFIGURATION, Failure, SYSTEM};
 use crate::out;
@@ -41,6 +43,7 @@ impl Keep {
         records: Arc<Records>,
         metrics: Arc<Metrics>,
         certificates: tls::Certificates,
+        followed: Option<(Reloader, mpsc::Receiver<()>)>,
     ) -> Result<Self, Failure> {
         let mut keep = Self {
             tasks: JoinSet::new(),
@@ -55,7 +58,10 @@ impl Keep {
                 format!("admin socket `{}` cannot be opened: {cause}", path.display()),
             )
         })?;
-        keep.tasks.spawn(socket.serve(sight.clone(), closing.clone()));
+        let steer = followed
+            .as_ref()
+            .map(|(reloader, _)| Arc::new(reloader.clone()) as Arc<dyn Steer>);
+        keep.tasks.spawn(socket.serve(sight.clone(), steer, closing.clone()));
         if let Some(address) = mesh.admin {
             let listener = MetricsListener::bind(address).await.map_err(|cause| {
                 Failure::new(SYSTEM, format!("admin listener {address} cannot be opened: {cause}"))
@@ -74,6 +80,9 @@ impl Keep {
         keep.tasks
             .spawn(records.run(metrics.clone(), sink, closing.clone().cancelled_owned()));
         keep.tasks.spawn(certificates.follow(closing.clone()));
+        if let Some((reloader, asked)) = followed {
+            keep.tasks.spawn(super::watch::follow(reloader, asked, closing.clone()));
+        }
         keep.tasks.spawn(watch(sight, metrics, closing.clone()));
         Ok(keep)
     }
@@ -135,31 +144,44 @@ fn levels(metrics: &Metrics, load: &Load) {
     metrics.children.set(load.children);
 }
 
-/// The signals that end a gateway.
+/// The signals that end a gateway, and the one that lets it read its file again.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    reload: Option<mpsc::Sender<()>>,
+    /// Whether a person is at a terminal. When that is gone, a hang-up means what it always meant there.
+    person: bool,
 }
 
 impl Signals {
-    /// Takes the signals over from their default, which is to end at once.
-    pub(super) fn listen() -> Result<Self, Failure> {
+    /// Takes the signals over from their default, which is to end at once. A hang-up goes to `reload`.
+    pub(super) fn listen(reload: Option<mpsc::Sender<()>>) -> Result<Self, Failure> {
         let take =
             |kind| signal(kind).map_err(|cause| Failure::new(SYSTEM, format!("signals cannot be received: {cause}")));
         Ok(Self {
             terminate: take(SignalKind::terminate())?,
             interrupt: take(SignalKind::interrupt())?,
             hang_up: take(SignalKind::hangup())?,
+            reload,
+            person: std::io::stderr().is_terminal(),
         })
     }
 
-    /// The next of them.
+    /// The next that asks to end.
     pub(crate) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = self.hang_up.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => {}
+            }
+            let terminal_gone = self.person && !std::io::stderr().is_terminal();
+            match &self.reload {
+                // Full means that a reload is due anyway.
+                Some(reload) if !terminal_gone => drop(reload.try_send(())),
+                _ => return,
+            }
         }
     }
 }

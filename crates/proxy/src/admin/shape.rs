@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub use meshgate_model::diff::{Change, FieldChange, How};
+
 /// The answer to `GET /status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -28,6 +30,9 @@ pub struct Status {
     pub servers: Vec<ServerStatus>,
     /// How busy it is.
     pub load: Load,
+    /// Where the configuration comes from, and what became of its last change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<Configuration>,
 }
 
 /// One address the gateway listens on.
@@ -139,4 +144,111 @@ pub struct Tool {
     pub server: String,
     /// Its definition as clients see it.
     pub definition: Box<RawValue>,
+}
+
+/// How the configuration came to be what it is, in the answer to `GET /status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Configuration {
+    /// The file.
+    pub file: String,
+    /// Whether the file is watched.
+    pub watched: bool,
+    /// Counts the configurations of this process, the first being 1.
+    pub revision: u64,
+    /// Seconds since this one was taken over.
+    pub applied_seconds: u64,
+    /// How often a new one was taken over.
+    pub reloads: u64,
+    /// How often one was refused.
+    pub refused: u64,
+    /// Why the file as it is now is not what is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<ReloadFailure>,
+    /// What takes effect at the next start only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for_restart: Vec<Finding>,
+}
+
+/// A reload that was refused; the last good configuration is served on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReloadFailure {
+    /// Seconds since the file was first found to be so.
+    pub since_seconds: u64,
+    /// What is wrong with it.
+    pub findings: Vec<Finding>,
+}
+
+/// One thing that is wrong with a configuration, or worth knowing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// `error` or `warning`.
+    pub severity: String,
+    /// Its stable code.
+    pub code: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+    /// The file.
+    pub source: String,
+    /// The document in it.
+    pub document: Option<String>,
+    /// The field.
+    pub path: String,
+    /// The line, from 1.
+    pub line: Option<usize>,
+    /// The column, from 1.
+    pub column: Option<usize>,
+    /// The first byte.
+    pub start: Option<usize>,
+    /// The byte after the last.
+    pub end: Option<usize>,
+}
+
+/// The answer to `POST /reload`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reloaded {
+    /// `applied`, `unchanged` or `refused`.
+    pub outcome: String,
+    /// Which configuration of this process is served now.
+    pub revision: u64,
+    /// What is to be said about the file.
+    pub findings: Vec<Finding>,
+    /// What was changed; for a refused file, nothing.
+    pub changes: Vec<Change>,
+}
+
+/// The answer to `POST /diff`: what a file would change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Compared {
+    /// `same`, `changes` or `refused`.
+    pub outcome: String,
+    /// What is to be said about the file.
+    pub findings: Vec<Finding>,
+    /// What it would change; for a refused file, what is known of it.
+    pub changes: Vec<Change>,
+    /// Who would gain or lose which tools.
+    pub tools: Vec<ToolChange>,
+    /// Servers whose tools nobody can know before they run.
+    pub unknown: Vec<String>,
+}
+
+/// What a caller would gain and lose in a view.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolChange {
+    /// The application; absent for callers without a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<String>,
+    /// The view.
+    pub view: String,
+    /// Tools it could call that it cannot call now.
+    pub gained: Vec<String>,
+    /// Tools it could call no longer.
+    pub lost: Vec<String>,
 }

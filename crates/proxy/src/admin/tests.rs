@@ -86,7 +86,7 @@ impl Open {
         tasks.spawn(
             AdminSocket::bind(&socket)
                 .unwrap()
-                .serve(sight.clone(), closing.clone()),
+                .serve(sight.clone(), None, closing.clone()),
         );
         tasks.spawn(metrics.serve(sight.clone(), closing.clone()));
         Self {

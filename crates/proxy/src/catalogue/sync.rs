@@ -1,44 +1,35 @@
-//! Keeping catalogues current: one task per server, each at its own pace, none waiting for another.
+//! Keeping catalogues current: one follower per server, each at its own pace, none waiting for another.
 //!
-//! A task reads its server's catalogue, publishes it, then holds a subscription to the server's list changes and reads
-//! again when one comes, when the subscription is lost, or when the configured time has passed. A server that cannot be
-//! read is published as away and tried again with growing pauses. Publishing rebuilds the views it is in and swaps the
-//! routing at once; who listens to a view hears of it only when what they see has changed.
+//! What a follower reads it publishes: the views that its server is in are built again and the routing is swapped at
+//! once; who listens to a view hears of it only when what they see has changed.
+//!
+//! The set of servers is the configuration's, and a new configuration is taken over here ([`Catalogues::apply`]) while
+//! calls run. A server that stays as it was keeps its process, its connections and its calls. One that is reached in
+//! another way is connected to beside the old one, which serves until the new one has answered, because a call must not
+//! fail for a change. What is left behind is closed when nobody can use it any more ([`super::leaving`]).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
-use meshgate_mcp::{Method, Rules, scan};
-use meshgate_model::{Server, Snapshot};
+use meshgate_model::{Server, Snapshot, View};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
 use super::build::view_state;
-use super::{Capabilities, CurrentRouting, ListKind, Routing, ServerCatalogue, ServerInView, read};
-use crate::call::{Messages, Reply};
-use crate::refusal::Refusal;
-use crate::upstream::{State, Upstream};
+use super::follow::Follower;
+use super::kept::{Applied, Kept, Replaced};
+use super::leaving::Leaving;
+use super::{CurrentRouting, ListKind, Routing, ServerCatalogue, ServerInView, ViewState};
+use crate::upstream::Upstream;
 
-/// The first pause after a server could not be read; it doubles up to [`PAUSE_MAX`].
-const PAUSE_MIN: Duration = Duration::from_millis(500);
-/// The longest pause between tries.
-const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// How long changes are gathered before a catalogue is read again.
-const GATHER: Duration = Duration::from_millis(20);
-/// The shortest time between two readings of one catalogue for changes that its server announces.
-const SPACING: Duration = Duration::from_millis(250);
-/// The first pause before a server that was read is read from the start again; it doubles up to [`PAUSE_MAX`].
-const AGAIN_MIN: Duration = Duration::from_millis(50);
-/// How long the catalogue waits for a subscription to be acknowledged before it is read without one.
-const SUBSCRIBE_MAX: Duration = Duration::from_secs(2);
-/// How often a server without subscriptions is looked at for having gone away.
-const LOOK: Duration = Duration::from_secs(1);
 /// Events that a slow listener may fall behind.
 const EVENTS_MAX: usize = 1024;
+/// How long a server that is reached in a new way may take to answer before it takes over all the same.
+const TAKE_OVER_MAX: Duration = Duration::from_secs(10);
 
 /// A list of a view has changed.
 #[derive(Clone, Debug)]
@@ -49,31 +40,34 @@ pub struct ListEvent {
     pub kinds: Vec<ListKind>,
 }
 
-#[derive(Clone, Default)]
-struct Known {
-    catalogue: Option<Arc<ServerCatalogue>>,
-    away: Option<(String, Instant)>,
-    asked: bool,
-}
-
 /// All servers' catalogues and the routing made of them.
 pub struct Catalogues {
-    snapshot: Arc<Snapshot>,
-    upstreams: BTreeMap<Arc<str>, Arc<Upstream>>,
-    known: Mutex<BTreeMap<Arc<str>, Known>>,
+    state: Mutex<Kept>,
+    tasks: Mutex<Tasks>,
     routing: Arc<CurrentRouting>,
     events: broadcast::Sender<ListEvent>,
-    asked: watch::Sender<usize>,
+    asked: watch::Sender<u64>,
+    reconfigured: watch::Sender<u64>,
     ids: Arc<AtomicU64>,
     items_max: usize,
     revision: AtomicU64,
 }
 
+/// What runs for the catalogues; nothing before [`Catalogues::run`] and nothing after it.
+#[derive(Default)]
+struct Tasks {
+    runtime: Option<Handle>,
+    set: JoinSet<()>,
+}
+
+/// The tools a server has shown, and why and since when it is away, if it is.
+pub type ServerState = (Option<Arc<ServerCatalogue>>, Option<(String, Instant)>);
+
 impl Catalogues {
     /// Starts with empty catalogues; nothing is read before [`Catalogues::run`].
     pub fn new(
         snapshot: Arc<Snapshot>,
-        upstreams: BTreeMap<Arc<str>, Arc<Upstream>>,
+        start: impl FnMut(&Arc<Server>) -> Arc<Upstream>,
         ids: Arc<AtomicU64>,
         items_max: usize,
     ) -> Arc<Self> {
@@ -82,19 +76,18 @@ impl Catalogues {
             views: HashMap::new(),
             revision: 0,
         }));
-        let known = upstreams.keys().map(|name| (name.clone(), Known::default())).collect();
         let this = Arc::new(Self {
-            snapshot,
-            upstreams,
-            known: Mutex::new(known),
+            state: Mutex::new(Kept::new(snapshot, start)),
+            tasks: Mutex::default(),
             routing,
             events: broadcast::channel(EVENTS_MAX).0,
             asked: watch::channel(0).0,
+            reconfigured: watch::channel(0).0,
             ids,
             items_max,
             revision: AtomicU64::new(0),
         });
-        this.rebuild(None, &[]);
+        this.rebuild(&mut this.state.lock(), None, &[]);
         this
     }
 
@@ -108,284 +101,248 @@ impl Catalogues {
         self.events.subscribe()
     }
 
-    /// The servers and the ways to them.
-    pub fn upstreams(&self) -> &BTreeMap<Arc<str>, Arc<Upstream>> {
-        &self.upstreams
+    /// Changes whenever what a long stream was opened under may no longer hold: a configuration has been applied, or
+    /// another way to a server has taken over.
+    pub fn reconfigured(&self) -> watch::Receiver<u64> {
+        self.reconfigured.subscribe()
     }
 
-    /// The tools a server has shown, and why and since when it is away, if it is.
-    pub fn server_state(&self, name: &str) -> (Option<Arc<ServerCatalogue>>, Option<(String, Instant)>) {
-        self.known
-            .lock()
-            .get(name)
-            .map(|k| (k.catalogue.clone(), k.away.clone()))
-            .unwrap_or_default()
+    /// The servers and the ways to them, by name.
+    pub fn upstreams(&self) -> Vec<(Arc<str>, Arc<Upstream>)> {
+        self.state.lock().servers.upstreams()
+    }
+
+    /// Ways to servers that the configuration has no longer and whose last calls have not ended.
+    pub fn leaving(&self) -> usize {
+        self.state.lock().leaving()
+    }
+
+    /// What is known of a server.
+    pub fn server_state(&self, name: &str) -> ServerState {
+        self.state.lock().servers.state(name)
     }
 
     /// Ends when every server has answered or failed once, or after `patience`.
     pub async fn asked_all(&self, patience: Duration) {
         let mut asked = self.asked.subscribe();
-        let all = self.upstreams.len();
-        let _ = tokio::time::timeout(patience, asked.wait_for(|n| *n >= all)).await;
-    }
-
-    /// Keeps all catalogues until `stop` ends.
-    pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()>) {
-        let mut tasks = JoinSet::new();
-        for (name, upstream) in &self.upstreams {
-            if let Some(server) = self.snapshot.servers.get(name) {
-                tasks.spawn(self.clone().follow(server.clone(), upstream.clone()));
-            }
-        }
-        stop.await;
-        tasks.shutdown().await;
-    }
-
-    async fn follow(self: Arc<Self>, server: Arc<Server>, upstream: Arc<Upstream>) {
-        let mut pause = PAUSE_MIN;
-        let mut again = AGAIN_MIN;
-        loop {
-            let mut connections = upstream.connections();
-            match self.begin(&server, &upstream, &mut connections).await {
-                Ok((catalogue, changes)) => {
-                    pause = PAUSE_MIN;
-                    self.publish(&server.name, Ok(catalogue), &[]);
-                    let began = tokio::time::Instant::now();
-                    self.watch(&server, &upstream, changes, connections).await;
-                    // A server that ends each subscription at once would be read without end.
-                    if began.elapsed() >= PAUSE_MAX {
-                        again = AGAIN_MIN;
-                    }
-                    tokio::time::sleep(again).await;
-                    again = (again * 2).min(PAUSE_MAX);
-                }
-                Err(refusal) => {
-                    self.publish(&server.name, Err(refusal.to_string()), &[]);
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE_MAX);
-                }
-            }
-        }
-    }
-
-    /// Reads a server from the start. The subscription is opened before the lists are read, so that no change falls
-    /// between the two.
-    async fn begin(
-        &self,
-        server: &Server,
-        upstream: &Upstream,
-        connections: &mut watch::Receiver<u64>,
-    ) -> Result<(ServerCatalogue, Option<Messages>), Refusal> {
-        let discover = upstream.discover().await?;
-        // Asking may itself have made the connection; one made after that is another server.
-        connections.mark_unchanged();
-        let changes = self.subscribe(server, upstream, read::capabilities(&discover)).await;
-        Ok((self.read(server, upstream).await?, changes))
-    }
-
-    async fn read(&self, server: &Server, upstream: &Upstream) -> Result<ServerCatalogue, Refusal> {
-        let ids = self.ids.clone();
-        let next_id = move || ids.fetch_add(1, Ordering::Relaxed);
-        read::catalogue(upstream, server, &next_id, &now).await
-    }
-
-    /// Follows a server that has been read until it should be read from the start.
-    async fn watch(
-        &self,
-        server: &Server,
-        upstream: &Upstream,
-        mut changes: Option<Messages>,
-        mut connections: watch::Receiver<u64>,
-    ) {
-        let mut read_at = tokio::time::Instant::now();
-        let mut refresh = tokio::time::interval(server.catalogue_refresh);
-        refresh.tick().await;
-        loop {
-            let mut kinds = Vec::new();
-            tokio::select! {
-                next = next_change(&mut changes) => match next {
-                    Some(Some(kind)) => kinds.push(kind),
-                    Some(None) => continue,
-                    None => return,
-                },
-                _ = refresh.tick() => {}
-                () = gone(upstream, &mut connections) => return,
-            }
-            if !kinds.is_empty() {
-                // Whoever announces changes without end is read from time to time.
-                let until = (read_at + SPACING).max(tokio::time::Instant::now() + GATHER);
-                let gather = tokio::time::sleep_until(until);
-                tokio::pin!(gather);
-                loop {
-                    tokio::select! {
-                        () = &mut gather => break,
-                        next = next_change(&mut changes) => match next {
-                            Some(Some(kind)) if !kinds.contains(&kind) => kinds.push(kind),
-                            Some(_) => {}
-                            None => break,
-                        },
-                    }
-                }
-            }
-            read_at = tokio::time::Instant::now();
-            match self.read(server, upstream).await {
-                Ok(catalogue) => self.publish(&server.name, Ok(catalogue), &kinds),
-                Err(refusal) => {
-                    tracing::info!(server = %server.name, why = %refusal, "the catalogue could not be read again");
+        let all = async {
+            while !self.state.lock().servers.all_asked() {
+                if asked.changed().await.is_err() {
                     return;
                 }
             }
+        };
+        let _ = tokio::time::timeout(patience, all).await;
+    }
+
+    /// Keeps all catalogues until `stop` ends, then ends every way to a server, also those that were being left.
+    pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()>) {
+        self.tasks.lock().runtime = Some(Handle::current());
+        let followers = self.state.lock().servers.follow_all(&self);
+        self.spawn_followers(followers);
+        stop.await;
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        tasks.set.shutdown().await;
+        let all = self.state.lock().every_upstream();
+        futures_util::future::join_all(all.iter().map(|upstream| upstream.close())).await;
+    }
+
+    /// Takes over a configuration. Servers that are as they were stay untouched, unless they are `touched`: something
+    /// outside the configuration that they depend on has changed. `start` begins to connect to a server.
+    ///
+    /// The next call sees the new configuration; each that has begun ends on what it began with.
+    pub fn apply(
+        self: &Arc<Self>,
+        snapshot: Arc<Snapshot>,
+        touched: &BTreeSet<Arc<str>>,
+        start: impl FnMut(&Arc<Server>) -> Arc<Upstream>,
+    ) -> Applied {
+        let mut state = self.state.lock();
+        let drain = snapshot.mesh.limits.drain;
+        let Replaced {
+            applied,
+            left,
+            followers,
+        } = state.servers.replace(self, &snapshot, touched, start);
+        state.snapshot = snapshot;
+        self.rebuild(&mut state, None, &[]);
+        let left = state.leave(left);
+        drop(state);
+        self.leave(left, drain);
+        let taking_over: Vec<_> = followers.iter().filter(|f| f.1).map(|f| f.0.key()).collect();
+        self.spawn_followers(followers.into_iter().map(|f| f.0).collect());
+        for (name, number) in taking_over {
+            let this = self.clone();
+            self.spawn(async move {
+                tokio::time::sleep(TAKE_OVER_MAX).await;
+                this.take_over_late(&name, number);
+            });
+        }
+        self.reconfigured.send_modify(|n| *n += 1);
+        self.asked.send_modify(|n| *n += 1);
+        applied
+    }
+
+    /// What the views of a configuration would be with what is known of the servers now.
+    pub fn preview(
+        &self,
+        snapshot: &Snapshot,
+        mut unknown: impl FnMut(&Arc<Server>) -> Arc<Upstream>,
+    ) -> Vec<ViewState> {
+        let state = self.state.lock();
+        let made = snapshot.views.iter().map(|view| {
+            let servers = view.servers.iter().map(|entry| {
+                state.servers.in_view(&entry.server).unwrap_or_else(|| ServerInView {
+                    server: entry.server.clone(),
+                    upstream: unknown(&entry.server),
+                    catalogue: None,
+                    away: true,
+                })
+            });
+            view_state(view, servers.collect(), self.items_max)
+        });
+        made.collect()
+    }
+
+    pub(super) fn ids(&self) -> &Arc<AtomicU64> {
+        &self.ids
+    }
+
+    /// What a follower has found.
+    pub(super) fn publish(
+        self: &Arc<Self>,
+        name: &Arc<str>,
+        number: u64,
+        outcome: Result<ServerCatalogue, String>,
+        announced: &[ListKind],
+    ) {
+        let mut state = self.state.lock();
+        let Some(published) = state.servers.publish(name, number, outcome) else {
+            return;
+        };
+        self.rebuild(&mut state, Some(name), announced);
+        self.after_take_over(state, published.left);
+        if published.first {
+            self.asked.send_modify(|n| *n += 1);
         }
     }
 
-    /// Opens a subscription to the list changes that the server announces; `None` where it announces none.
-    async fn subscribe(&self, server: &Server, upstream: &Upstream, capabilities: Capabilities) -> Option<Messages> {
-        let [tools, resources, prompts] = capabilities.list_changed;
-        if !(tools || resources || prompts) {
-            return None;
-        }
-        let mut wanted = Vec::new();
-        for (on, member) in [
-            (tools, "toolsListChanged"),
-            (resources, "resourcesListChanged"),
-            (prompts, "promptsListChanged"),
-        ] {
-            if on {
-                wanted.push(format!("\"{member}\":true"));
-            }
-        }
-        let params = format!("\"notifications\":{{{}}}", wanted.join(","));
-        let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        // A subscription has no end of its own: the deadline of calls does not apply to it.
-        let forever = now() + Duration::from_secs(365 * 24 * 3600);
-        let out = read::internal_request(id, Method::Listen, params.as_bytes(), forever);
-        match tokio::time::timeout(SUBSCRIBE_MAX, upstream.call(out)).await {
-            Ok(Ok(Reply::Stream(messages))) => Some(messages),
-            Ok(Ok(Reply::One(_))) => None,
-            Err(_) => {
-                tracing::info!(server = %server.name, "a subscription is not acknowledged; the catalogue is read by the clock");
-                None
-            }
-            Ok(Err(refusal)) => {
-                tracing::info!(server = %server.name, why = %refusal, "no subscription; the catalogue is read by the clock");
-                None
-            }
-        }
+    /// A new way to a server has been waited for long enough: from now on it is what the configuration says.
+    fn take_over_late(self: &Arc<Self>, name: &Arc<str>, number: u64) {
+        let mut state = self.state.lock();
+        let Some(left) = state.servers.take_over(name, number) else {
+            return;
+        };
+        tracing::warn!(server = %name, "the new way to the server does not answer yet and is used from now on");
+        self.rebuild(&mut state, Some(name), &[]);
+        self.after_take_over(state, Some(left));
     }
 
-    fn publish(&self, name: &Arc<str>, outcome: Result<ServerCatalogue, String>, announced: &[ListKind]) {
-        {
-            let mut known = self.known.lock();
-            let Some(entry) = known.get_mut(name) else { return };
-            match outcome {
-                Ok(catalogue) => {
-                    if entry.away.take().is_some() {
-                        tracing::info!(server = %name, "the server is back");
-                    }
-                    entry.catalogue = Some(Arc::new(catalogue));
-                }
-                Err(why) => {
-                    if entry.away.is_none() {
-                        tracing::warn!(server = %name, %why, "the server is away");
-                        entry.away = Some((why, now()));
-                    }
-                }
-            }
-            if !entry.asked {
-                entry.asked = true;
-                self.asked.send_modify(|n| *n += 1);
-            }
-        }
-        self.rebuild(Some(name), announced);
+    fn after_take_over(self: &Arc<Self>, mut state: parking_lot::MutexGuard<'_, Kept>, left: Option<Arc<Upstream>>) {
+        let Some(left) = left else { return };
+        let drain = state.snapshot.mesh.limits.drain;
+        let left = state.leave(vec![left]);
+        drop(state);
+        self.leave(left, drain);
+        self.reconfigured.send_modify(|n| *n += 1);
     }
 
     /// Rebuilds the views that a server is in (all of them for `None`) and swaps the routing.
-    fn rebuild(&self, changed: Option<&Arc<str>>, announced: &[ListKind]) {
-        let known = self.known.lock();
+    fn rebuild(&self, state: &mut Kept, changed: Option<&Arc<str>>, announced: &[ListKind]) {
         let before = self.routing.load_full();
-        let mut views = before.views.clone();
+        let mut views = HashMap::with_capacity(state.snapshot.views.len());
         let mut events = Vec::new();
-        for view in &self.snapshot.views {
+        for view in &state.snapshot.views {
+            let built = before.views.get(&view.path);
             let contains = changed.is_none_or(|name| view.servers.iter().any(|s| s.server.name == *name));
-            if !contains {
+            if let (Some(built), false) = (built, contains) {
+                views.insert(view.path.clone(), built.clone());
                 continue;
             }
-            let servers = view.servers.iter().filter_map(|entry| {
-                let upstream = self.upstreams.get(&entry.server.name)?.clone();
-                let known = known.get(&entry.server.name).cloned().unwrap_or_default();
-                let away = known.away.is_some() || known.catalogue.is_none();
-                Some(ServerInView {
-                    server: entry.server.clone(),
-                    upstream,
-                    catalogue: known.catalogue,
-                    away,
-                })
-            });
-            let state = view_state(view, servers.collect(), self.items_max);
-            let kinds: Vec<ListKind> = ListKind::ALL
-                .into_iter()
-                .filter(|kind| {
-                    // A view of one server passes on what its server announces; a merged one only real changes.
-                    let passed_on = !view.is_merged() && announced.contains(kind);
-                    let differs = before
-                        .views
-                        .get(&view.path)
-                        .is_some_and(|b| b.list(*kind).digest != state.list(*kind).digest);
-                    passed_on || differs
-                })
+            let servers: Vec<_> = view
+                .servers
+                .iter()
+                .filter_map(|entry| state.servers.in_view(&entry.server))
                 .collect();
+            if let Some(built) = built.filter(|built| announced.is_empty() && is_current(built, view, &servers)) {
+                views.insert(view.path.clone(), built.clone());
+                continue;
+            }
+            let made = view_state(view, servers, self.items_max);
+            let kinds = changed_lists(built.map(|b| &**b), &made, announced);
             if !kinds.is_empty() {
                 events.push(ListEvent {
                     path: view.path.clone(),
                     kinds,
                 });
             }
-            views.insert(view.path.clone(), Arc::new(state));
+            views.insert(view.path.clone(), Arc::new(made));
         }
         let revision = self.revision.fetch_add(1, Ordering::Relaxed) + 1;
-        self.routing.store(Arc::new(Routing {
-            snapshot: self.snapshot.clone(),
+        let routing = Arc::new(Routing {
+            snapshot: state.snapshot.clone(),
             views,
             revision,
-        }));
-        drop(known);
+        });
+        state.remember(Arc::downgrade(&routing));
+        self.routing.store(routing);
         for event in events {
             // Nobody listening is no fault.
             let _ = self.events.send(event);
         }
     }
-}
 
-/// Waits for the next change: `None` when the subscription is lost, `Some(None)` for what is not a list change.
-async fn next_change(changes: &mut Option<Messages>) -> Option<Option<ListKind>> {
-    let Some(messages) = changes else {
-        return std::future::pending().await;
-    };
-    let body = messages.next().await?.ok()?;
-    let message = scan(&body, &Rules::SERVER).ok()?;
-    let method = Method::parse(&message.method?.str(&body)?);
-    Some(match method {
-        Method::ToolsChanged => Some(ListKind::Tools),
-        Method::ResourcesChanged => Some(ListKind::Resources),
-        Method::PromptsChanged => Some(ListKind::Prompts),
-        _ => None,
-    })
-}
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Option<tokio::task::AbortHandle> {
+        let mut tasks = self.tasks.lock();
+        while tasks.set.try_join_next().is_some() {}
+        let runtime = tasks.runtime.clone()?;
+        Some(tasks.set.spawn_on(task, &runtime))
+    }
 
-/// Ends when the server is seen to be away, or has been connected to again since its catalogue was read.
-async fn gone(upstream: &Upstream, connections: &mut watch::Receiver<u64>) {
-    loop {
-        tokio::select! {
-            changed = connections.changed() => if changed.is_ok() { return },
-            () = tokio::time::sleep(LOOK) => {}
+    fn spawn_followers(&self, followers: Vec<Follower>) {
+        for follower in followers {
+            let (name, number) = follower.key();
+            if let Some(task) = self.spawn(follower.run()) {
+                self.state.lock().servers.followed_by(&name, number, task);
+            }
         }
-        if matches!(upstream.status().state, State::Away { .. }) {
-            return;
+    }
+
+    fn leave(self: &Arc<Self>, left: Vec<Leaving>, drain: Duration) {
+        for leaving in left {
+            let this = self.clone();
+            self.spawn(async move {
+                leaving.close(drain).await;
+                this.state.lock().gone(leaving.upstream());
+            });
         }
     }
 }
 
+/// Whether a view would be built again as it is.
+fn is_current(built: &ViewState, view: &View, servers: &[ServerInView]) -> bool {
+    *built.view == *view
+        && built.servers.len() == servers.len()
+        && built.servers.iter().zip(servers).all(|(a, b)| {
+            let catalogue = match (&a.catalogue, &b.catalogue) {
+                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+                (a, b) => a.is_none() && b.is_none(),
+            };
+            catalogue && Arc::ptr_eq(&a.upstream, &b.upstream) && a.away == b.away
+        })
+}
+
+/// The lists of a view that whoever listens is told of.
+fn changed_lists(before: Option<&ViewState>, made: &ViewState, announced: &[ListKind]) -> Vec<ListKind> {
+    let is_news = |kind: &ListKind| {
+        // A view of one server passes on what its server announces; a merged one only real changes.
+        let passed_on = !made.view.is_merged() && announced.contains(kind);
+        passed_on || before.is_some_and(|before| before.list(*kind).digest != made.list(*kind).digest)
+    };
+    ListKind::ALL.into_iter().filter(is_news).collect()
+}
+
 /// Monotonic time; timers of catalogues never decide anything about a call.
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

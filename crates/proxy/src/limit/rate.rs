@@ -24,8 +24,8 @@ type Cells = HashMap<Box<[u8]>, AtomicU64>;
 /// A rate per key.
 pub struct Rate {
     began: Instant,
-    interval_ns: u64,
-    burst_ns: u64,
+    interval_ns: AtomicU64,
+    burst_ns: AtomicU64,
     shards: Vec<RwLock<Cells>>,
     shard_max: usize,
     hasher: RandomState,
@@ -38,20 +38,28 @@ impl Rate {
     }
 
     fn with_callers(per_second: u32, burst: u32, callers_max: usize) -> Self {
-        let interval_ns = 1_000_000_000 / u64::from(per_second.max(1));
+        let (interval_ns, burst_ns) = figures(per_second, burst);
         Self {
             began: tokio::time::Instant::now().into_std(),
-            interval_ns,
-            burst_ns: interval_ns.saturating_mul(u64::from(burst.max(1))),
+            interval_ns: AtomicU64::new(interval_ns),
+            burst_ns: AtomicU64::new(burst_ns),
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             shard_max: callers_max.div_ceil(SHARDS),
             hasher: RandomState::new(),
         }
     }
 
+    /// Another rate from now on. What callers owe is a time, so it stays.
+    pub fn set(&self, per_second: u32, burst: u32) {
+        let (interval_ns, burst_ns) = figures(per_second, burst);
+        self.interval_ns.store(interval_ns, Ordering::Relaxed);
+        self.burst_ns.store(burst_ns, Ordering::Relaxed);
+    }
+
     /// Counts `calls` of `key` at `now`, all or none, or says when to come again.
     pub fn admit(&self, key: &[u8], calls: u32, now: Instant) -> Result<(), Refusal> {
-        let cost_ns = self.interval_ns.saturating_mul(u64::from(calls));
+        let interval_ns = self.interval_ns.load(Ordering::Relaxed);
+        let cost_ns = interval_ns.saturating_mul(u64::from(calls));
         let since = now.saturating_duration_since(self.began).as_nanos();
         let now = u64::try_from(since).unwrap_or(u64::MAX / 2);
         let at = usize::try_from(self.hasher.hash_one(key)).unwrap_or_default() % SHARDS;
@@ -68,7 +76,7 @@ impl Rate {
         if cells.len() >= self.shard_max {
             cells.retain(|_, empty_at| *empty_at.get_mut() > now);
             if cells.len() >= self.shard_max {
-                return Err(refuse(self.interval_ns));
+                return Err(refuse(interval_ns));
             }
         }
         let cell = cells.entry(key.into()).or_insert_with(|| AtomicU64::new(now));
@@ -76,7 +84,7 @@ impl Rate {
     }
 
     fn count(&self, cell: &AtomicU64, cost_ns: u64, now: u64) -> Result<(), Refusal> {
-        let full_at = now.saturating_add(self.burst_ns);
+        let full_at = now.saturating_add(self.burst_ns.load(Ordering::Relaxed));
         let admitted = |empty_at: u64| {
             let next = empty_at.max(now).saturating_add(cost_ns);
             (next <= full_at).then_some(next)
@@ -86,6 +94,12 @@ impl Rate {
             .map(drop)
             .map_err(|empty_at| refuse(empty_at.max(now).saturating_add(cost_ns).saturating_sub(full_at)))
     }
+}
+
+/// Nanoseconds of one call, and of a whole burst.
+fn figures(per_second: u32, burst: u32) -> (u64, u64) {
+    let interval_ns = 1_000_000_000 / u64::from(per_second.max(1));
+    (interval_ns, interval_ns.saturating_mul(u64::from(burst.max(1))))
 }
 
 fn refuse(wait_ns: u64) -> Refusal {
@@ -127,6 +141,20 @@ mod tests {
             callers.into_iter().map(|caller| caller.join().unwrap()).sum()
         });
         assert_eq!(admitted, 100);
+    }
+
+    #[test]
+    fn another_rate_holds_from_the_next_call_on() {
+        let rate = Rate::new(1, 1);
+        let now = rate.began;
+        assert!(rate.admit(b"a", 1, now).is_ok());
+        assert!(rate.admit(b"a", 1, now).is_err());
+        rate.set(1, 3);
+        assert!(rate.admit(b"a", 2, now).is_ok());
+        assert!(rate.admit(b"a", 1, now).is_err());
+        rate.set(1, 1);
+        let refusal = rate.admit(b"a", 1, now).unwrap_err();
+        assert_eq!(refusal.retry, Some(Duration::from_secs(3)), "what is owed stays");
     }
 
     #[test]

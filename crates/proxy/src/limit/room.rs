@@ -19,7 +19,7 @@ const AWAY_SECONDS_MAX: usize = 5;
 pub struct Room {
     inside: Arc<AtomicUsize>,
     turned_away: AtomicUsize,
-    max: usize,
+    max: AtomicUsize,
 }
 
 /// One call in flight.
@@ -32,13 +32,17 @@ impl Room {
         Self {
             inside: Arc::default(),
             turned_away: AtomicUsize::new(0),
-            max,
+            max: AtomicUsize::new(max),
         }
     }
 
     /// Counts a call until the place is dropped. Where limits are `lifted`, it is counted all the same.
     pub fn enter(&self, lifted: bool) -> Result<Place, Refusal> {
-        let max = if lifted { usize::MAX } else { self.max };
+        let max = if lifted {
+            usize::MAX
+        } else {
+            self.max.load(Ordering::Relaxed)
+        };
         let entered = self
             .inside
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |inside| {
@@ -58,6 +62,11 @@ impl Room {
         .retry(Duration::from_secs(away)))
     }
 
+    /// Room for this many from now on; nobody inside is sent away.
+    pub fn set_max(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
+    }
+
     /// Calls in flight.
     pub fn inside(&self) -> usize {
         self.inside.load(Ordering::Relaxed)
@@ -74,7 +83,7 @@ impl Drop for Place {
 #[derive(Debug)]
 pub struct Seats {
     taken: Mutex<HashMap<Box<[u8]>, usize>>,
-    max: usize,
+    max: AtomicUsize,
 }
 
 /// One open stream of a caller.
@@ -89,7 +98,7 @@ impl Seats {
     pub fn new(max: usize) -> Arc<Self> {
         Arc::new(Self {
             taken: Mutex::default(),
-            max,
+            max: AtomicUsize::new(max),
         })
     }
 
@@ -97,7 +106,7 @@ impl Seats {
     pub fn take(self: &Arc<Self>, caller: &[u8], lifted: bool) -> Result<Seat, Refusal> {
         let mut all = self.taken.lock();
         let taken = all.get(caller).copied().unwrap_or_default();
-        if taken >= self.max && !lifted {
+        if taken >= self.max.load(Ordering::Relaxed) && !lifted {
             return Err(Refusal::new(
                 Reason::RateLimited,
                 format!("this caller has {taken} streams open, as many as it may; close one first"),
@@ -110,6 +119,11 @@ impl Seats {
             seats: Arc::clone(self),
             caller: caller.into(),
         })
+    }
+
+    /// This many for each caller from now on; open streams stay.
+    pub fn set_max(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
     }
 
     /// Open streams of all callers.

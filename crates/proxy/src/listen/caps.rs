@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -15,8 +16,8 @@ use crate::limits::Limits;
 /// The connection counts of one process.
 #[derive(Debug)]
 pub struct Caps {
-    total_max: usize,
-    per_address_max: usize,
+    total_max: AtomicUsize,
+    per_address_max: AtomicUsize,
     counts: Mutex<Counts>,
     refused: Arc<Refused>,
 }
@@ -38,11 +39,17 @@ impl Caps {
     /// Empty counts with the limits of the process.
     pub fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Self {
-            total_max: limits.connections,
-            per_address_max: limits.connections_per_address,
+            total_max: AtomicUsize::new(limits.connections),
+            per_address_max: AtomicUsize::new(limits.connections_per_address),
             counts: Mutex::default(),
             refused: Arc::default(),
         })
+    }
+
+    /// Other limits from now on; open connections stay.
+    pub fn set_max(&self, total: usize, per_address: usize) {
+        self.total_max.store(total, Ordering::Relaxed);
+        self.per_address_max.store(per_address, Ordering::Relaxed);
     }
 
     /// How many connections are open.
@@ -58,7 +65,9 @@ impl Caps {
     /// A place for one more connection, if there is one.
     pub(super) fn take(self: &Arc<Self>, peer: IpAddr) -> Option<Slot> {
         let address = network(peer);
-        if !self.counts.lock().add(address, self.total_max, self.per_address_max) {
+        let total_max = self.total_max.load(Ordering::Relaxed);
+        let per_address_max = self.per_address_max.load(Ordering::Relaxed);
+        if !self.counts.lock().add(address, total_max, per_address_max) {
             Refused::one(&self.refused.connections);
             return None;
         }

@@ -125,6 +125,15 @@ impl Outlet {
         self.with(|pending| pending.ended = true);
     }
 
+    /// Ends the stream at once: what is on its way is not for this reader any more.
+    pub(super) fn cut(&self) {
+        self.with(|pending| {
+            pending.lists = Lists::default();
+            pending.updates = None;
+            pending.ended = true;
+        });
+    }
+
     fn with(&self, change: impl FnOnce(&mut Pending)) {
         let waker = {
             let mut pending = self.pending.lock();

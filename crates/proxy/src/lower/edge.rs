@@ -1,6 +1,7 @@
 //! The HTTP rules of legacy sessions: what each method and header means, before any message is looked at.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -206,6 +207,7 @@ impl Lower {
         let session = Session::begin(Beginning {
             nonce: claims.nonce,
             caller: Arc::clone(edge.caller),
+            view: Arc::clone(&edge.offered.view),
             revision: claims.revision,
             capabilities: claims.capabilities,
             capabilities_json: capabilities_json.into(),
@@ -216,7 +218,7 @@ impl Lower {
         let per_caller = if edge.offered.limits_lifted {
             limits.sessions_max
         } else {
-            limits.sessions_per_caller_max
+            self.inner.sessions_per_caller_max.load(Ordering::Relaxed)
         };
         self.inner
             .table

@@ -139,7 +139,7 @@ pub(super) async fn run(session: Arc<Session>, limits: Arc<SessionLimits>) {
         }
     };
     tokio::select! {
-        () = session.ended.cancelled() => {}
+        () = session.silenced.cancelled() => {}
         () = listen => {}
     }
 }

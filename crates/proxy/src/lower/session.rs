@@ -23,6 +23,8 @@ use crate::call::Caller;
 pub(super) struct Session {
     pub(super) nonce: [u8; 16],
     pub(super) caller: Arc<Caller>,
+    /// The name of the view that it is open at.
+    pub(super) view: Arc<str>,
     pub(super) revision: &'static Revision,
     pub(super) capabilities: Capabilities,
     pub(super) capabilities_json: Bytes,
@@ -30,6 +32,8 @@ pub(super) struct Session {
     pub(super) expires_s: u64,
     /// Cancelled when the session is over; everything that runs for it ends with it.
     pub(super) ended: CancellationToken,
+    /// Cancelled when its caller may use it no longer, or when it is over: nothing more is told to it unasked.
+    pub(super) silenced: CancellationToken,
     /// The stream of GET.
     pub(super) standalone: Arc<Outbox>,
     pub(super) listening: Listening,
@@ -83,6 +87,8 @@ pub(super) enum Busy {
 pub(super) struct Beginning {
     pub(super) nonce: [u8; 16],
     pub(super) caller: Arc<Caller>,
+    /// The name of the view that it is open at.
+    pub(super) view: Arc<str>,
     pub(super) revision: &'static Revision,
     pub(super) capabilities: Capabilities,
     pub(super) capabilities_json: Bytes,
@@ -93,15 +99,18 @@ pub(super) struct Beginning {
 
 impl Session {
     pub(super) fn begin(with: Beginning) -> Self {
+        let ended = CancellationToken::new();
         Self {
             nonce: with.nonce,
             caller: with.caller,
+            view: with.view,
             revision: with.revision,
             capabilities: with.capabilities,
             capabilities_json: with.capabilities_json,
             client_info: with.client_info,
             expires_s: with.expires_s,
-            ended: CancellationToken::new(),
+            silenced: ended.child_token(),
+            ended,
             standalone: with.standalone,
             listening: Listening::default(),
             state: Mutex::new(State {
@@ -211,6 +220,13 @@ impl Session {
             return Some(Arc::clone(&self.standalone));
         }
         self.state.lock().streams.iter().find(|s| s.number() == number).cloned()
+    }
+
+    /// Its caller may use it no longer: it hears nothing more and is asked nothing more, but calls that run go on.
+    pub(super) fn revoke(&self) {
+        self.silenced.cancel();
+        self.standalone.close();
+        self.state.lock().questions.clear();
     }
 
     /// Ends everything that runs for the session.

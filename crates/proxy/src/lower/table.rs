@@ -5,7 +5,7 @@
 //! fixed amount of memory.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -30,6 +30,8 @@ struct Rows {
     sessions: HashMap<Nonce, Arc<Session>>,
     /// Each caller's sessions, oldest first.
     callers: HashMap<Arc<Caller>, VecDeque<Nonce>>,
+    /// Sessions that nobody can name any more, for as long as a call of them runs.
+    revoked: Vec<Weak<Session>>,
 }
 
 impl Table {
@@ -87,9 +89,30 @@ impl Table {
         }
     }
 
+    /// Takes out the sessions that `is_lost`; their calls go on.
+    pub(super) fn revoke(&self, is_lost: impl Fn(&Session) -> bool) {
+        let revoked: Vec<_> = {
+            let mut rows = self.rows.lock();
+            let lost = rows.sessions.values().filter(|s| is_lost(s)).map(|s| s.nonce);
+            let lost: Vec<Nonce> = lost.collect();
+            let revoked: Vec<_> = lost.iter().filter_map(|nonce| rows.remove(nonce)).collect();
+            rows.revoked.retain(|session| session.strong_count() > 0);
+            rows.revoked.extend(revoked.iter().map(Arc::downgrade));
+            revoked
+        };
+        for session in revoked {
+            session.revoke();
+        }
+    }
+
     /// Every session there is.
     pub(super) fn all(&self) -> Vec<Arc<Session>> {
         self.rows.lock().sessions.values().cloned().collect()
+    }
+
+    /// Sessions that nobody can name any more.
+    pub(super) fn revoked(&self) -> Vec<Arc<Session>> {
+        self.rows.lock().revoked.iter().filter_map(Weak::upgrade).collect()
     }
 
     pub(super) fn len(&self) -> usize {

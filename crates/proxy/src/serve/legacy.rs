@@ -8,6 +8,11 @@ use super::{
     Arc, Bytes, CallContext, CallRecord, Caller, Core, Message, Parts, Reason, Refusal, ReplyBody, Response, Verb,
     gateway_identity, respond,
 };
+use futures_util::StreamExt as _;
+use meshgate_model::Digest;
+
+use crate::authenticate;
+use crate::authorize::{Standing, use_view};
 use crate::lower::{Answer, Dispatch, Edge, Offered};
 
 impl Core {
@@ -20,11 +25,23 @@ impl Core {
         let offered = offered(&context);
         let edge = self.edge(&context, parts, &offered);
         let answer = if parts.method == Verb::GET {
-            self.lower.get(&edge).await?
+            let answer = self.lower.get(&edge).await?;
+            let token = authenticate::presented(&parts.headers);
+            self.while_standing(answer, &context, token)
         } else {
             self.lower.delete(&edge).await?
         };
         Ok(response(answer))
+    }
+
+    /// A GET stream ends when its caller may no longer have it; the session's own end is none of its business.
+    fn while_standing(&self, answer: Answer, context: &CallContext, token: Option<Digest>) -> Answer {
+        let Answer::Sse { headers, events } = answer else {
+            return answer;
+        };
+        let standing = Standing::new(&self.catalogues, &context.view, &context.caller, token);
+        let events = Box::pin(events.take_until(Box::pin(standing.lost())));
+        Answer::Sse { headers, events }
     }
 
     /// One message of a legacy client.
@@ -109,6 +126,8 @@ impl Core {
                     .get(&path)
                     .cloned()
                     .ok_or_else(|| Refusal::new(Reason::NotFound, "the view is gone; initialize again"))?;
+                // The request was admitted long ago, or is a session's own wish.
+                use_view(&routing.snapshot, &view.view, &caller)?;
                 let place = core.calls.enter(view.view.limits_lifted);
                 let reply = match place {
                     Ok(place) => {

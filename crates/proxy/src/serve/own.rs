@@ -5,8 +5,11 @@ use futures_util::StreamExt as _;
 use meshgate_mcp::{Era, Method, Sender, message};
 
 use super::{CallContext, Core, PAGE_ITEMS, unix_now};
+use crate::authenticate;
+use crate::authorize::Standing;
 use crate::call::{Answered, Told};
 use crate::catalogue::{ListKind, page};
+use crate::listen_hub;
 use crate::refusal::{Reason, Refusal};
 use crate::resolve::{self, Call};
 
@@ -77,8 +80,14 @@ impl Core {
         let view = &context.view;
         let lifted = view.view.limits_lifted || context.mirrored.is_none();
         let seat = self.streams.take(context.caller.binding(), lifted)?;
-        let (caller, drain) = (&context.caller, self.drain.clone());
-        let telling = self.hub.listen(view, call, caller, lifted, drain).await?;
+        let caller = &context.caller;
+        let token = context.mirrored.as_ref().and_then(authenticate::presented);
+        let mut standing = Standing::new(&self.catalogues, view, caller, token);
+        if listen_hub::names_resources(call) {
+            standing = standing.hearing(view);
+        }
+        let until = (self.drain.clone(), standing.lost());
+        let telling = self.hub.listen(view, call, caller, lifted, until).await?;
         Ok(Answered::Stream(Box::pin(telling.inspect(move |_| {
             let _held = &seat;
         }))))

@@ -9,6 +9,7 @@
     clippy::indexing_slicing
 )]
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,9 +17,9 @@ use std::time::Duration;
 
 use meshgate_identity::{KeyRing, token_digest};
 use meshgate_model::Snapshot;
-use meshgate_proxy::catalogue::Catalogues;
+use meshgate_proxy::catalogue::{Applied, Catalogues};
 use meshgate_proxy::drain::{Drainer, drain};
-use meshgate_proxy::gateway::{Gateway, GatewayParts};
+use meshgate_proxy::gateway::{Control, Gateway, GatewayParts};
 use meshgate_telemetry::{Metrics, Records};
 use meshgate_testkit::raw::{RawAnswer, RawConnection};
 use parking_lot::Mutex;
@@ -33,6 +34,7 @@ pub struct RunningGateway {
     pub records: Arc<Records>,
     pub metrics: Arc<Metrics>,
     pub catalogues: Arc<Catalogues>,
+    pub control: Arc<Control>,
     drainer: Option<Drainer>,
     serving: JoinHandle<()>,
 }
@@ -99,6 +101,7 @@ impl RunningGateway {
         let gateway = Gateway::bind(snapshot, parts).unwrap();
         let address = gateway.addresses()[0];
         let catalogues = gateway.catalogues();
+        let control = gateway.control();
         let serving = tokio::spawn(gateway.serve());
         catalogues.asked_all(Duration::from_secs(10)).await;
         Self {
@@ -106,9 +109,17 @@ impl RunningGateway {
             records,
             metrics,
             catalogues,
+            control,
             drainer: Some(drainer),
             serving,
         }
+    }
+
+    /// Takes over another mesh file, as a reload does.
+    pub fn reload(&self, yaml: &str) -> Applied {
+        let mut snapshot = compiled(yaml);
+        let _ = snapshot.add_token("local", token_digest(TOKEN));
+        self.control.apply(snapshot, &BTreeSet::new())
     }
 
     /// A modern request to a view, by the local application.
