@@ -67,7 +67,12 @@ impl std::error::Error for Finding {}
 
 impl Finding {
     /// An error of whoever assembles a process, about the source as a whole.
-    pub fn of_assembly(code: &'static str, source: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub fn of_assembly(
+        code: &'static str,
+        source: &str,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
         Self::error(code, &source.into(), message).remedy(remedy)
     }
 

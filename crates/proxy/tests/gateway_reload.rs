@@ -58,6 +58,9 @@ fn guarded(view: &str, application: &str, token: &str) -> String {
     ])
 }
 
+/// A server and a view that come and go.
+const EXTRA: &str = "---\napiVersion: meshgate.dev/v1alpha1\nkind: Server\nmetadata: {name: more}\nspec: {http: {url: 'http://127.0.0.1:9/mcp'}}\n";
+
 const FIRST: &str = "first-token-of-the-application";
 const SECOND: &str = "second-token-of-the-application";
 
@@ -171,10 +174,10 @@ async fn an_old_token_is_refused_by_the_very_next_request() {
     let gateway = RunningGateway::start(&with(FIRST)).await;
     assert_eq!(call().token(FIRST).to(&gateway).await.status, 200);
     gateway.reload(&with(SECOND));
-    refused("old token", &call().token(FIRST).to(&gateway).await, 401, -32010);
+    refused("old token", &call().token(FIRST).to(&gateway).await, 401, -33001);
     assert_eq!(call().token(SECOND).to(&gateway).await.status, 200);
     gateway.reload(&with(FIRST).replace("views: [main]", "views: []"));
-    refused("no view any more", &call().token(FIRST).to(&gateway).await, 404, -32601);
+    refused("no view any more", &call().token(FIRST).to(&gateway).await, 404, -33005);
     gateway.stop().await;
 }
 
@@ -313,11 +316,7 @@ async fn sixty_reloads_under_calls_fail_none_and_leave_nothing_behind() {
         .collect();
     for n in 0..60 {
         let before = answered.load(Ordering::Relaxed);
-        let extra = if n % 3 == 0 {
-            "---\napiVersion: meshgate.dev/v1alpha1\nkind: Application\nmetadata: {name: a}\nspec: {views: []}\n"
-        } else {
-            ""
-        };
+        let extra = if n % 3 == 0 { EXTRA } else { "" };
         gateway.reload(&file(n / 2 % 2, extra));
         until("calls go on", || answered.load(Ordering::Relaxed) > before).await;
     }

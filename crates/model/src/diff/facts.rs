@@ -221,8 +221,14 @@ fn of_server(server: &Server) -> Object {
     facts.add("era", format!("{:?}", server.era).to_lowercase());
     facts.add("deadline", period(server.deadline));
     facts.add("hardDeadline", period(server.hard_deadline));
-    facts.add("validateArguments", format!("{:?}", server.validate_arguments).to_lowercase());
-    facts.add("validateResults", format!("{:?}", server.validate_results).to_lowercase());
+    facts.add(
+        "validateArguments",
+        format!("{:?}", server.validate_arguments).to_lowercase(),
+    );
+    facts.add(
+        "validateResults",
+        format!("{:?}", server.validate_results).to_lowercase(),
+    );
     facts.add("duplicateArguments", server.duplicate_arguments);
     facts.add("catalogueRefresh", period(server.catalogue_refresh));
     facts.of(server)
@@ -272,7 +278,10 @@ fn address(url: &str) -> String {
         Some((path, _)) => (path, "?…"),
         None => (url, ""),
     };
-    let parts: Vec<&str> = path.split('/').map(|part| if is_key(part) { "…" } else { part }).collect();
+    let parts: Vec<&str> = path
+        .split('/')
+        .map(|part| if is_key(part) { "…" } else { part })
+        .collect();
     parts.join("/") + query
 }
 

@@ -98,6 +98,10 @@ fn may_anybody_call(snapshot: &Snapshot) -> bool {
     open || snapshot.applications.iter().enumerate().any(|(index, application)| {
         let sourced = application.tokens.iter().any(|t| !matches!(t, TokenSource::Sha256(_)));
         let proves = sourced || snapshot.tokens.values().any(|owner| *owner == index);
-        proves && snapshot.views.iter().any(|view| snapshot.may_use(&application.name, view))
+        proves
+            && snapshot
+                .views
+                .iter()
+                .any(|view| snapshot.may_use(&application.name, view))
     })
 }
