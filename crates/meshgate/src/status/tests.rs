@@ -47,6 +47,7 @@ fn a_status_reads_like_a_page() {
             },
         ],
         load: Load::default(),
+        configuration: None,
     };
     assert_eq!(
         shown(&status),
