@@ -27,7 +27,10 @@ use crate::record::{AccessRecord, Era, Outcome, Refused, Target};
 
 use meters::{Kind, Known, Meters};
 
+mod configuration;
 mod meters;
+
+pub use self::configuration::ConfigurationMetrics;
 
 #[cfg(test)]
 mod tests;
@@ -84,11 +87,6 @@ struct DirectionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabel {
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
 }
@@ -106,7 +104,6 @@ pub struct Metrics {
     server_up: Family<ServerLabel, Gauge>,
     server_tools: Family<ServerLabel, Gauge>,
     server_restarts: Family<ServerLabel, Gauge>,
-    reloads: Family<OutcomeLabel, Counter>,
     records_dropped: Gauge<u64, AtomicU64>,
     targets: Cap,
     methods: Cap,
@@ -121,10 +118,8 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Calls that are running.
     pub calls_in_flight: Gauge,
-    /// 1 while the file is not what is served, because it was refused.
-    pub configuration_refused: Gauge,
-    /// Counts the configurations of this process.
-    pub configuration_revision: Gauge,
+    /// What became of configurations that were read while it ran.
+    pub configuration: ConfigurationMetrics,
 }
 
 impl Default for Metrics {
@@ -151,7 +146,6 @@ impl Metrics {
             server_up: Family::default(),
             server_tools: Family::default(),
             server_restarts: Family::default(),
-            reloads: Family::default(),
             records_dropped: Gauge::default(),
             targets: Cap::new(TARGET_LABELS_MAX),
             methods: Cap::new(METHOD_LABELS_MAX),
@@ -161,14 +155,13 @@ impl Metrics {
             streams: Gauge::default(),
             connections: Gauge::default(),
             calls_in_flight: Gauge::default(),
-            configuration_refused: Gauge::default(),
-            configuration_revision: Gauge::default(),
+            configuration: ConfigurationMetrics::default(),
         };
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         all.registry.register("meshgate_build", "The version that runs", build);
         all.register_calls();
         all.register_levels();
-        all.register_configuration();
+        all.configuration.register(&mut all.registry);
         all
     }
 
@@ -197,25 +190,6 @@ impl Metrics {
             "From handing a request to its server to the end of the answer",
             Unit::Seconds,
             self.duration_client_side.clone(),
-        );
-    }
-
-    fn register_configuration(&mut self) {
-        let to = &mut self.registry;
-        to.register(
-            "meshgate_reloads",
-            "Configurations that were read anew, by what became of them",
-            self.reloads.clone(),
-        );
-        to.register(
-            "meshgate_configuration_refused",
-            "1 while the file is refused and an earlier configuration is served",
-            self.configuration_refused.clone(),
-        );
-        to.register(
-            "meshgate_configuration_revision",
-            "Counts the configurations of this process",
-            self.configuration_revision.clone(),
         );
     }
 
@@ -378,11 +352,6 @@ impl Metrics {
         self.server_up.remove(&label);
         self.server_tools.remove(&label);
         self.server_restarts.remove(&label);
-    }
-
-    /// Counts a configuration that was read anew: `applied`, `unchanged` or `refused`.
-    pub fn reloaded(&self, outcome: &'static str) {
-        self.reloads.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     pub(crate) fn records_dropped(&self, dropped: u64) {

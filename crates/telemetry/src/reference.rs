@@ -128,6 +128,7 @@ fn shown() -> Vec<Shown> {
     metrics.server_up(&server, true);
     metrics.server_tools(&server, 1);
     metrics.server_restarts(&server, 1);
+    metrics.configuration.reloaded("applied");
     read(&metrics.encode())
 }
 

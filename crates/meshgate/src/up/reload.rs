@@ -74,7 +74,7 @@ impl Reloader {
         metrics: Arc<Metrics>,
     ) -> Self {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-        metrics.configuration_revision.set(1);
+        metrics.configuration.revision.set(1);
         let served = Inputs::of(control.started());
         let standing = Standing {
             revision: 1,
@@ -160,12 +160,12 @@ impl Inner {
             .cloned()
             .collect();
         let recovered = standing.failure.take().is_some();
-        self.metrics.configuration_refused.set(0);
+        self.metrics.configuration.refused.set(0);
         if changes.is_empty() {
             if recovered {
                 tracing::info!(revision = standing.revision, "the file is again what is served");
             }
-            self.metrics.reloaded("unchanged");
+            self.metrics.configuration.reloaded("unchanged");
             return answer("unchanged", standing.revision, held.findings, Vec::new());
         }
         standing.revision += 1;
@@ -179,9 +179,10 @@ impl Inner {
             self.metrics.forget_server(gone);
         }
         let revision = standing.revision;
-        self.metrics.reloaded("applied");
+        self.metrics.configuration.reloaded("applied");
         self.metrics
-            .configuration_revision
+            .configuration
+            .revision
             .set(i64::try_from(revision).unwrap_or(i64::MAX));
         tracing::info!(
             revision,
@@ -205,8 +206,8 @@ impl Inner {
 
     fn refuse(&self, standing: &mut Standing, findings: Vec<shape::Finding>) -> Reloaded {
         standing.refused += 1;
-        self.metrics.reloaded("refused");
-        self.metrics.configuration_refused.set(1);
+        self.metrics.configuration.reloaded("refused");
+        self.metrics.configuration.refused.set(1);
         for finding in findings.iter().filter(|finding| finding.severity == "error") {
             tracing::error!(
                 code = finding.code,
