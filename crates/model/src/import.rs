@@ -9,6 +9,9 @@ mod registry;
 mod secrets;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
