@@ -316,8 +316,11 @@ static UNKNOWN: MethodRow = request("", Both, Sender::Both, None);
 impl Method {
     /// The method of that name; `Other` when the table does not have it.
     pub fn parse(name: &str) -> Self {
-        if name.is_empty() {
-            return Self::Other;
+        // Nearly every request; and a response has no method.
+        match name {
+            "tools/call" => return Self::ToolsCall,
+            "" => return Self::Other,
+            _ => {}
         }
         TABLE
             .iter()

@@ -119,9 +119,7 @@ fn normal_origin(origin: &str) -> String {
 
 /// Form of a POST: one JSON body, uncompressed, both answer types accepted.
 pub fn check_form(headers: &HeaderMap) -> Result<(), Refusal> {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let essence = content_type.split(';').next().unwrap_or("").trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
+    if !is_json(headers) {
         return Err(Refusal::new(
             Reason::UnsupportedMedia,
             "`Content-Type` must be `application/json`",
@@ -136,7 +134,7 @@ pub fn check_form(headers: &HeaderMap) -> Result<(), Refusal> {
             "`Content-Encoding` is not served; send the body plain",
         ));
     }
-    if !accepts(headers, "application", "json") || !accepts(headers, "text", "event-stream") {
+    if !accepts_both(headers) {
         return Err(Refusal::new(
             Reason::NotAcceptable,
             "`Accept` must list `application/json` and `text/event-stream`",
@@ -145,8 +143,34 @@ pub fn check_form(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return false;
+    };
+    value.as_bytes() == b"application/json"
+        || value.to_str().is_ok_and(|said| {
+            let essence = said.split(';').next().unwrap_or("").trim();
+            essence.eq_ignore_ascii_case("application/json")
+        })
+}
+
+/// Whether an answer may be JSON and may be events. What nearly every client sends is known by sight.
+fn accepts_both(headers: &HeaderMap) -> bool {
+    let by_sight = |value: &HeaderValue| {
+        matches!(
+            value.as_bytes(),
+            b"application/json, text/event-stream" | b"text/event-stream, application/json"
+        )
+    };
+    headers.get(ACCEPT).is_some_and(by_sight)
+        || accepts(headers, "application", "json") && accepts(headers, "text", "event-stream")
+}
+
 /// No header that anybody routes or decides by comes twice.
 pub fn check_once(headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers.len() == headers.keys_len() {
+        return Ok(());
+    }
     for name in headers.keys() {
         let routing = [VERSION, METHOD, NAME, SESSION, http::header::AUTHORIZATION].contains(name)
             || name.as_str().starts_with(PARAM_PREFIX);

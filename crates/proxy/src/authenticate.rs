@@ -37,6 +37,13 @@ pub fn presented(headers: &HeaderMap) -> Option<Digest> {
     bearer(headers).ok().flatten().map(token_digest)
 }
 
+/// The credentials of a request as they stand there, when there is exactly one line of them.
+pub fn credentials(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let only = values.next()?;
+    values.next().is_none().then(|| only.as_bytes())
+}
+
 /// The bearer token of a request; `None` when there is no `Authorization` at all.
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let mut values = headers.get_all(AUTHORIZATION).iter();

@@ -4,7 +4,7 @@
 //! passed on with the mapped spans spliced. On the way the outcome is read off in two layers, protocol and tool; the
 //! third, transport, is known where the answer leaves.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use meshgate_identity::KeyRing;
@@ -295,15 +295,10 @@ impl Reshape {
                         splice.insert(fields, meta::VENDOR_SERVER_INFO, theirs.raw(body).to_vec());
                     }
                 }
-                None => splice.insert(fields, meta::SERVER_INFO, gateway_identity()),
+                None => splice.insert_member(fields, identity_member()),
             },
             None if result.get(body, "_meta").is_none() => {
-                let mut fields = b"{".to_vec();
-                json::push_quoted(&mut fields, meta::SERVER_INFO);
-                fields.push(b':');
-                fields.extend_from_slice(gateway_identity());
-                fields.push(b'}');
-                splice.insert(result, "_meta", fields);
+                splice.insert_member(result, identity_meta());
             }
             None => {}
         }
@@ -330,6 +325,25 @@ impl Reshape {
             tracing::warn!(tool = &*tool.original, %violation, "the structured result does not match its schema");
         }
     }
+}
+
+/// The gateway's identity as a member of `_meta`.
+fn identity_member() -> &'static [u8] {
+    let meta = identity_meta();
+    meta.get(b"\"_meta\":{".len()..meta.len() - 1).unwrap_or_default()
+}
+
+/// The gateway's identity as a `_meta` member that holds nothing else, spelled once.
+fn identity_meta() -> &'static [u8] {
+    static META: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let mut member = b"\"_meta\":{".to_vec();
+        json::push_quoted(&mut member, meta::SERVER_INFO);
+        member.push(b':');
+        member.extend_from_slice(gateway_identity());
+        member.push(b'}');
+        member
+    });
+    &META
 }
 
 /// The code of a server's error at this hop. What was wrong between the gateway and the server says nothing about the

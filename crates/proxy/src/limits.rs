@@ -10,6 +10,9 @@ use std::time::Duration;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
+/// Longest credentials that a connection remembers, in bytes: every service token, and signed tokens of usual size.
+pub const PROOF_BYTES_MAX: usize = 2048;
+
 /// The limits of one process. Changing a default needs a reason that holds for the open network.
 #[derive(Clone, Debug)]
 pub struct Limits {

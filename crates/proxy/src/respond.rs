@@ -215,11 +215,11 @@ impl Saying {
 }
 
 /// Ends a call that panics, and nothing else: every other call of the process goes on.
-pub async fn caught<T>(work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
-    AssertUnwindSafe(work)
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| Err(fault()))
+///
+/// No `async fn`, because that would keep room for the work twice: as it is given, and as it runs.
+pub fn caught<T>(work: impl Future<Output = Result<T, Refusal>>) -> impl Future<Output = Result<T, Refusal>> {
+    let caught = AssertUnwindSafe(work).catch_unwind();
+    caught.map(|ended| ended.unwrap_or_else(|_| Err(fault())))
 }
 
 /// The refusal of a call that met a fault of ours.

@@ -18,7 +18,7 @@ use meshgate_mcp::{Envelope, Message, Method, meta};
 use meshgate_telemetry::{self as telemetry, TraceContext};
 
 use crate::admit::{self, Authorities, Face};
-use crate::authenticate::authenticate;
+use crate::authenticate::{authenticate, credentials};
 use crate::authorize::use_view;
 use crate::call::{Answered, Caller, Reply, Told};
 use crate::catalogue::{Catalogues, Routing, ViewState, gateway_identity};
@@ -204,13 +204,22 @@ impl Edge {
     /// and answers those it knows as a view that they may not use.
     fn proven(
         &self,
-        routing: &Routing,
+        routing: &Arc<Routing>,
         parts: &Parts,
         connection: &Connection,
     ) -> Result<(Arc<ViewState>, Arc<Caller>), Refusal> {
         let not_found = || Refusal::new(Reason::NotFound, "there is no endpoint at this path").rule("view");
         let snapshot = &routing.snapshot;
         let found = routing.views.get(parts.uri.path());
+        let shown = credentials(&parts.headers).zip(found.map(|state| Arc::as_ptr(state).addr()));
+        if let (Some((bytes, endpoint)), Some(state)) = (shown, found)
+            && let Some(caller) = connection.shown(bytes, endpoint, routing)
+        {
+            if !state.view.limits_lifted {
+                self.core.rate.admit(caller.binding(), 1, now())?;
+            }
+            return Ok((state.clone(), caller));
+        }
         let asking = match found {
             Some(state) => Some(&state.view),
             None => snapshot.views.iter().find(|view| !view.anonymous),
@@ -229,7 +238,11 @@ impl Edge {
         }
         let view = allowed.ok_or_else(not_found)?;
         connection.prove();
-        Ok((view.clone(), Arc::new(caller)))
+        let caller = Arc::new(caller);
+        if let Some((bytes, endpoint)) = shown {
+            connection.show(bytes, endpoint, routing, &caller);
+        }
+        Ok((view.clone(), caller))
     }
 
     /// Counts a failed proof of an address; loopback shares one cell like any other address.

@@ -1,15 +1,19 @@
 //! What a service knows about the connection that a request came on.
 
+use std::any::Any;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use super::caps::Slot;
 use super::wire::Version;
-use crate::limits::Limits;
+use crate::call::Caller;
+use crate::limits::{Limits, PROOF_BYTES_MAX};
 use crate::refusal::{Reason, Refusal};
 
 /// One client's connection. Shared by all its requests; lives until the connection ends.
@@ -21,6 +25,7 @@ pub struct Connection {
     version: Version,
     opened: Instant,
     proven: AtomicBool,
+    proof: Mutex<Option<Proof>>,
     unproven: AtomicUsize,
     unproven_max: usize,
     ending: AtomicBool,
@@ -32,6 +37,29 @@ pub struct Connection {
     /// Milliseconds after `opened` at which nothing was in flight any more.
     quiet_since: AtomicU64,
     slot: Slot,
+}
+
+/// Credentials that were good, so that those of the next request need not be hashed and looked up.
+struct Proof {
+    /// Good under these and no others. As long as this is here no other rules can take their place in memory.
+    rules: Weak<dyn Any + Send + Sync>,
+    endpoint: usize,
+    credentials: Zeroizing<Box<[u8]>>,
+    caller: Arc<Caller>,
+}
+
+impl std::fmt::Debug for Proof {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proof")
+            .field("caller", &self.caller)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Equality whose time says nothing of where the difference is.
+fn same_bytes(a: &[u8], b: &[u8]) -> bool {
+    let different = a.iter().zip(b).fold(0, |different, (a, b)| different | (a ^ b));
+    a.len() == b.len() && std::hint::black_box(different) == 0
 }
 
 /// A request of a caller that has not proven yet who it is; ends when dropped.
@@ -63,6 +91,7 @@ impl Connection {
             version,
             opened: Instant::now(),
             proven: AtomicBool::new(false),
+            proof: Mutex::new(None),
             unproven: AtomicUsize::new(0),
             unproven_max: limits.h2_unproven_streams,
             ending: AtomicBool::new(false),
@@ -125,6 +154,41 @@ impl Connection {
         if !self.proven.swap(true, Ordering::AcqRel) {
             self.slot.prove();
         }
+    }
+
+    /// Who showed these very credentials last on this connection, to the endpoint at `endpoint` under `rules`; `None` when
+    /// anything differs. New rules, and with them a revoked token, are honoured at once.
+    pub fn shown<R: Send + Sync + 'static>(
+        &self,
+        credentials: &[u8],
+        endpoint: usize,
+        rules: &Arc<R>,
+    ) -> Option<Arc<Caller>> {
+        let proof = self.proof.lock();
+        let proof = proof.as_ref()?;
+        let same_rules = Weak::as_ptr(&proof.rules).addr() == Arc::as_ptr(rules).addr();
+        let known = same_rules && proof.endpoint == endpoint && same_bytes(&proof.credentials, credentials);
+        known.then(|| Arc::clone(&proof.caller))
+    }
+
+    /// Keeps what [`Connection::shown`] answers from; `rules` are not kept alive.
+    pub fn show<R: Send + Sync + 'static>(
+        &self,
+        credentials: &[u8],
+        endpoint: usize,
+        rules: &Arc<R>,
+        caller: &Arc<Caller>,
+    ) {
+        if credentials.len() > PROOF_BYTES_MAX {
+            return;
+        }
+        let rules: Weak<dyn Any + Send + Sync> = Arc::downgrade(rules) as _;
+        *self.proof.lock() = Some(Proof {
+            rules,
+            endpoint,
+            credentials: Zeroizing::new(credentials.into()),
+            caller: Arc::clone(caller),
+        });
     }
 
     /// Whether a caller has proven who it is on this connection.

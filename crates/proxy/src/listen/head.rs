@@ -3,8 +3,10 @@
 //! The wire guard refuses malformed HTTP/1.1 before it is parsed. HTTP/2 fields are compressed, so the guard cannot see
 //! them; and what both versions must keep is said once, here, for whatever the guard let through.
 
+use http::HeaderName;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::request::Parts;
+use memchr::memchr;
 
 use crate::limits::Limits;
 use crate::refusal::{Reason, Refusal};
@@ -26,7 +28,8 @@ pub fn check_head(parts: &Parts, limits: &Limits) -> Result<(), Refusal> {
         return Err(malformed("content-length is repeated; send it once"));
     }
     // Many systems read `x_user` and `x-user` as one name, so one of them could slip past whoever checks the other.
-    if parts.headers.keys().any(|name| name.as_str().contains('_')) {
+    let ambiguous = |name: &HeaderName| memchr(b'_', name.as_str().as_bytes()).is_some();
+    if parts.headers.keys().any(ambiguous) {
         return Err(malformed("a header name holds an underscore; use a hyphen"));
     }
     check_host(parts)

@@ -36,7 +36,7 @@ pub fn outbound(
 ) -> Result<Outbound, Refusal> {
     let body = &call.body;
     let hop_id = id.to_string();
-    let traceparent = [b"\"", trace.traceparent.as_bytes(), b"\""].concat();
+    let traceparent = trace.traceparent.as_bytes();
     let mut splice = Splice::new(body);
     if let Some(id) = call.message.id {
         splice.replace(id.span, hop_id.as_bytes());
@@ -57,8 +57,8 @@ pub fn outbound(
             splice.replace(token.span, hop_id.as_bytes());
         }
         match fields.get(body, meta::TRACEPARENT) {
-            Some(theirs) => splice.replace(theirs.span, traceparent.as_slice()),
-            None => splice.insert(fields, meta::TRACEPARENT, traceparent.as_slice()),
+            Some(theirs) => splice.replace(theirs.span, [b"\"", traceparent, b"\""].concat()),
+            None => splice.insert_member(fields, [b"\"traceparent\":\"", traceparent, b"\""].concat()),
         }
         if let Some(index) = fields.find(body, meta::TRACESTATE)
             && !(trace.continued && is_state(fields, body, index))
