@@ -1,6 +1,7 @@
 //! `bench NAME`: builds what is measured and hands over to the bench package, which measures and writes its own table.
+//! `bench instructions` counts and compares by itself.
 
-use crate::{Failure, command, place::Place};
+use crate::{Failure, command, instructions, place::Place};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -11,6 +12,12 @@ pub(crate) struct Options {
 
 pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
     build(place)?;
+    match options.what.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["instructions"] => return instructions::run(place, false),
+        ["instructions", "--update"] => return instructions::run(place, true),
+        ["instructions", ..] => return Err("`bench instructions` takes `--update` and nothing else".to_owned()),
+        _ => {}
+    }
     let status = command::program(place, place.program("meshgate-bench")?)
         .args(&options.what)
         .status()
@@ -28,7 +35,7 @@ pub(crate) fn short(place: &Place) -> Result<(), Failure> {
     command::run_logged(bench.args(["gateway", "--short"]), &place.log("bench-short"))
 }
 
-/// Optimised as people run it. Both at once, because features of shared dependencies are those of one build.
+/// Optimised as people run it. All at once, because features of shared dependencies are those of one build.
 fn build(place: &Place) -> Result<(), Failure> {
     let arguments = [
         "build",
@@ -38,6 +45,8 @@ fn build(place: &Place) -> Result<(), Failure> {
         "meshgate",
         "--package",
         "meshgate-bench",
+        "--package",
+        "meshgate-instructions",
     ];
     let status = command::cargo(place, &arguments)
         .status()

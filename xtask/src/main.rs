@@ -17,6 +17,7 @@ mod e2e;
 mod fuzz;
 mod gateway;
 mod http;
+mod instructions;
 mod interop;
 mod place;
 mod setup;
@@ -58,7 +59,7 @@ enum Verb {
     E2e,
     /// Unmodified public servers and clients through a merged view
     Interop(interop::Options),
-    /// Measure: `bench gateway` and whatever else the bench package offers
+    /// Measure: `bench gateway`, `bench instructions [--update]`, and whatever else the bench package offers
     Bench(bench::Options),
     /// Write the generated files again, or with --check compare them
     Codegen(codegen::Options),

@@ -22,6 +22,7 @@ pub(crate) fn run(place: &Place) -> Result<(), Failure> {
     let mut steps = Steps::default();
     steps.run("cargo-deny", || cargo_tool(place, "deny", CARGO_DENY));
     steps.run("cargo-nextest", || cargo_tool(place, "nextest", CARGO_NEXTEST));
+    steps.run("valgrind", || system_package(place, "valgrind"));
     steps.run("npm: conformance suite", || npm(place, "conformance"));
     steps.run("npm: interop servers and clients", || npm(place, "interop"));
     steps.run("PyPI: interop servers and clients", || {
@@ -49,6 +50,17 @@ pub(crate) fn cargo_tool(place: &Place, name: &str, version: &str) -> Result<(),
     );
     install.arg(place.tools()).env("CARGO_TARGET_DIR", place.tools_target());
     run_logged(&mut install, &place.log(&format!("setup-{package}")))
+}
+
+/// A program of the system's own package of the same name.
+fn system_package(place: &Place, name: &str) -> Result<(), Failure> {
+    if output(program(place, name).arg("--version")).is_ok() {
+        return Ok(());
+    }
+    let mut install = program(place, "apt-get");
+    install.args(["install", "--yes", "--no-install-recommends", name]);
+    run_logged(&mut install, &place.log(&format!("setup-{name}")))
+        .map_err(|failure| format!("{failure}\ninstall the package `{name}` of your system"))
 }
 
 /// The npm packages of `tests/<set>/package.json`; a dash in the set's name stands for a folder.
