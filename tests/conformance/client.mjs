@@ -2,8 +2,9 @@
 //
 // The suite starts it with the address of a server of its own as the last argument; `cargo xtask conformance --client` puts
 // the gateway in between. The scenario and its revision come in the environment. A scenario that is not known here gets a
-// handshake and a list, which is all that most of them need to begin.
+// handshake and a list.
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import { authorizing } from './conformance-authorize.mjs';
 
 const url = new URL(process.argv.at(-1));
 const scenario = process.env.MCP_CONFORMANCE_SCENARIO ?? '';
@@ -15,7 +16,9 @@ async function connect(capabilities = {}, prepare = () => {}) {
   const options = modern ? { capabilities, versionNegotiation: { mode: 'auto' } } : { capabilities };
   const client = new Client({ name: 'meshgate-conformance', version: '0.1.0' }, options);
   prepare(client);
-  await client.connect(new StreamableHTTPClientTransport(url));
+  const registered = context.client_id && { client_id: context.client_id, client_secret: context.client_secret };
+  const transport = scenario.startsWith('auth/') ? { fetch: authorizing(url, registered) } : {};
+  await client.connect(new StreamableHTTPClientTransport(url, transport));
   return client;
 }
 
@@ -92,5 +95,14 @@ const scenarios = {
   },
 };
 
-const client = await (scenarios[scenario] ?? listed)();
+/** A server that asks for a token may ask at the handshake, at a list or at a call. */
+async function visited() {
+  const client = await connect();
+  const { tools } = await client.listTools();
+  for (const { name } of tools) await attempt(client, name);
+  return client;
+}
+
+const work = scenario.startsWith('auth/') ? visited : (scenarios[scenario] ?? listed);
+const client = await work();
 await client.close();
