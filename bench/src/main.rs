@@ -18,6 +18,7 @@ mod floor;
 mod gateway;
 mod goals;
 mod hold;
+mod listens;
 mod load;
 mod machine;
 mod measure;
@@ -53,6 +54,8 @@ struct Arguments {
 enum Part {
     /// Measure every target in turn and write the table
     Gateway(gateway::Options),
+    /// Hold very many listens open, some of them unread, and see who notices
+    Listens(listens::Options),
     /// Be the MCP servers behind the targets
     Upstream(upstream::Options),
     /// Be the least proxy: pooled, reads the JSON-RPC envelope, forwards
@@ -66,6 +69,7 @@ enum Part {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().part {
         Part::Gateway(options) => gateway::run(&options),
+        Part::Listens(options) => listens::run(&options),
         Part::Upstream(options) => upstream::run(&options),
         Part::Floor(options) => floor::run(&options),
         Part::Load(options) => load::run(&options),

@@ -1,0 +1,153 @@
+//! What came of it: a page for people, and a verdict for scripts.
+
+use std::{fmt::Write as _, fs, path::Path, time::Duration};
+
+use crate::{Failure, machine::Machine, stats};
+
+const KIB: u64 = 1024;
+/// What an open stream may cost, from the goals.
+const STREAM_BYTES_MAX: u64 = 40 * KIB;
+/// Memory when all have left, over what it was before, in percent.
+const LEFT_PERCENT_MAX: u64 = 110;
+
+/// The gateway at one moment.
+pub(super) struct Memory {
+    pub(super) when: &'static str,
+    pub(super) rss: u64,
+    pub(super) files: usize,
+}
+
+/// Everything that was found.
+#[derive(Default)]
+pub(super) struct Report {
+    pub(super) listens: usize,
+    pub(super) stalled: usize,
+    pub(super) changes: u64,
+    pub(super) flood: u64,
+    pub(super) opening: Duration,
+    pub(super) memory: Vec<Memory>,
+    /// Times of somebody else's calls in microseconds, sorted.
+    pub(super) calls: Vec<(&'static str, Vec<u64>)>,
+    /// Subscriptions to resources that the server saw: opened ever, open in the end.
+    pub(super) subscriptions: (u64, usize),
+    pub(super) machine: Option<Machine>,
+}
+
+impl Report {
+    fn at(&self, when: &str) -> Option<&Memory> {
+        self.memory.iter().find(|memory| memory.when == when)
+    }
+
+    /// Growth of resident memory per open listen.
+    fn per_stream(&self) -> u64 {
+        let grown = self
+            .at("all open")
+            .zip(self.at("before"))
+            .map(|(open, before)| open.rss.saturating_sub(before.rss));
+        grown.unwrap_or_default() / (self.listens as u64).max(1)
+    }
+
+    fn left_percent(&self) -> u64 {
+        let left = self
+            .at("all left")
+            .zip(self.at("before"))
+            .map(|(left, before)| left.rss * 100 / before.rss.max(1));
+        left.unwrap_or_default()
+    }
+
+    /// The page.
+    pub(super) fn page(&self) -> String {
+        let mut page = format!(
+            "# {} open listens, {} of them stalled\n\nEach listens to the list of tools and to one resource of a merged view of two servers. {} changes of both were heard by each of the {} that read, once and in order; then {} messages of 2 KiB went to those that did not read (and to two that did, who heard all of them); then the changes again. Opening all took {:.1} s. At the server all of them were {} subscription(s) to resources, {} over the whole run.\n\n",
+            self.listens,
+            self.stalled,
+            self.changes,
+            self.listens - self.stalled,
+            self.flood,
+            self.opening.as_secs_f64(),
+            self.subscriptions.1,
+            self.subscriptions.0,
+        );
+        page.push_str("| moment | resident MiB | open files |\n|---|---|---|\n");
+        for memory in &self.memory {
+            let mib = memory.rss as f64 / (KIB * KIB) as f64;
+            let _ = writeln!(page, "| {} | {mib:.1} | {} |", memory.when, memory.files);
+        }
+        let _ = writeln!(
+            page,
+            "\n**{:.1} KiB per open listen** (goal: at most {}); **{} %** of the memory before when all have left (goal: at most {LEFT_PERCENT_MAX} %).\n",
+            self.per_stream() as f64 / KIB as f64,
+            STREAM_BYTES_MAX / KIB,
+            self.left_percent(),
+        );
+        page.push_str("| somebody else's calls while | calls | failed | p50 ms | p99 ms |\n|---|---|---|---|---|\n");
+        for (when, times) in &self.calls {
+            let at = |share| stats::quantile(times, share) / 1000.0;
+            let _ = writeln!(
+                page,
+                "| {when} | {} | 0 | {:.2} | {:.2} |",
+                times.len(),
+                at(0.5),
+                at(0.99)
+            );
+        }
+        page.push_str(
+            "\nThe listeners of the bench and the gateway share the machine; each change wakes all of them at once.\n",
+        );
+        if let Some(machine) = &self.machine {
+            let _ = writeln!(
+                page,
+                "\n{}, {} cores of {}, load before {} and after {}, commit {}.",
+                machine.kernel,
+                machine.cores,
+                machine.processor,
+                machine.load_before,
+                machine.load_after,
+                machine.commit
+            );
+        }
+        page
+    }
+
+    /// Writes the page and names it in the list of results.
+    pub(super) fn write(&self, results: &Path) -> Result<(), Failure> {
+        let date = self
+            .machine
+            .as_ref()
+            .map(|machine| machine.date.clone())
+            .unwrap_or_default();
+        let name = format!("listens-{date}");
+        let failure = |e: std::io::Error| format!("cannot write to {}: {e}", results.display());
+        fs::write(results.join(format!("{name}.md")), self.page()).map_err(failure)?;
+        let list = results.join("README.md");
+        let mut text = fs::read_to_string(&list).map_err(failure)?;
+        let entry = format!("- [{name}]({name}.md)");
+        if !text.contains(&entry) {
+            let at = text.find("\n- [").map_or(text.len(), |at| at + 1);
+            text.insert_str(at, &format!("{entry}\n"));
+            fs::write(&list, text).map_err(failure)?;
+        }
+        Ok(())
+    }
+
+    /// An error where a goal is missed.
+    pub(super) fn verdict(&self) -> Result<(), Failure> {
+        if self.per_stream() > STREAM_BYTES_MAX {
+            return Err(format!(
+                "an open listen costs {} bytes, more than {STREAM_BYTES_MAX}",
+                self.per_stream()
+            ));
+        }
+        if self.left_percent() > LEFT_PERCENT_MAX {
+            return Err(format!(
+                "{} % of the memory is held when all have left",
+                self.left_percent()
+            ));
+        }
+        let stalled = self.at("all open").zip(self.at("those that do not read are closed"));
+        if stalled.is_some_and(|(open, closed)| closed.files + self.stalled > open.files) {
+            return Err("those that do not read are not closed".to_owned());
+        }
+        Ok(())
+    }
+}
