@@ -19,6 +19,7 @@ use crate::validate::Validator;
 
 mod build;
 mod follow;
+mod instructions;
 mod kept;
 mod leaving;
 mod read;

@@ -9,11 +9,10 @@ use meshgate_mcp::content::{self, Direction, UriKind};
 use meshgate_mcp::{Kind, MODERN, Object, REVISIONS, Rules, Splice, elements, json, lookup, meta, scan};
 use meshgate_model::{Naming, View, ViewServer, naming};
 
+use super::instructions::merged;
 use super::read::whole_object;
 use super::{Capabilities, Item, ListKind, ServerInView, ServerList, ToolEntry, ToolFacts, ViewList, ViewState};
 
-/// Longest instructions that a merged view shows, in bytes.
-const INSTRUCTIONS_BYTES_MAX: usize = 16 << 10;
 /// The only extensions that a merged view offers: those whose routing the mesh implements.
 const MERGED_EXTENSIONS: [&str; 1] = ["io.modelcontextprotocol/ui"];
 
@@ -401,15 +400,5 @@ fn instructions(view: &View, servers: &[ServerInView]) -> Option<Arc<str>> {
     if !view.is_merged() {
         return given.next().map(|(_, text)| text);
     }
-    let mut merged = String::new();
-    for (alias, text) in given {
-        let section = format!("## {alias}\n{text}\n\n");
-        if merged.len() + section.len() > INSTRUCTIONS_BYTES_MAX {
-            merged.push_str("(more instructions were left out)\n");
-            break;
-        }
-        merged.push_str(&section);
-    }
-    let merged = merged.trim_end();
-    (!merged.is_empty()).then(|| Arc::from(merged))
+    merged(&given.collect::<Vec<_>>())
 }
