@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The gateway closes a connection that is not read for this long, and a little.
 const STALL: Duration = Duration::from_secs(33);
 /// How long the gateway may take to give memory back that it does not need.
-const SETTLE: Duration = Duration::from_secs(30);
+const SETTLE: Duration = Duration::from_secs(20);
 const PROBE_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(clap::Args)]

@@ -35,6 +35,12 @@ pub(crate) fn short(place: &Place) -> Result<(), Failure> {
     command::run_logged(bench.args(["gateway", "--short"]), &place.log("bench-short"))
 }
 
+/// A thousand open listens, a hundred of them unread: nobody misses anything and the memory is what it may be.
+pub(crate) fn short_listens(place: &Place) -> Result<(), Failure> {
+    let mut bench = command::program(place, place.program("meshgate-bench")?);
+    command::run_logged(bench.args(["listens", "--short"]), &place.log("bench-listens"))
+}
+
 /// Optimised as people run it. All at once, because features of shared dependencies are those of one build.
 fn build(place: &Place) -> Result<(), Failure> {
     let arguments = [

@@ -75,6 +75,7 @@ fn after_build(place: &Place, options: &Options, built: bool, steps: &mut Steps)
     step("demo", &|| demo(place));
     step("e2e", &|| e2e::run(place));
     step("bench, short", &|| bench::short(place));
+    step("listens, short", &|| bench::short_listens(place));
     if !options.offline {
         step("conformance of the fixture alone", &|| {
             conformance::run(place, &conformance::Options::alone())

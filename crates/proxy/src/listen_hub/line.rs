@@ -158,10 +158,8 @@ impl Line {
                 self.ask(asks.chain(restore.into_iter().map(Wish::Restore)).collect());
             }
             Move::Shrink => self.ask(Vec::new()),
-            Move::Nothing => {
-                self.open = None;
-                return !self.feed.close_if_unused();
-            }
+            // The subscription goes with the line; somebody may have come just now.
+            Move::Nothing => return !self.feed.close_if_unused(),
             Move::Wait => {}
         }
         true

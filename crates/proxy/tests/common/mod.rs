@@ -84,7 +84,16 @@ impl RunningGateway {
         Self::start_snapshot(compiled(yaml), Arc::new(KeyRing::from_entropy().unwrap())).await
     }
 
-    pub async fn start_snapshot(mut snapshot: Snapshot, keys: Arc<KeyRing>) -> Self {
+    pub async fn start_snapshot(snapshot: Snapshot, keys: Arc<KeyRing>) -> Self {
+        Self::start_supervised(snapshot, keys, meshgate_proxy::supervise::SupervisorProgram::default()).await
+    }
+
+    /// With children under another supervisor than the gateway's own binary, which is not at hand in tests.
+    pub async fn start_supervised(
+        mut snapshot: Snapshot,
+        keys: Arc<KeyRing>,
+        supervisor: meshgate_proxy::supervise::SupervisorProgram,
+    ) -> Self {
         let _ = snapshot.add_token("local", token_digest(TOKEN));
         let (drainer, drain) = drain();
         let records = Arc::new(Records::default());
@@ -93,7 +102,7 @@ impl RunningGateway {
             keys,
             records: records.clone(),
             metrics: metrics.clone(),
-            supervisor: meshgate_proxy::supervise::SupervisorProgram::default(),
+            supervisor,
             tls: Vec::new(),
             entropy: [7; 16],
             drain,
