@@ -167,7 +167,7 @@ async fn a_stream_ends_in_order_when_the_way_to_its_server_is_closed_for_good() 
         .await;
     let gateway = RunningGateway::start(&mesh(&[("only", &server.url())], UNHURRIED)).await;
     let (mut events, _) = listen(&gateway, "1").await;
-    let upstream = gateway.catalogues.upstreams().values().next().unwrap().clone();
+    let upstream = gateway.catalogues.upstreams().remove(0).1;
     upstream.close().await;
     meshgate_testkit::raw::post(server.address(), "/mcp", &[], b"gone").await;
     assert_eq!(events.next().await["result"]["resultType"], "complete");
