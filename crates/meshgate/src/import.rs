@@ -16,7 +16,7 @@ use crate::cli::ImportArgs;
 use crate::exit::{FAILED, Failure};
 use crate::findings::named;
 use crate::out;
-use crate::source::{self, Source};
+use crate::source::Source;
 
 /// Reads the files, writes the mesh file, and says what became of each entry.
 pub(crate) fn run(args: &ImportArgs) -> Result<ExitCode, Failure> {
@@ -70,7 +70,7 @@ fn imported(sources: &[Source], places: &[PathBuf], inline_values: bool) -> Impo
 
 /// The directory that a file is about; absolute, because the mesh file may be anywhere.
 fn directory(file: &Path, workspace: Option<&Path>) -> Result<PathBuf, Failure> {
-    let directory = workspace.map_or_else(|| source::project_of(file), Path::to_owned);
+    let directory = workspace.map_or_else(|| meshgate_model::project_of(file), Path::to_owned);
     std::path::absolute(&directory).map_err(|cause| {
         let message = format!("directory `{}` cannot be found: {cause}", directory.display());
         Failure::new(FAILED, message)

@@ -11,18 +11,6 @@ use crate::out;
 
 /// Files that are looked for when none is named.
 const DEFAULTS: [&str; 2] = ["mesh.yaml", "mcp.json"];
-/// Directories in a project that hold the files of an editor or assistant.
-const EDITORS: [&str; 9] = [
-    ".vscode",
-    ".cursor",
-    ".windsurf",
-    ".roo",
-    ".cline",
-    ".zed",
-    ".gemini",
-    ".continue",
-    ".codex",
-];
 /// More than the largest file the model reads, so that it can say that a file is too large.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -61,7 +49,7 @@ impl Source {
 
     /// Everything that is to say about the file, and what it means if it means anything.
     pub(crate) fn compile(&self) -> (Option<Snapshot>, Vec<Finding>) {
-        let workspace = std::path::absolute(project_of(Path::new(&self.name)));
+        let workspace = std::path::absolute(meshgate_model::project_of(Path::new(&self.name)));
         let workspace = workspace.ok().map(|path| path.to_string_lossy().into_owned());
         let around = Surroundings {
             variable: &|name| std::env::var(name).ok(),
@@ -95,23 +83,6 @@ impl Source {
             )
             .remedy(format!("`meshgate check {}` shows them again", self.name))
         })
-    }
-}
-
-/// The project that a file of another program belongs to: its directory, or the one above where that is an editor's own.
-pub(crate) fn project_of(file: &Path) -> PathBuf {
-    let directory = match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let is_editors = directory
-        .file_name()
-        .and_then(|name| name.to_str())
-        .is_some_and(|name| EDITORS.contains(&name));
-    match directory.parent() {
-        Some(above) if is_editors && !above.as_os_str().is_empty() => above.to_owned(),
-        Some(_) if is_editors => PathBuf::from("."),
-        _ => directory.to_owned(),
     }
 }
 

@@ -22,7 +22,7 @@ mod secret;
 pub mod snapshot;
 
 pub use finding::{Finding, Severity};
-pub use parse::{Config, Surroundings, parse, parse_in};
+pub use parse::{Config, Surroundings, parse, parse_in, project_of};
 pub use reference::{json_schema, json_schema_text, kinds_markdown};
 pub use snapshot::{
     AccessLog, Application, Check, Digest, EnvValue, EraChoice, GatewaySpec, LOCAL_APPLICATION, Limits, Listener,

@@ -18,7 +18,7 @@ use crate::finding::{Finding, codes};
 use crate::kinds::{ApplicationSpec, GatewaySpec, MeshSpec, Metadata, ServerSpec, ViewSpec};
 use crate::limits;
 use crate::snapshot::Snapshot;
-pub use mcp_json::Surroundings;
+pub use mcp_json::{Surroundings, project_of};
 use tree::{Node, Step};
 
 /// What one or more sources say, read and not yet checked.
@@ -90,11 +90,14 @@ impl Document {
         }
     }
 
-    /// A path of the file system as the file means it: relative to the directory the file is in.
+    /// A path of the file system as the file means it: relative to the directory the file is in, or to the project that
+    /// another program's file belongs to.
     pub(crate) fn resolve(&self, path: &Path) -> PathBuf {
-        match Path::new(&*self.source).parent() {
-            Some(directory) => directory.join(path),
-            None => path.to_path_buf(),
+        let source = Path::new(&*self.source);
+        match (&self.origin, source.parent()) {
+            (Origin::McpJson { .. }, Some(_)) => project_of(source).join(path),
+            (_, Some(directory)) => directory.join(path),
+            (_, None) => path.to_path_buf(),
         }
     }
 }

@@ -18,6 +18,7 @@ mod variables;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::tree::{self, Key, Node, Shape, steps};
@@ -33,6 +34,36 @@ use spec::Maker;
 pub(crate) use entry::alias_of;
 pub(crate) use roots::OwnedStep;
 pub use variables::Surroundings;
+
+/// Directories in a project that hold the files of an editor or assistant.
+const EDITORS: [&str; 9] = [
+    ".vscode",
+    ".cursor",
+    ".windsurf",
+    ".roo",
+    ".cline",
+    ".zed",
+    ".gemini",
+    ".continue",
+    ".codex",
+];
+
+/// The project that a file of another program belongs to: its directory, or the one above where that is an editor's own.
+pub fn project_of(file: &Path) -> PathBuf {
+    let directory = match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let is_editors = directory
+        .file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| EDITORS.contains(&name));
+    match directory.parent() {
+        Some(above) if is_editors && !above.as_os_str().is_empty() => above.to_owned(),
+        Some(_) if is_editors => PathBuf::from("."),
+        _ => directory.to_owned(),
+    }
+}
 
 /// Everything a file says, with what is wrong with it; an entry that is wrong has no server.
 pub(crate) struct Reading {

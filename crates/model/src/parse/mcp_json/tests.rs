@@ -102,3 +102,23 @@ fn an_input_gives_a_name_that_a_variable_may_have() {
     assert_eq!(variable_of("1st"), "INPUT_1ST");
     assert_eq!(variable_of("--"), "INPUT_");
 }
+
+#[test]
+fn relative_paths_start_at_the_project() {
+    let text = r#"{"mcpServers": {"a": {"command": "bin/a", "cwd": "work"}}}"#;
+    let reach = |file: &str| {
+        crate::parse(file, text).unwrap().compile().unwrap().0.servers["a"]
+            .reach
+            .clone()
+    };
+    let from = |directory: &str| crate::Reach::Stdio {
+        command: format!("{directory}/bin/a"),
+        args: vec![],
+        env: vec![],
+        cwd: Some(format!("{directory}/work").into()),
+    };
+    assert_eq!(reach("/srv/p/.cursor/mcp.json"), from("/srv/p"));
+    assert_eq!(reach("/srv/p/mcp.json"), from("/srv/p"));
+    assert_eq!(reach("mcp.json"), from("."));
+    assert_eq!(reach(".vscode/mcp.json"), from("."));
+}
