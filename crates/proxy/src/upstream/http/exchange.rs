@@ -23,6 +23,9 @@ use super::wire::{Target, Wire};
 use crate::refusal::{Reason, Refusal};
 use crate::upstream::limits::{CONNECTIONS_MAX, INTERIM_ANSWERS_MAX, READ_BYTES, TAIL_BYTES_MAX};
 
+/// Longest body that is copied behind its head.
+const COPIED_BYTES_MAX: usize = 4 << 10;
+
 thread_local! {
     /// Where bytes are read to, for all connections of a thread.
     static ROOM: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
@@ -37,7 +40,12 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub(super) fn new(head: Vec<u8>, body: Bytes) -> Self {
+    pub(super) fn new(mut head: Vec<u8>, mut body: Bytes) -> Self {
+        // One piece is written faster than two, and copying a small one costs less than the difference.
+        if body.len() <= COPIED_BYTES_MAX {
+            head.extend_from_slice(&body);
+            body.clear();
+        }
         Self { head, body, written: 0 }
     }
 }
@@ -147,7 +155,11 @@ impl Conn {
             let begin = head.get(*written..).unwrap_or_default();
             let rest = body.get(written.saturating_sub(head.len())..).unwrap_or_default();
             let pieces = [IoSlice::new(begin), IoSlice::new(rest)];
-            let count = ready!(wire.as_mut().poll_write_vectored(cx, &pieces))?;
+            let count = if rest.is_empty() {
+                ready!(wire.as_mut().poll_write(cx, begin))?
+            } else {
+                ready!(wire.as_mut().poll_write_vectored(cx, &pieces))?
+            };
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
