@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -137,10 +137,12 @@ impl<S> Edge<S> {
                 }
             }
         });
+        // On the heap at once: a future keeps room for every place that such a value is moved to, and thousands of them
+        // wait on connections where nobody calls.
         match version {
             Version::Http1 => {
-                let conn = http1_builder(&limits).serve_connection(io, service);
-                self.steer(conn, &connection).await
+                let mut conn = Box::pin(http1_builder(&limits).serve_connection(io, service));
+                self.steer(conn.as_mut(), &connection).await
             }
             Version::Http2 => {
                 let streams = Streams {
@@ -148,8 +150,8 @@ impl<S> Edge<S> {
                     gone: CancellationToken::new(),
                 };
                 let _gone = streams.gone.clone().drop_guard();
-                let conn = http2_builder(&limits, streams).serve_connection(io, service);
-                self.steer(conn, &connection).await
+                let mut conn = Box::pin(http2_builder(&limits, streams).serve_connection(io, service));
+                self.steer(conn.as_mut(), &connection).await
             }
         }
     }
@@ -177,11 +179,10 @@ impl<S> Edge<S> {
     }
 
     /// Lets the connection run, and asks it to end when it should.
-    async fn steer<C>(&self, conn: C, connection: &Connection) -> Result<(), Ended>
+    async fn steer<C>(&self, mut conn: Pin<&mut C>, connection: &Connection) -> Result<(), Ended>
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
-        let mut conn = pin!(conn);
         let mut watch = Watch::new(&self.limits, Instant::now(), jittered(self.limits.connection_age_time));
         loop {
             tokio::select! {
