@@ -15,7 +15,7 @@ use meshgate_mcp::headers::ParamHeader;
 use meshgate_model::{Server, Snapshot, View};
 
 use crate::upstream::Upstream;
-use crate::validate::Validator;
+use crate::validate::Schema;
 
 mod build;
 mod follow;
@@ -106,10 +106,10 @@ pub struct Item {
 pub struct ToolFacts {
     /// Arguments that HTTP mirrors in `Mcp-Param-*`.
     pub param_headers: Vec<ParamHeader>,
-    /// Compiled `inputSchema`; `None` when checking is off or the schema cannot be checked within bounds.
-    pub input: Option<Validator>,
-    /// Compiled `outputSchema`.
-    pub output: Option<Validator>,
+    /// `inputSchema`; `None` when checking is off.
+    pub input: Option<Schema>,
+    /// `outputSchema`.
+    pub output: Option<Schema>,
     /// Calls whose arguments did not match and were let through, since this definition was read.
     pub mismatches: AtomicU64,
 }

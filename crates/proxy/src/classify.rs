@@ -318,9 +318,11 @@ impl Reshape {
     /// Whether a structured result keeps its promise; for the log only, the call has run.
     fn check_structured(&self, body: &Bytes, result: &Object) {
         let Some(tool) = &self.destination.tool else { return };
-        let (Some(validator), Some(structured)) = (&tool.facts.output, result.get(body, "structuredContent")) else {
+        let published = tool.facts.output.as_ref();
+        let Some((published, structured)) = published.zip(result.get(body, "structuredContent")) else {
             return;
         };
+        let Some(validator) = published.validator() else { return };
         if let Err(violation) = validator.check(structured.raw(body)) {
             tracing::warn!(tool = &*tool.original, %violation, "the structured result does not match its schema");
         }

@@ -1,8 +1,8 @@
 //! Arguments against `inputSchema`, structured results against `outputSchema`.
 //!
 //! A schema comes from a server, and a server may be hostile; an instance comes from a client, and so may it be. So a
-//! schema is compiled once, off the path of calls, within bounds on its size, depth and branching; nothing it refers to is
-//! ever fetched, and its patterns run in linear time. A schema that cannot be checked within the bounds is *not validated*,
+//! schema is compiled once, within bounds on its size, depth and branching, so that even the worst one takes little time;
+//! and not before it is first needed, for most tools of most servers are never called. Nothing it refers to is ever fetched, and its patterns run in linear time. A schema that cannot be checked within the bounds is *not validated*,
 //! with the reason: the server validates its own arguments anyhow, and refusing a tool for its schema helps nobody.
 //!
 //! A value is never refused wrongly. Two things cannot be checked exactly and are let through: numbers that have no exact
@@ -19,7 +19,9 @@ mod numbers;
 mod tests;
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use jsonschema::{Draft, PatternOptions};
 use serde_json::Value;
 
@@ -95,6 +97,39 @@ impl Violation {
     }
 }
 
+/// A published schema, compiled when it is first asked for.
+#[derive(Debug)]
+pub struct Schema {
+    text: Bytes,
+    /// Server, tool and member, for the log.
+    whose: (Arc<str>, Arc<str>, &'static str),
+    compiled: OnceLock<Option<Validator>>,
+}
+
+impl Schema {
+    /// A schema as a server published it.
+    pub fn new(text: Bytes, server: Arc<str>, tool: Arc<str>, member: &'static str) -> Self {
+        Self {
+            text,
+            whose: (server, tool, member),
+            compiled: OnceLock::new(),
+        }
+    }
+
+    /// The compiled schema; `None` when it cannot be checked within bounds, which the log says once.
+    pub fn validator(&self) -> Option<&Validator> {
+        let compile = || match Validator::compile(&self.text) {
+            Ok(validator) => Some(validator),
+            Err(why) => {
+                let (server, tool, member) = &self.whose;
+                tracing::info!(%server, %tool, member, %why, "the schema is not checked");
+                None
+            }
+        };
+        self.compiled.get_or_init(compile).as_ref()
+    }
+}
+
 /// A compiled schema.
 pub struct Validator {
     compiled: jsonschema::Validator,
@@ -108,7 +143,7 @@ impl fmt::Debug for Validator {
 }
 
 impl Validator {
-    /// Compiles a schema. It takes time: not for the path of a call.
+    /// Compiles a schema.
     ///
     /// # Errors
     /// Why the schema is not used.

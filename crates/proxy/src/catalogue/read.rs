@@ -13,7 +13,7 @@ use super::{Capabilities, Item, ListKind, ServerCatalogue, ServerList, ToolFacts
 use crate::call::{Outbound, Reply};
 use crate::refusal::{Executed, Reason, Refusal};
 use crate::upstream::Upstream;
-use crate::validate::Validator;
+use crate::validate::Schema;
 
 /// Pages of one list that are read at most.
 const PAGES_MAX: usize = 100;
@@ -270,15 +270,10 @@ fn tool_facts(server: &Server, body: &Bytes, tool: &Object, name: &str) -> Optio
             .filter(|v| v.kind == Kind::Object)
             .map(|v| v.raw(body))
     };
-    let compile = |check: Check, member: &str| {
-        let schema = schema(member).filter(|_| check != Check::Off)?;
-        match Validator::compile(schema) {
-            Ok(validator) => Some(validator),
-            Err(why) => {
-                tracing::info!(server = %server.name, tool = name, member, %why, "the schema is not checked");
-                None
-            }
-        }
+    let published = |check: Check, member: &'static str| {
+        let text = schema(member).filter(|_| check != Check::Off)?;
+        let text = body.slice_ref(text);
+        Some(Schema::new(text, server.name.clone(), Arc::from(name), member))
     };
     let param_headers = match schema("inputSchema").map(meshgate_mcp::headers::param_headers) {
         None => Vec::new(),
@@ -290,8 +285,8 @@ fn tool_facts(server: &Server, body: &Bytes, tool: &Object, name: &str) -> Optio
     };
     Some(ToolFacts {
         param_headers,
-        input: compile(server.validate_arguments, "inputSchema"),
-        output: compile(server.validate_results, "outputSchema"),
+        input: published(server.validate_arguments, "inputSchema"),
+        output: published(server.validate_results, "outputSchema"),
         mismatches: AtomicU64::new(0),
     })
 }

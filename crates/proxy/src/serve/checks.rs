@@ -36,7 +36,7 @@ pub(super) fn check_mirrored(context: &CallContext, call: &Call, destination: &D
 /// Arguments against the tool's schema. A failure that counts is a result the model can read, as the specification
 /// wants it; the call does not reach the server.
 pub(super) fn check_arguments(call: &Call, destination: &Destination, check: Check) -> Option<Bytes> {
-    let validator = destination.tool.as_ref()?.facts.input.as_ref()?;
+    let validator = destination.tool.as_ref()?.facts.input.as_ref()?.validator()?;
     let arguments = call.param("arguments").map_or(b"{}".as_slice(), |a| a.raw(&call.body));
     let violation = validator.check(arguments).err()?;
     if check != Check::Enforce {
