@@ -33,8 +33,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // The allocator asks for huge pages; an idle gateway would hold six times the memory it uses. Without them it is
-    // merely as it was, so a kernel that does not know the switch is no reason to stop.
+    // The allocator is built not to ask for huge pages, and where the system gives them unasked we refuse: an idle gateway
+    // would hold six times the memory it uses. A kernel that does not know the switch is no reason to stop.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     let mut args = std::env::args_os().skip(1);
     if args
