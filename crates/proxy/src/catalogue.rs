@@ -24,6 +24,7 @@ mod kept;
 mod leaving;
 mod read;
 mod serve;
+mod shown;
 mod sync;
 
 pub use build::{gateway_identity, wrapped};
@@ -32,6 +33,7 @@ pub use read::{drain_reply, internal_request};
 #[cfg(feature = "fuzzing")]
 pub use serve::reread_cursor;
 pub use serve::{ListCursor, page};
+pub use shown::Shown;
 pub use sync::{Catalogues, ListEvent, ServerState};
 
 /// The four lists.
@@ -136,6 +138,8 @@ pub struct ServerList {
     pub extra: Vec<Bytes>,
     /// Members of the first page's `_meta` but the server's identity, as `"key":value`, raw.
     pub extra_meta: Vec<Bytes>,
+    /// What views have made of the items.
+    pub shown: Shown,
 }
 
 /// The capabilities that matter to routing.

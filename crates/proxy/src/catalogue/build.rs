@@ -152,7 +152,12 @@ fn expose(state: &mut ViewState, index: usize, entry: &ViewServer, kind: ListKin
         admitted.push((item, exposed));
     }
     if state.merged || admitted.iter().any(|(item, exposed)| item.key != *exposed) {
-        rewrite(&admitted, kind, &alias, view.is_merged())
+        let names = admitted
+            .iter()
+            .map(|(item, exposed)| (item.key.clone(), exposed.clone()));
+        let form = (&view.path, &alias, view.is_merged());
+        let make = || rewrite(&admitted, kind, &alias, view.is_merged());
+        list.shown.get(form, names.collect(), make)
     } else {
         admitted.iter().map(|(item, _)| item.raw.clone()).collect()
     }
