@@ -4,7 +4,7 @@ use crate::Failure;
 
 const HEADERS_MAX: usize = 64;
 /// An answer that is longer is a mistake of somebody.
-const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+const ANSWER_BYTES_MAX: usize = 40 * 1024 * 1024;
 
 /// How the end of a body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,17 @@ pub(crate) struct Pieces {
     /// Last piece first.
     left: Vec<Bytes>,
     bytes: u64,
-    held: bool,
+    then: Then,
+}
+
+/// What comes behind the pieces.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    End,
+    /// Nothing, until the peer leaves.
+    Silence,
+    /// The last piece, again and again.
+    Again,
 }
 
 impl Pieces {
@@ -25,7 +35,23 @@ impl Pieces {
         Self {
             left: pieces.into(),
             bytes,
-            held: false,
+            then: Then::End,
+        }
+    }
+
+    /// These pieces, and then the end of the connection where more was announced.
+    pub(crate) fn cut_off(piece: Bytes) -> Self {
+        let mut pieces = Self::whole([piece]);
+        pieces.bytes += 1000;
+        pieces
+    }
+
+    /// This piece without end.
+    pub(crate) fn endless(piece: Bytes) -> Self {
+        Self {
+            left: vec![piece],
+            bytes: 0,
+            then: Then::Again,
         }
     }
 
@@ -34,7 +60,7 @@ impl Pieces {
         Self {
             left: vec![piece],
             bytes: 0,
-            held: true,
+            then: Then::Silence,
         }
     }
 }
@@ -45,25 +71,29 @@ impl Body for Pieces {
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.left.pop() {
+            Some(piece) if self.then == Then::Again => {
+                self.left.push(piece.clone());
+                Poll::Ready(Some(Ok(Frame::data(piece))))
+            }
             Some(piece) => {
                 self.bytes = self.bytes.saturating_sub(piece.len() as u64);
                 Poll::Ready(Some(Ok(Frame::data(piece))))
             }
             // The connection wakes this task when the peer leaves; there is nothing else to wait for.
-            None if self.held => Poll::Pending,
+            None if self.then == Then::Silence => Poll::Pending,
             None => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        !self.held && self.left.is_empty()
+        self.then == Then::End && self.left.is_empty() && self.bytes == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.held {
-            SizeHint::default()
-        } else {
+        if self.then == Then::End {
             SizeHint::with_exact(self.bytes)
+        } else {
+            SizeHint::default()
         }
     }
 }

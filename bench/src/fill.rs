@@ -1,7 +1,8 @@
 //! Fills in the texts of a target's description.
 //!
 //! The words between @ are filled in. What stands between a line `@each server@` and a line `@end@` is written once for
-//! each server, with `@n@` its number and `@server@` its port. An unknown word is refused, because a target that starts
+//! each server, with `@n@` its number, `@server@` its port, `@legacy@` the port of the same server of an older revision,
+//! and `@reach@` how it is reached. An unknown word is refused, because a target that starts
 //! with a wrong address measures nothing.
 
 use std::collections::BTreeMap;
@@ -16,6 +17,9 @@ const END: &str = "@end@";
 pub(crate) struct Words {
     pub(crate) words: BTreeMap<&'static str, String>,
     pub(crate) servers: Vec<u16>,
+    pub(crate) legacy: Vec<u16>,
+    /// How the last server is reached instead, where it is one that misbehaves.
+    pub(crate) neighbour: Option<String>,
 }
 
 impl Words {
@@ -46,11 +50,25 @@ impl Words {
             replace(lines, &|word| match word {
                 "n" => Some(n.to_string()),
                 "server" => Some(port.to_string()),
+                "legacy" => self.legacy.get(n).map(u16::to_string),
+                "reach" => Some(self.reach(n, *port)),
                 word => self.words.get(word).cloned(),
             })
         });
         each.collect()
     }
+}
+
+impl Words {
+    fn reach(&self, n: usize, port: u16) -> String {
+        let neighbour = self.neighbour.as_ref().filter(|_| n + 1 == self.servers.len());
+        neighbour.cloned().unwrap_or_else(|| http_reach(port))
+    }
+}
+
+/// A server of this machine.
+pub(crate) fn http_reach(port: u16) -> String {
+    format!("{{http: {{url: \"http://127.0.0.1:{port}/mcp\"}}}}")
 }
 
 fn replace(text: &str, word: &dyn Fn(&str) -> Option<String>) -> Result<String, Failure> {
@@ -77,6 +95,7 @@ mod tests {
         Words {
             words: [("port", "80".to_owned())].into(),
             servers: vec![1, 2],
+            ..Words::default()
         }
     }
 

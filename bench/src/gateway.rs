@@ -18,6 +18,7 @@ use crate::{
     report::{self, Report},
     running::{Core, Running},
     target::{self, FLOOR, Program, Target},
+    upstream::Ports,
 };
 
 const SERVERS: usize = 10;
@@ -53,17 +54,19 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut machine = Machine::look(&place.tree, options.realtime);
     let plan = plan(options);
     let named = if options.short && options.targets.is_empty() {
-        vec![FLOOR.to_owned(), "meshgate".to_owned()]
+        [FLOOR, "meshgate", "meshgate-legacy", "meshgate-stdio"]
+            .map(str::to_owned)
+            .to_vec()
     } else {
         options.targets.clone()
     };
     let targets = target::all(&place.tree.join("bench/targets"), &named)?;
     let cores = Cores::of(&machine, options.realtime);
-    let (upstream, words) = upstream(&place, cores.other)?;
+    let (upstream, ports) = upstream(&place, cores.other)?;
     let mut skipped = BTreeMap::new();
     let mut benches = Vec::new();
     for target in &targets {
-        match bench(&place, target, &plan, &words, &upstream, cores) {
+        match bench(&place, target, &plan, &ports, &upstream, cores) {
             Ok(bench) => match bench.prepare().and_then(|()| bench.rehearse()) {
                 Ok(()) => benches.push(bench),
                 Err(failure) if options.short => return Err(failure),
@@ -118,8 +121,8 @@ fn skip(target: &Target, reason: Failure, skipped: &mut BTreeMap<String, String>
 fn plan(options: &Options) -> Plan {
     if options.short {
         return Plan {
-            seconds: 1.0,
-            warm_seconds: 0.2,
+            seconds: 0.3,
+            warm_seconds: 0.1,
             connections: 8,
             rate: 200,
             sessions: 50,
@@ -201,38 +204,36 @@ impl Drop for Place {
 }
 
 /// Starts the servers behind the targets.
-fn upstream(place: &Place, core: Core) -> Result<(Running, Words), Failure> {
-    #[derive(serde::Deserialize)]
-    struct Ports {
-        servers: Vec<u16>,
-        wide: u16,
-    }
+fn upstream(place: &Place, core: Core) -> Result<(Running, Ports), Failure> {
     let arguments = ["upstream".to_owned(), format!("--servers={SERVERS}")];
     let mut command = core.command(&place.ourselves, &arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut running = Running::start(command, "the upstream")?;
     let line = first_line(&mut running)?;
     let ports: Ports = serde_json::from_str(&line).map_err(|e| format!("the upstream said `{line}`: {e}"))?;
-    let mut words = Words {
-        servers: ports.servers,
-        ..Words::default()
-    };
-    words.words.insert("wide", ports.wide.to_string());
-    Ok((running, words))
+    Ok((running, ports))
 }
 
 fn bench<'a>(
     place: &Place,
     target: &'a Target,
     plan: &'a Plan,
-    words: &Words,
+    ports: &'a Ports,
     upstream: &Running,
     cores: Cores,
 ) -> Result<Bench<'a>, Failure> {
     let directory = place.scratch.join(&target.name);
     empty(&directory)?;
     let port = free_port()?;
-    let mut words = words.clone();
+    let mut words = Words {
+        servers: ports.servers.clone(),
+        legacy: ports.legacy.clone(),
+        ..Words::default()
+    };
+    words.words.insert("wide", ports.wide.to_string());
+    words
+        .words
+        .insert("bench", place.ourselves.to_string_lossy().into_owned());
     words.words.insert("port", port.to_string());
     words
         .words
@@ -256,6 +257,7 @@ fn bench<'a>(
         port,
         plan,
         upstream: upstream.id(),
+        ports,
         target_core: cores.target,
         other_core: cores.other,
     })

@@ -46,6 +46,9 @@ pub(crate) struct Options {
     /// How long calls are sent
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
+    /// Go on whatever the target does: for targets that are known to answer wrongly
+    #[arg(long)]
+    undeterred: bool,
     /// Calls due per second; without it each connection sends as fast as it is answered
     #[arg(long)]
     rate: Option<u32>,
@@ -92,6 +95,7 @@ struct Load {
     errors: u64,
     first_error: Option<String>,
     ticks: u32,
+    undeterred: bool,
 }
 
 impl Load {
@@ -131,6 +135,7 @@ impl Load {
             errors: 0,
             first_error: None,
             ticks: 0,
+            undeterred: options.undeterred,
         })
     }
 
@@ -240,8 +245,26 @@ impl Load {
             Err(failure) => {
                 // What the target does on this connection after a wrong answer says nothing any more.
                 let _ = epoll::delete(&self.epoll, &connection.socket);
+                if self.undeterred {
+                    return self.begin_again(index);
+                }
                 self.fail(failure);
             }
+        }
+    }
+
+    /// A connection in place of one that was answered wrongly.
+    fn begin_again(&mut self, index: usize) {
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
+        let mark = epoll::EventData::new_u64(index as u64);
+        match connection.again() {
+            Ok(()) if epoll::add(&self.epoll, &connection.socket, mark, epoll::EventFlags::IN).is_ok() => {
+                self.idle.push(index);
+            }
+            Ok(()) => {}
+            Err(failure) => self.fail(failure),
         }
     }
 

@@ -11,6 +11,7 @@
 
 mod answer;
 mod body;
+mod child;
 mod connection;
 mod envelope;
 mod fill;
@@ -22,6 +23,7 @@ mod listens;
 mod load;
 mod machine;
 mod measure;
+mod neighbour;
 mod process;
 mod report;
 mod requests;
@@ -64,6 +66,10 @@ enum Part {
     Load(load::Options),
     /// Open sessions and streams and hold them
     Hold(hold::Options),
+    /// Be an MCP server over standard input and output
+    Child(child::ChildOptions),
+    /// Call such a server over its pipes, and print the calls per second
+    Pipes(child::LoopOptions),
 }
 
 fn main() -> ExitCode {
@@ -74,6 +80,8 @@ fn main() -> ExitCode {
         Part::Floor(options) => floor::run(&options),
         Part::Load(options) => load::run(&options),
         Part::Hold(options) => hold::run(&options),
+        Part::Child(options) => child::run(&options),
+        Part::Pipes(options) => child::run_loop(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

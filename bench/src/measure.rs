@@ -13,10 +13,11 @@ use crate::{
     Failure,
     fill::Words,
     load::Outcome,
-    process::Usage,
+    process::{self, Usage},
     requests::{Peer, Protocol, Workload},
     running::{Core, Running, tail},
     target::Target,
+    upstream::Ports,
     verify::verify,
 };
 
@@ -50,6 +51,7 @@ pub(crate) struct Bench<'a> {
     pub(crate) port: u16,
     pub(crate) plan: &'a Plan,
     pub(crate) upstream: u32,
+    pub(crate) ports: &'a Ports,
     pub(crate) target_core: Core,
     pub(crate) other_core: Core,
 }
@@ -57,9 +59,14 @@ pub(crate) struct Bench<'a> {
 impl Bench<'_> {
     /// Writes the target's files.
     pub(crate) fn prepare(&self) -> Result<(), Failure> {
+        self.prepare_with(&self.words)
+    }
+
+    /// Writes them with other words.
+    pub(crate) fn prepare_with(&self, words: &Words) -> Result<(), Failure> {
         for (name, text) in &self.target.files {
             let path = self.directory.join(name);
-            fs::write(&path, self.words.fill(text)?).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+            fs::write(&path, words.fill(text)?).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
         }
         Ok(())
     }
@@ -92,6 +99,13 @@ impl Bench<'_> {
         sample.insert("p999_us".to_owned(), steady.p999);
         running.is_alive()?;
         drop(running);
+        if self.target.pipes {
+            sample.insert("pipe_calls".to_owned(), self.pipe(1)?);
+            sample.insert("pipe_full_calls".to_owned(), self.pipe(self.plan.connections)?);
+        }
+        if self.target.neighbours {
+            self.neighbours(&mut sample)?;
+        }
         if self.target.sessions && self.plan.sessions > 0 {
             self.hold(&mut sample)?;
         }
@@ -102,7 +116,7 @@ impl Bench<'_> {
     }
 
     /// Starts the target and waits for its first right answer.
-    fn start(&self) -> Result<(Running, Peer, Duration), Failure> {
+    pub(crate) fn start(&self) -> Result<(Running, Peer, Duration), Failure> {
         let arguments = self.target.command.iter().skip(1).map(|word| self.words.fill(word));
         let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
         let log = self.directory.join("log");
@@ -136,17 +150,23 @@ impl Bench<'_> {
             path: self.target.path.clone(),
             token,
             protocol: self.target.protocol,
+            server: 0,
         })
     }
 
     /// The most calls a second, and what one of them costs.
     fn saturate(&self, peer: &Peer, running: &Running, workload: Workload, sample: &mut Sample) -> Result<(), Failure> {
+        process::forget_peak(running.id())?;
         let (target, upstream) = (Usage::of(running.id())?, Usage::of(self.upstream)?);
         let start = Instant::now();
         let outcome = self.load(peer, workload, self.plan.seconds, None)?;
         let elapsed = start.elapsed().as_secs_f64();
         let (target_after, upstream_after) = (Usage::of(running.id())?, Usage::of(self.upstream)?);
         let name = workload.name();
+        if workload == Workload::Huge {
+            let peak = process::peak(running.id())?;
+            sample.insert("huge_peak_mib".to_owned(), peak as f64 / KIB / KIB);
+        }
         let cpu = target_after.cpu - target.cpu;
         let others = upstream_after.cpu - upstream.cpu + outcome.cpu;
         sample.insert(format!("{name}_calls"), outcome.calls_per_second);
@@ -157,13 +177,14 @@ impl Bench<'_> {
     }
 
     /// One run of the load generator; a wrong or missing answer is a failure of the target.
-    fn load(&self, peer: &Peer, workload: Workload, seconds: f64, rate: Option<u32>) -> Result<Outcome, Failure> {
-        let mut arguments = vec!["load".to_owned()];
-        arguments.extend(peer_arguments(peer));
-        arguments.extend(["--workload".to_owned(), workload.name().to_owned()]);
-        arguments.extend(["--connections".to_owned(), self.plan.connections.to_string()]);
-        arguments.extend(["--seconds".to_owned(), seconds.to_string()]);
-        arguments.extend(rate.map(|rate| format!("--rate={rate}")));
+    pub(crate) fn load(
+        &self,
+        peer: &Peer,
+        workload: Workload,
+        seconds: f64,
+        rate: Option<u32>,
+    ) -> Result<Outcome, Failure> {
+        let arguments = self.load_arguments(peer, workload, seconds, rate);
         let output = self
             .other_core
             .command(&self.ourselves, &arguments)
@@ -180,6 +201,42 @@ impl Bench<'_> {
             )),
             None => Ok(outcome),
         }
+    }
+
+    pub(crate) fn load_arguments(
+        &self,
+        peer: &Peer,
+        workload: Workload,
+        seconds: f64,
+        rate: Option<u32>,
+    ) -> Vec<String> {
+        let connections = workload.connections(self.plan.connections);
+        let mut arguments = vec!["load".to_owned()];
+        arguments.extend(peer_arguments(peer));
+        arguments.extend(["--workload".to_owned(), workload.name().to_owned()]);
+        arguments.extend(["--connections".to_owned(), connections.to_string()]);
+        arguments.extend(["--seconds".to_owned(), seconds.to_string()]);
+        arguments.extend(rate.map(|rate| format!("--rate={rate}")));
+        arguments
+    }
+
+    /// Calls a second over bare pipes, loop and child on the target's core.
+    fn pipe(&self, outstanding: usize) -> Result<f64, Failure> {
+        let arguments = [
+            "pipes".to_owned(),
+            format!("--outstanding={outstanding}"),
+            format!("--seconds={}", self.plan.seconds),
+        ];
+        let output = self
+            .target_core
+            .command(&self.ourselves, &arguments)
+            .stderr(Stdio::inherit())
+            .output()
+            .map_err(|e| format!("cannot start the loop over pipes: {e}"))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.trim()
+            .parse()
+            .map_err(|e| format!("the loop over pipes said `{}`: {e}", text.trim()))
     }
 
     /// What sessions and streams weigh, in a process of its own so that no load has left its traces.
@@ -261,6 +318,7 @@ fn peer_arguments(peer: &Peer) -> Vec<String> {
         format!("--address={}", peer.address),
         format!("--path={}", peer.path),
         format!("--protocol={protocol}"),
+        format!("--server={}", peer.server),
     ];
     arguments.extend(peer.token.as_ref().map(|token| format!("--token={token}")));
     arguments

@@ -43,6 +43,22 @@ impl Usage {
     }
 }
 
+/// From here on the kernel measures the most memory of this process anew.
+pub(crate) fn forget_peak(id: u32) -> Result<(), Failure> {
+    fs::write(format!("/proc/{id}/clear_refs"), "5").map_err(|e| format!("cannot reset the peak of memory: {e}"))
+}
+
+/// The most resident bytes of this process since then.
+pub(crate) fn peak(id: u32) -> Result<u64, Failure> {
+    let text = fs::read_to_string(format!("/proc/{id}/status")).map_err(|e| format!("process {id} is gone: {e}"))?;
+    let kib: Option<u64> = text
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    kib.map(|kib| kib * 1024)
+        .ok_or_else(|| "the kernel tells no peak of memory".to_owned())
+}
+
 struct Process {
     parent: u32,
     ticks: u64,
@@ -90,5 +106,6 @@ mod tests {
     #[test]
     fn this_process_uses_memory() {
         assert!(Usage::of(std::process::id()).unwrap().rss > 0);
+        assert!(super::peak(std::process::id()).unwrap() > 0);
     }
 }

@@ -37,16 +37,20 @@ pub(crate) enum Workload {
     Blob,
     /// The list of 500 tools of ten servers
     List,
+    /// A call whose answer is a text of 1 MiB
+    Mib,
+    /// A call whose answer is a text of 32 MiB
+    Huge,
 }
 
 impl Workload {
-    pub(crate) const ALL: [Self; 3] = [Self::Echo, Self::Blob, Self::List];
+    pub(crate) const ALL: [Self; 5] = [Self::Echo, Self::Blob, Self::List, Self::Mib, Self::Huge];
 
     /// What a right answer holds, beside the id.
     pub(crate) fn expected(self) -> String {
         match self {
             Self::Echo => TEXT.to_owned(),
-            Self::Blob => BLOB_END.to_owned(),
+            Self::Blob | Self::Mib | Self::Huge => BLOB_END.to_owned(),
             Self::List => format!(r#""{LAST_TOOL}""#),
         }
     }
@@ -56,6 +60,18 @@ impl Workload {
             Self::Echo => "echo",
             Self::Blob => "blob",
             Self::List => "list",
+            Self::Mib => "mib",
+            Self::Huge => "huge",
+        }
+    }
+
+    /// How many of the connections call it at once: what is large fills any link with few calls, and the generator has
+    /// to hold every answer whole.
+    pub(crate) fn connections(self, most: usize) -> usize {
+        match self {
+            Self::Echo | Self::Blob | Self::List => most,
+            Self::Mib => most.min(8),
+            Self::Huge => most.min(2),
         }
     }
 }
@@ -75,6 +91,9 @@ pub(crate) struct Peer {
     /// How it is spoken to
     #[arg(long, value_enum, default_value = "modern")]
     pub(crate) protocol: Protocol,
+    /// Number of the server whose tools are called
+    #[arg(long, default_value_t = 0)]
+    pub(crate) server: u8,
 }
 
 /// One request, with the place of its id.
@@ -98,15 +117,28 @@ impl Request {
 }
 
 impl Peer {
+    /// A call of the server itself, as a line.
+    pub(crate) fn line(workload: Workload) -> Vec<u8> {
+        let name = workload.name();
+        format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":{FIRST_ID},\"method\":\"tools/call\",\"params\":{{\"name\":\"{name}\",\"arguments\":{{\"text\":\"{TEXT}\"}},{META}}}}}\n"
+        )
+        .into_bytes()
+    }
+
     /// The request of a workload.
     pub(crate) fn request(&self, workload: Workload, session: Option<&str>) -> Result<Request, Failure> {
         let (method, name, fields) = match workload {
-            Workload::Echo => ("tools/call", Some("s0__echo"), format!(r#"{{"text":"{TEXT}"}}"#)),
-            Workload::Blob => ("tools/call", Some("s0__blob"), r#"{"text":"any"}"#.to_owned()),
+            Workload::Echo => ("tools/call", Some("echo"), format!(r#"{{"text":"{TEXT}"}}"#)),
             Workload::List => ("tools/list", None, String::new()),
+            large => ("tools/call", Some(large.name()), r#"{"text":"any"}"#.to_owned()),
         };
+        let name = name.map(|name| format!("s{}__{name}", self.server));
         let mut params = Vec::new();
-        params.extend(name.map(|name| format!(r#""name":"{name}","arguments":{fields}"#)));
+        params.extend(
+            name.as_ref()
+                .map(|name| format!(r#""name":"{name}","arguments":{fields}"#)),
+        );
         if self.protocol == Protocol::Modern {
             params.push(META.to_owned());
         }

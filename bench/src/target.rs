@@ -50,6 +50,12 @@ pub(crate) struct Target {
     /// Whether such a session may have a stream.
     #[serde(default)]
     pub(crate) streams: bool,
+    /// Whether its last server is also replaced by one that misbehaves (`@reach@`), to see what that does to the others.
+    #[serde(default)]
+    pub(crate) neighbours: bool,
+    /// Whether its server is a child process, which is then also called over bare pipes.
+    #[serde(default)]
+    pub(crate) pipes: bool,
 }
 
 /// A program that somebody else makes.

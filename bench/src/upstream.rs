@@ -1,9 +1,10 @@
 //! The MCP servers behind the targets: as cheap as a server can be, so that what is measured is in front of it.
 //!
 //! Several servers of fifty tools each for targets that merge, and one *wide* server that offers the merged names itself
-//! for targets that only forward. So every target gets the same requests and gives the same bytes.
+//! for targets that only forward. So every target gets the same requests and gives the same bytes. Beside them the same
+//! servers of an older revision, and some that misbehave.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -17,9 +18,9 @@ use crate::{
     serve,
 };
 
-/// Tools of one server; two of them do something.
+/// Tools of one server; four of them do something.
 const TOOLS: usize = 50;
-const BLOB_BYTES: usize = 16 * 1024;
+const KIB: usize = 1024;
 /// The last words of a blob, so that a reader can tell that it came whole.
 pub(crate) const BLOB_END: &str = "the blob ends here";
 
@@ -30,44 +31,98 @@ pub(crate) struct Options {
     servers: usize,
 }
 
+/// What the first line says: where everybody listens.
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Ports {
+    pub(crate) servers: Vec<u16>,
+    pub(crate) legacy: Vec<u16>,
+    pub(crate) wide: u16,
+    pub(crate) hung: u16,
+    pub(crate) flooding: u16,
+    pub(crate) cutting: u16,
+}
+
+/// How a server behaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Modern,
+    /// Of a revision with sessions.
+    Legacy,
+    /// Never answers a call.
+    Hung,
+    /// Answers a call with notifications without end.
+    Flooding,
+    /// Hangs up in the middle of its answer to a call.
+    Cutting,
+}
+
 /// Runs until standard input closes; the first line on standard output says which ports.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     serve::on_this_thread(async {
-        let mut ports = Vec::new();
         let mut running = tokio::task::JoinSet::new();
-        for offer in offers(options.servers) {
+        let mut start = async |list: &Bytes, manner| {
+            let offer = Arc::new(Offer {
+                list: list.clone(),
+                manner,
+            });
             let listener = serve::bind(0).await?;
-            ports.push(listener.local_addr().map_err(|e| format!("no address: {e}"))?.port());
-            let offer = Arc::new(offer);
+            let port = listener.local_addr().map_err(|e| format!("no address: {e}"))?.port();
             running.spawn(serve::serve(listener, move |request| {
                 answer(Arc::clone(&offer), request)
             }));
+            Ok::<u16, Failure>(port)
+        };
+        let own = own_list();
+        let merged: Vec<String> = (0..options.servers)
+            .flat_map(|server| tools(&format!("s{server}__")))
+            .collect();
+        let mut ports = Ports::default();
+        for _ in 0..options.servers {
+            ports.servers.push(start(&own, Manner::Modern).await?);
+            ports.legacy.push(start(&own, Manner::Legacy).await?);
         }
-        let wide = ports.pop().ok_or("no wide server")?;
-        println!("{}", serde_json::json!({ "servers": ports, "wide": wide }));
+        ports.wide = start(&list(&merged), Manner::Modern).await?;
+        ports.hung = start(&own, Manner::Hung).await?;
+        ports.flooding = start(&own, Manner::Flooding).await?;
+        ports.cutting = start(&own, Manner::Cutting).await?;
+        let line = serde_json::to_string(&ports).map_err(|e| format!("cannot write the ports: {e}"))?;
+        println!("{line}");
         serve::until_left().await;
         Ok(())
     })
 }
 
-/// What one server says, made once.
+/// What one server says.
 struct Offer {
     list: Bytes,
-    blob: Bytes,
+    manner: Manner,
 }
 
-/// The servers, and last the wide one.
-fn offers(servers: usize) -> Vec<Offer> {
-    let mut offers: Vec<Offer> = (0..servers).map(|_| Offer::new(&tools(""))).collect();
-    let merged: Vec<String> = (0..servers).flat_map(|server| tools(&format!("s{server}__"))).collect();
-    offers.push(Offer::new(&merged));
-    offers
+/// What one server shows.
+pub(crate) fn own_list() -> Bytes {
+    list(&tools(""))
+}
+
+/// The list of these tools, made once.
+fn list(tools: &[String]) -> Bytes {
+    let tools = tools.join(",");
+    format!(r#"{{"resultType":"complete","tools":[{tools}],"ttlMs":60000,"cacheScope":"public"}}"#).into()
+}
+
+/// A result with a text of so many bytes, made when it is first asked for.
+fn blob(made: &OnceLock<Bytes>, bytes: usize) -> Bytes {
+    let make = || {
+        let text = "The quick brown fox jumps over the lazy dog. ".repeat(bytes / 45);
+        format!(r#"{{"resultType":"complete","content":[{{"type":"text","text":"{text}{BLOB_END}"}}]}}"#).into()
+    };
+    made.get_or_init(make).clone()
 }
 
 fn tools(prefix: &str) -> Vec<String> {
-    let names = ["echo".to_owned(), "blob".to_owned()]
+    let names = ["echo", "blob", "mib", "huge"]
         .into_iter()
-        .chain((2..TOOLS).map(|n| format!("tool_{n:02}")));
+        .map(str::to_owned)
+        .chain((4..TOOLS).map(|n| format!("tool_{n:02}")));
     names
         .map(|name| {
             serde_json::json!({
@@ -84,21 +139,6 @@ fn tools(prefix: &str) -> Vec<String> {
             .to_string()
         })
         .collect()
-}
-
-impl Offer {
-    fn new(tools: &[String]) -> Self {
-        let list = format!(
-            r#"{{"resultType":"complete","tools":[{}],"ttlMs":60000,"cacheScope":"public"}}"#,
-            tools.join(",")
-        );
-        let text = "The quick brown fox jumps over the lazy dog. ".repeat(BLOB_BYTES / 45);
-        let blob = format!(r#"{{"resultType":"complete","content":[{{"type":"text","text":"{text}{BLOB_END}"}}]}}"#);
-        Self {
-            list: list.into(),
-            blob: blob.into(),
-        }
-    }
 }
 
 async fn answer(offer: Arc<Offer>, request: Request<Incoming>) -> Response<Pieces> {
@@ -123,9 +163,19 @@ async fn answer(offer: Arc<Offer>, request: Request<Incoming>) -> Response<Piece
         return status(StatusCode::ACCEPTED);
     };
     match envelope.method.as_ref() {
-        "tools/call" => call(&offer, &envelope, id.get()),
+        "tools/call" => match offer.manner {
+            Manner::Modern | Manner::Legacy => call(&envelope, id.get()),
+            Manner::Hung => std::future::pending().await,
+            Manner::Flooding => typed(Pieces::endless(flood()), HeaderValue::from_static("text/event-stream")),
+            Manner::Cutting => typed(
+                Pieces::cut_off(Bytes::from_static(b"{\"jsonrpc\"")),
+                HeaderValue::from_static("application/json"),
+            ),
+        },
         "tools/list" => result(id.get(), offer.list.clone()),
-        "server/discover" => result(id.get(), Bytes::from_static(DISCOVER.as_bytes())),
+        "server/discover" if offer.manner != Manner::Legacy => {
+            result(id.get(), Bytes::from_static(DISCOVER.as_bytes()))
+        }
         "subscriptions/listen" => stream(acknowledged(id.get())),
         "initialize" => {
             let mut response = result(id.get(), Bytes::from_static(INITIALIZE.as_bytes()));
@@ -141,15 +191,23 @@ async fn answer(offer: Arc<Offer>, request: Request<Incoming>) -> Response<Piece
     }
 }
 
-const DISCOVER: &str = r#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"ttlMs":60000,"cacheScope":"public","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"bench","version":"1.0.0"}}}"#;
-const INITIALIZE: &str =
+pub(crate) const DISCOVER: &str = r#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"ttlMs":60000,"cacheScope":"public","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"bench","version":"1.0.0"}}}"#;
+pub(crate) const INITIALIZE: &str =
     r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"bench","version":"1.0.0"}}"#;
 
-fn call(offer: &Offer, envelope: &Envelope<'_>, id: &str) -> Response<Pieces> {
+fn call(envelope: &Envelope<'_>, id: &str) -> Response<Pieces> {
+    static BLOB: OnceLock<Bytes> = OnceLock::new();
+    static MIB: OnceLock<Bytes> = OnceLock::new();
+    static HUGE: OnceLock<Bytes> = OnceLock::new();
     let params = envelope.params();
     let name = params.name.unwrap_or_default();
-    if name.ends_with("blob") {
-        return result(id, offer.blob.clone());
+    let large = [
+        ("blob", &BLOB, 16 * KIB),
+        ("mib", &MIB, KIB * KIB),
+        ("huge", &HUGE, 32 * KIB * KIB),
+    ];
+    if let Some((_, made, bytes)) = large.into_iter().find(|(tool, ..)| name.ends_with(tool)) {
+        return result(id, blob(made, bytes));
     }
     let text = params
         .arguments
@@ -159,6 +217,13 @@ fn call(offer: &Offer, envelope: &Envelope<'_>, id: &str) -> Response<Pieces> {
     json([Bytes::from(format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete","content":[{{"type":"text","text":{text}}}]}}}}"#
     ))])
+}
+
+/// Notifications that nobody asked for, some in one piece.
+fn flood() -> Bytes {
+    let event =
+        r#"data: {"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"Any text."}}"#;
+    format!("{event}\n\n").repeat(64).into()
 }
 
 fn acknowledged(id: &str) -> Bytes {
