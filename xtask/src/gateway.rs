@@ -85,6 +85,13 @@ impl Gateway {
         Ok(text.trim().to_owned())
     }
 
+    /// Ends it and removes what it wrote, where many run one after the other. Its log stays.
+    pub(crate) fn forget(mut self) -> Result<(), Failure> {
+        self.end("-TERM")?;
+        let scratch = self.state.parent().unwrap_or(&self.state);
+        fs::remove_dir_all(scratch).map_err(|e| format!("cannot remove {}: {e}", scratch.display()))
+    }
+
     /// Its address and port.
     pub(crate) fn authority(&self) -> &str {
         &self.authority

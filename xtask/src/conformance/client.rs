@@ -203,7 +203,7 @@ pub(crate) fn drive(place: &Place, server: &str) -> Result<(), Failure> {
         eprintln!("{}", fs::read_to_string(&log).unwrap_or_default());
     }
     if status.success() {
-        Ok(())
+        gateway.forget()
     } else {
         Err(format!("the client ended with {status}"))
     }
