@@ -91,7 +91,8 @@ impl Secrets {
             Value::From(_) => return,
         };
         let is_credential = SCHEMES.iter().any(|scheme| text.starts_with(scheme));
-        if text.is_empty() || !(is_credential || may_be_secret(name) || looks_secret(text)) {
+        let is_secret = is_credential || looks_secret(text) || (may_be_secret(name) && !is_setting(name, text));
+        if text.is_empty() || !is_secret {
             return;
         }
         let (prefix, secret) = match SCHEMES
@@ -183,6 +184,13 @@ pub(super) fn variable_of(server: &str, name: &str) -> String {
     }
 }
 
+/// A switch, or a number of tokens: named like a secret, and none.
+fn is_setting(name: &str, text: &str) -> bool {
+    let switch = ["true", "false", "yes", "no", "on", "off"].contains(&text.to_ascii_lowercase().as_str());
+    let number = text.len() <= 7 && text.bytes().all(|b| b.is_ascii_digit());
+    switch || (number && name.to_ascii_lowercase().contains("tokens"))
+}
+
 fn secret_arguments(args: &[String]) -> Vec<usize> {
     let mut found = Vec::new();
     let mut expects = false;
@@ -206,4 +214,37 @@ fn url_holds_secret(url: &str) -> bool {
         .filter_map(|pair| pair.split_once('='))
         .any(|(name, value)| may_be_secret(name) && !value.is_empty());
     named || looks_secret(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn switches_and_numbers_of_tokens_are_no_secrets() {
+        assert!(is_setting("API_KEY_REQUIRED", "True") && is_setting("MAX_TOKENS", "4096"));
+        assert!(
+            !is_setting("PASSWORD", "123456")
+                && !is_setting("API_TOKENS", "abc")
+                && !is_setting("MAX_TOKENS", "12345678")
+        );
+    }
+
+    #[test]
+    fn secrets_in_arguments_are_found_by_the_option_before_them() {
+        let found = |args: &[&str]| secret_arguments(&args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>());
+        assert_eq!(found(&["--api-key", "k", "--port", "80"]), [1]);
+        assert_eq!(found(&["--api-key=k", "--header", "Authorization: x"]), [0, 2]);
+        assert_eq!(
+            found(&["--header", "Authorization:${AUTH}", "--token", "${T}", "--token", "--x"]),
+            [0; 0]
+        );
+        assert_eq!(found(&["--token-file", "/run/token", "-y", "pkg@1.2.3", "."]), [0; 0]);
+    }
+
+    #[test]
+    fn secrets_in_a_url_are_found() {
+        assert!(url_holds_secret("https://a.example/mcp?api_key=k") && url_holds_secret("https://u:p@a.example/mcp"));
+        assert!(!url_holds_secret("https://a.example/v1/mcp?workspace=main&token="));
+    }
 }
