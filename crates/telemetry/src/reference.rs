@@ -93,6 +93,8 @@ struct Shown {
     unit: String,
     help: String,
     labels: BTreeSet<String>,
+    /// Lines with a value.
+    samples: usize,
 }
 
 /// The page, as the text of its file.
@@ -128,6 +130,7 @@ fn shown() -> Vec<Shown> {
     metrics.server_up(&server, true);
     metrics.server_tools(&server, 1);
     metrics.server_restarts(&server, 1);
+    metrics.configuration.reloaded("applied");
     metrics.configuration.reloaded("applied");
     read(&metrics.encode())
 }
@@ -195,6 +198,7 @@ fn read(text: &str) -> Vec<Shown> {
                 _ => {}
             }
         } else if let Some(metric) = all.last_mut() {
+            metric.samples += 1;
             let inside = line.split_once('{').and_then(|(_, rest)| rest.rsplit_once('}'));
             let names = inside.map_or("", |(inside, _)| inside).split("\",");
             let names = names.filter_map(|pair| pair.split_once('=')).map(|(name, _)| name);

@@ -24,6 +24,11 @@ fn every_registered_metric_is_on_the_page_with_its_labels() {
         );
     }
     for metric in shown() {
+        assert!(
+            metric.samples > 0,
+            "`{}` has no sample, so its labels are unknown; touch it in `shown`",
+            metric.name
+        );
         assert!(!metric.help.is_empty() && !metric.kind.is_empty(), "{metric:?}");
     }
     let of = |name: &str| shown().into_iter().find(|metric| metric.name == name).unwrap();
