@@ -106,8 +106,8 @@ impl Gateway {
             hub: Hub::new(ids.clone(), limits.stream_buffer_bytes),
             observer: Observer::new(parts.records.clone(), parts.entropy),
             ids,
-            rate: Rate::new(model.calls_per_second, model.call_burst),
-            unproven_rate: Rate::new(model.unauthenticated_per_second, model.unauthenticated_per_second),
+            rate: Rate::new(limits.calls_per_second, limits.calls_burst),
+            unproven_rate: Rate::new(limits.unproven_calls_per_second, limits.unproven_calls_per_second),
             calls: Room::new(model.calls_in_flight_max),
             streams: Seats::new(limits.streams_per_caller),
             limits,
@@ -237,7 +237,6 @@ fn limits(snapshot: &Snapshot) -> Limits {
     Limits {
         connections: said.connections_max,
         connections_per_address: said.connections_per_address_max,
-        drain_time: said.drain,
         body_bytes: said.body_bytes_max,
         json_depth: said.json_depth_max,
         json_nodes: said.json_nodes_max,
@@ -246,9 +245,9 @@ fn limits(snapshot: &Snapshot) -> Limits {
         sse_event_bytes: said.event_bytes_max,
         stream_buffer_bytes: said.stream_buffer_bytes_max,
         streams_per_caller: said.streams_per_caller_max,
-        calls_per_second: said.calls_per_second as usize,
-        calls_burst: said.call_burst as usize,
-        unproven_calls_per_second: said.unauthenticated_per_second as usize,
+        calls_per_second: said.calls_per_second,
+        calls_burst: said.call_burst,
+        unproven_calls_per_second: said.unauthenticated_per_second,
         ..Limits::default()
     }
 }

@@ -6,5 +6,5 @@
 mod rate;
 mod room;
 
-pub use rate::Rate;
+pub use rate::{Counted, Rate, Share};
 pub use room::{Place, Room, Seat, Seats};

@@ -21,6 +21,8 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections of one address (IPv6: one /64) that have not authenticated yet.
     pub connections_per_address: usize,
+    /// File descriptors that are never given to clients: servers, records and the admin listener need them.
+    pub descriptors_kept: usize,
     /// From accept to the end of the TLS handshake.
     pub tls_handshake_time: Duration,
     /// From the handshake to the first byte, and again from a head's first byte to its last.
@@ -33,12 +35,12 @@ pub struct Limits {
     pub connection_age_time: Duration,
     /// A write that makes no progress for this long ends its connection.
     pub write_stall_time: Duration,
+    /// An answer may not be taken slower than this, once `write_stall_time` has been spent waiting for its reader.
+    pub answer_bytes_per_second: usize,
     /// How long a closing connection still reads and discards, so that the last answer is not lost to a reset.
     pub linger_time: Duration,
     /// How many bytes a closing connection discards at most.
     pub linger_bytes: usize,
-    /// How long a drain waits for calls in flight before it breaks them off.
-    pub drain_time: Duration,
 
     // --- request heads and bodies --------------------------------------------------------------------------------------
     /// A request head: request line and fields in HTTP/1.1, the decoded field list in HTTP/2.
@@ -63,6 +65,8 @@ pub struct Limits {
     pub h2_stream_window_bytes: usize,
     /// Receive window of one connection.
     pub h2_connection_window_bytes: usize,
+    /// An answer is handed over in pieces of this size; one that is not taken within `write_stall_time` ends its stream.
+    pub h2_piece_bytes: usize,
     /// The compressed header block of one request, over HEADERS and its CONTINUATION frames.
     pub h2_header_block_bytes: usize,
     /// CONTINUATION frames of one header block.
@@ -100,16 +104,12 @@ pub struct Limits {
     pub streams_per_caller: usize,
 
     // --- calls -----------------------------------------------------------------------------------------------------------
-    /// A call without progress ends after this, unless its server says otherwise.
-    pub call_idle_time: Duration,
-    /// A call ends after this, progress or not.
-    pub call_time: Duration,
     /// Calls of one caller, sustained.
-    pub calls_per_second: usize,
+    pub calls_per_second: u32,
     /// Calls of one caller, at once.
-    pub calls_burst: usize,
+    pub calls_burst: u32,
     /// Requests of one address (IPv6: one /64) that fail to authenticate, sustained.
-    pub unproven_calls_per_second: usize,
+    pub unproven_calls_per_second: u32,
 }
 
 impl Default for Limits {
@@ -117,15 +117,16 @@ impl Default for Limits {
         Self {
             connections: 4096,
             connections_per_address: 256,
+            descriptors_kept: 64,
             tls_handshake_time: Duration::from_secs(5),
             head_time: Duration::from_secs(10),
             idle_time: Duration::from_secs(75),
             last_request_time: Duration::from_secs(1),
             connection_age_time: Duration::from_secs(60 * 60),
             write_stall_time: Duration::from_secs(30),
+            answer_bytes_per_second: 4 * KIB,
             linger_time: Duration::from_secs(2),
             linger_bytes: 4 * MIB,
-            drain_time: Duration::from_secs(30),
 
             head_bytes: 8 * KIB,
             head_fields: 64,
@@ -138,6 +139,7 @@ impl Default for Limits {
             h2_unproven_streams: 16,
             h2_stream_window_bytes: 64 * KIB,
             h2_connection_window_bytes: MIB,
+            h2_piece_bytes: 16 * KIB,
             h2_header_block_bytes: 16 * KIB,
             h2_continuations: 8,
             h2_resets_per_second: 20,
@@ -156,8 +158,6 @@ impl Default for Limits {
             stream_buffer_bytes: 256 * KIB,
             streams_per_caller: 32,
 
-            call_idle_time: Duration::from_secs(60),
-            call_time: Duration::from_secs(10 * 60),
             calls_per_second: 50,
             calls_burst: 100,
             unproven_calls_per_second: 20,

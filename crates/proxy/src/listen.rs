@@ -12,9 +12,11 @@
 mod body;
 mod caps;
 mod connection;
+mod descriptors;
 mod drive;
 mod head;
 mod refused;
+mod stream;
 mod watch;
 mod wire;
 
@@ -25,15 +27,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
-pub use self::body::read_body;
-pub use self::caps::Caps;
+pub use self::body::{check_announced, read_body};
+pub use self::caps::{Caps, network};
 pub use self::connection::{Connection, Unproven};
+use self::descriptors::Descriptors;
+pub use self::descriptors::raise_descriptors;
 pub use self::head::{authority, check_head};
 pub use self::refused::Refused;
 pub use self::wire::Version;
@@ -129,11 +134,11 @@ impl Bound {
     pub async fn serve<S, B>(self, service: S, drain: Drain) -> io::Result<()>
     where
         S: Service<B>,
-        B: http_body::Body + Send + Unpin + 'static,
-        B::Data: Send,
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let listener = TcpListener::from_std(self.socket)?;
+        let mut descriptors = Descriptors::of_this_process(self.limits.descriptors_kept);
         let tasks = TaskTracker::new();
         let edge = Arc::new(drive::Edge {
             local: self.local,
@@ -148,7 +153,7 @@ impl Bound {
             let (stream, peer) = tokio::select! {
                 biased;
                 () = drain.asked() => break,
-                accepted = accept(&listener) => accepted,
+                accepted = accept(&listener, &mut descriptors) => accepted,
             };
             Self::begin(&self.caps, &edge, &tasks, stream, peer);
         }
@@ -170,8 +175,7 @@ impl Bound {
         peer: SocketAddr,
     ) where
         S: Service<B>,
-        B: http_body::Body + Send + Unpin + 'static,
-        B::Data: Send,
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let Some(slot) = caps.take(peer.ip()) else {
@@ -186,12 +190,20 @@ impl Bound {
     }
 }
 
-/// The next connection. Errors of one connection are skipped; when the process is out of descriptors or memory this
-/// waits a little, because the same error would come back at once and burn a core.
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+/// The next connection, once there are descriptors to serve it with. Errors of one connection are skipped; when the
+/// process is out of descriptors or memory this waits a little, because the same error would come back at once and burn
+/// a core. What is not accepted waits in the kernel's queue.
+async fn accept(listener: &TcpListener, descriptors: &mut Descriptors) -> (TcpStream, SocketAddr) {
+    while descriptors.are_short(listener) {
+        tracing::warn!("accepting pauses: the process is nearly out of file descriptors");
+        tokio::time::sleep(EXHAUSTED_PAUSE).await;
+    }
     loop {
         match listener.accept().await {
-            Ok(accepted) => return accepted,
+            Ok((stream, peer)) => {
+                descriptors.given(&stream);
+                return (stream, peer);
+            }
             Err(error) if of_one_connection(&error) => tracing::debug!(%error, "accept"),
             Err(error) => {
                 tracing::warn!(%error, "accepting pauses");

@@ -93,6 +93,8 @@ reasons! {
     UnsupportedMedia = UNSUPPORTED_MEDIA_TYPE, UNSUPPORTED_MEDIA, "unsupported_media", "send uncompressed `application/json`";
     /// The request is over a size limit.
     TooLarge = PAYLOAD_TOO_LARGE, TOO_LARGE, "too_large", "send less; the limit is named in the rule";
+    /// The head of the request is over a limit.
+    HeadTooLarge = REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_LARGE, "head_too_large", "send fewer or shorter header fields";
     /// A second stream, or another conflict with state that exists.
     Conflict = CONFLICT, CONFLICT, "conflict", "close the first stream, or use another session";
     /// The client sent its bytes too slowly.

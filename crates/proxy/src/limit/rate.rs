@@ -6,7 +6,8 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
@@ -18,8 +19,53 @@ const CALLERS_MAX: usize = 100_000;
 /// Parts of the table, so that a flood of new callers is looked through in small pieces.
 const SHARDS: usize = 16;
 
-/// Nanoseconds after the start at which the bucket is empty again.
-type Cells = HashMap<Box<[u8]>, AtomicU64>;
+/// What is remembered of one caller.
+#[derive(Debug)]
+struct Cell {
+    /// Nanoseconds after the start at which the bucket is empty again.
+    empty_at: AtomicU64,
+    /// Calls that are in flight.
+    inside: AtomicUsize,
+}
+
+type Cells = HashMap<Box<[u8]>, Arc<Cell>>;
+
+/// A caller, found once: whether its rate lets it call, and how it takes its share of what all callers have.
+#[derive(Debug)]
+pub struct Counted {
+    cell: Arc<Cell>,
+    /// The refusal of a caller over its rate.
+    pub over: Option<Refusal>,
+}
+
+/// One call of a caller that is in flight; ends when dropped.
+#[derive(Debug)]
+pub struct Share(Arc<Cell>);
+
+impl Counted {
+    /// Counts a call as in flight, of which this caller may have `max` at once.
+    pub fn share(&self, max: usize) -> Result<Share, Refusal> {
+        let inside = &self.cell.inside;
+        let entered = inside.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |inside| {
+            (inside < max).then_some(inside + 1)
+        });
+        match entered {
+            Ok(_) => Ok(Share(Arc::clone(&self.cell))),
+            Err(_) => Err(Refusal::new(
+                Reason::RateLimited,
+                format!("this caller has {max} calls in flight, as many as it may; wait for one to end"),
+            )
+            .rule("limit/calls-of-caller")
+            .retry(Duration::from_secs(1))),
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.0.inside.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// A rate per key.
 pub struct Rate {
@@ -33,7 +79,7 @@ pub struct Rate {
 
 impl Rate {
     /// `per_second` sustained and `burst` at once; both at least one.
-    pub fn new(per_second: u32, burst: u32) -> Self {
+    pub fn new(per_second: usize, burst: usize) -> Self {
         Self::with_callers(per_second, burst, CALLERS_MAX)
     }
 
@@ -58,41 +104,57 @@ impl Rate {
 
     /// Counts `calls` of `key` at `now`, all or none, or says when to come again.
     pub fn admit(&self, key: &[u8], calls: u32, now: Instant) -> Result<(), Refusal> {
+        let counted = self.count(key, calls, now)?;
+        counted.over.map_or(Ok(()), Err)
+    }
+
+    /// The same, and gives the caller back either way: who is over its rate may have to hear of something else first.
+    /// Refused while everybody who is remembered owes something, and there is no room for one more.
+    pub fn count(&self, key: &[u8], calls: u32, now: Instant) -> Result<Counted, Refusal> {
         let interval_ns = self.interval_ns.load(Ordering::Relaxed);
         let cost_ns = interval_ns.saturating_mul(u64::from(calls));
         let since = now.saturating_duration_since(self.began).as_nanos();
         let now = u64::try_from(since).unwrap_or(u64::MAX / 2);
-        let at = usize::try_from(self.hasher.hash_one(key)).unwrap_or_default() % SHARDS;
-        let Some(shard) = self.shards.get(at) else {
-            return Ok(());
-        };
-        if let Some(cell) = shard.read().get(key) {
-            return self.count(cell, cost_ns, now);
-        }
-        let mut cells = shard.write();
-        if let Some(cell) = cells.get(key) {
-            return self.count(cell, cost_ns, now);
-        }
-        if cells.len() >= self.shard_max {
-            cells.retain(|_, empty_at| *empty_at.get_mut() > now);
-            if cells.len() >= self.shard_max {
-                return Err(refuse(interval_ns));
-            }
-        }
-        let cell = cells.entry(key.into()).or_insert_with(|| AtomicU64::new(now));
-        self.count(cell, cost_ns, now)
-    }
-
-    fn count(&self, cell: &AtomicU64, cost_ns: u64, now: u64) -> Result<(), Refusal> {
+        let cell = self.cell(key, now)?;
         let full_at = now.saturating_add(self.burst_ns.load(Ordering::Relaxed));
         let admitted = |empty_at: u64| {
             let next = empty_at.max(now).saturating_add(cost_ns);
             (next <= full_at).then_some(next)
         };
         // Refused calls leave the number as it is: they cost the caller nothing but the answer.
-        cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, admitted)
-            .map(drop)
-            .map_err(|empty_at| refuse(empty_at.max(now).saturating_add(cost_ns).saturating_sub(full_at)))
+        let counted = cell
+            .empty_at
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, admitted);
+        let over = counted
+            .err()
+            .map(|empty_at| refuse(empty_at.max(now).saturating_add(cost_ns).saturating_sub(full_at)));
+        Ok(Counted { cell, over })
+    }
+
+    fn cell(&self, key: &[u8], now: u64) -> Result<Arc<Cell>, Refusal> {
+        let at = usize::try_from(self.hasher.hash_one(key)).unwrap_or_default() % SHARDS;
+        let shard = self.shards.get(at).ok_or_else(|| refuse(self.interval_ns.load(Ordering::Relaxed)))?;
+        if let Some(cell) = shard.read().get(key) {
+            return Ok(Arc::clone(cell));
+        }
+        let mut cells = shard.write();
+        if let Some(cell) = cells.get(key) {
+            return Ok(Arc::clone(cell));
+        }
+        if cells.len() >= self.shard_max {
+            cells.retain(|_, cell| {
+                cell.empty_at.load(Ordering::Relaxed) > now || cell.inside.load(Ordering::Relaxed) > 0
+            });
+            if cells.len() >= self.shard_max {
+                return Err(refuse(self.interval_ns.load(Ordering::Relaxed)));
+            }
+        }
+        let cell = Arc::new(Cell {
+            empty_at: AtomicU64::new(now),
+            inside: AtomicUsize::new(0),
+        });
+        cells.insert(key.into(), Arc::clone(&cell));
+        Ok(cell)
     }
 }
 
@@ -155,6 +217,30 @@ mod tests {
         rate.set(1, 1);
         let refusal = rate.admit(b"a", 1, now).unwrap_err();
         assert_eq!(refusal.retry, Some(Duration::from_secs(3)), "what is owed stays");
+    }
+
+    #[test]
+    fn a_caller_has_its_share_of_the_calls_in_flight_and_keeps_it_while_it_owes_nothing() {
+        let rate = Rate::with_callers(1000, 1000, SHARDS);
+        let now = rate.began;
+        let caller = rate.count(b"a", 1, now).unwrap();
+        let held: Vec<_> = (0..3).map(|_| caller.share(3).unwrap()).collect();
+        assert_eq!(
+            caller.share(3).unwrap_err().rule.as_deref(),
+            Some("limit/calls-of-caller")
+        );
+        assert!(
+            rate.count(b"b", 1, now).unwrap().share(1).is_ok(),
+            "another caller has its own"
+        );
+        // Its bucket is empty and others need room: it must not be forgotten, or it would have a second share.
+        let later = now + Duration::from_secs(60);
+        for key in 0..1000_u16 {
+            let _crowd = rate.admit(&key.to_be_bytes(), 1, later);
+        }
+        assert!(rate.count(b"a", 1, later).unwrap().share(3).is_err());
+        drop(held);
+        assert!(rate.count(b"a", 1, later).unwrap().share(3).is_ok());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::rate::Share;
 use crate::refusal::{Reason, Refusal};
 
 /// The longest that a client is asked to stay away, in seconds.
@@ -24,7 +25,20 @@ pub struct Room {
 
 /// One call in flight.
 #[derive(Debug)]
-pub struct Place(Arc<AtomicUsize>);
+pub struct Place {
+    inside: Arc<AtomicUsize>,
+    /// It counts in its caller's share too.
+    share: Option<Share>,
+}
+
+impl Place {
+    /// Counts in its caller's share as well.
+    #[must_use]
+    pub fn shared(mut self, share: Option<Share>) -> Self {
+        self.share = share;
+        self
+    }
+}
 
 impl Room {
     /// Room for `max` calls.
@@ -49,7 +63,10 @@ impl Room {
                 (inside < max).then_some(inside + 1)
             });
         if entered.is_ok() {
-            return Ok(Place(Arc::clone(&self.inside)));
+            return Ok(Place {
+                inside: Arc::clone(&self.inside),
+                share: None,
+            });
         }
         // Spread, so that those turned away together do not come back together.
         let turn = self.turned_away.fetch_add(1, Ordering::Relaxed);
@@ -67,6 +84,12 @@ impl Room {
         self.max.store(max, Ordering::Relaxed);
     }
 
+    /// How many calls one caller may have: the last quarter of a room is for others.
+    pub fn share_max(&self) -> usize {
+        let max = self.max.load(Ordering::Relaxed);
+        max - max / 4
+    }
+
     /// Calls in flight.
     pub fn inside(&self) -> usize {
         self.inside.load(Ordering::Relaxed)
@@ -75,7 +98,7 @@ impl Room {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.inside.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -164,6 +187,13 @@ mod tests {
         assert!(room.enter(false).is_ok());
         drop(held);
         assert_eq!(room.inside(), 0);
+    }
+
+    #[test]
+    fn the_last_quarter_of_a_room_is_for_other_callers() {
+        for (max, share) in [(1, 1), (2, 2), (3, 3), (4, 3), (8, 6), (4096, 3072)] {
+            assert_eq!(Room::new(max).share_max(), share, "{max}");
+        }
     }
 
     #[test]

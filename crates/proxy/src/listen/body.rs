@@ -14,6 +14,19 @@ use tokio::time::{Instant, timeout_at};
 use crate::limits::Limits;
 use crate::refusal::{Reason, Refusal};
 
+/// Refuses a body that says of itself that it is larger than `bytes_max`.
+///
+/// # Errors
+/// It does.
+pub fn check_announced<B: Body>(body: &B, bytes_max: usize) -> Result<(), Refusal> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > bytes_max {
+        Err(too_large())
+    } else {
+        Ok(())
+    }
+}
+
 /// Reads the body to its end. A body that comes in one frame is not copied.
 ///
 /// # Errors
@@ -23,10 +36,8 @@ where
     B: Body<Data = Bytes>,
     B::Error: std::error::Error + 'static,
 {
+    check_announced(&body, bytes_max)?;
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if announced > bytes_max {
-        return Err(too_large());
-    }
     let mut body = std::pin::pin!(body);
     let deadline = Instant::now() + limits.body_time;
     let mut read = Read::Nothing;

@@ -121,8 +121,8 @@ impl Drop for Slot {
     }
 }
 
-/// One subscriber holds a whole /64 in IPv6, so that is what counts as one address.
-fn network(address: IpAddr) -> IpAddr {
+/// What counts as one address: a subscriber holds a whole /64 in IPv6, and an IPv4 address is the same in either form.
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX))),
         v4 @ IpAddr::V4(_) => v4,

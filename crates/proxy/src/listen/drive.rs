@@ -4,18 +4,16 @@
 //! nothing was in flight for too long, because it is old, because the process drains, or because the wire guard broke
 //! it. In every case but the last a call that is in flight is answered first.
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -29,8 +27,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::caps::Slot;
-use super::connection::{Connection, InFlight};
+use super::connection::Connection;
 use super::refused::Refused;
+use super::stream::{Streams, Tracked};
 use super::watch::{Verdict, Watch};
 use super::wire::{self, Guard, Version};
 use super::{Never, Service, TlsSource};
@@ -53,8 +52,7 @@ impl<S> Edge<S> {
     pub(super) async fn drive<B>(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, slot: Slot)
     where
         S: Service<B>,
-        B: Body + Send + Unpin + 'static,
-        B::Data: Send,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let drain = self.drain.clone();
@@ -71,8 +69,7 @@ impl<S> Edge<S> {
     async fn run<B>(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, slot: Slot) -> Result<(), Ended>
     where
         S: Service<B>,
-        B: Body + Send + Unpin + 'static,
-        B::Data: Send,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let Some(tls) = self.tls.as_ref().map(|source| source()) else {
@@ -99,8 +96,7 @@ impl<S> Edge<S> {
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<B>,
-        B: Body + Send + Unpin + 'static,
-        B::Data: Send,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let limits = Arc::clone(&self.limits);
@@ -125,7 +121,7 @@ impl<S> Edge<S> {
                 let in_flight = connection.begin();
                 // On the heap, because hyper moves it several times and keeps room for it while nobody calls.
                 let answer = Box::pin(edge.service.answer(request, Arc::clone(&connection)));
-                let connection = Arc::clone(&connection);
+                let (edge, connection) = (Arc::clone(&edge), Arc::clone(&connection));
                 async move {
                     let mut response: Response<B> = answer.await;
                     if connection.says_close() {
@@ -133,7 +129,7 @@ impl<S> Edge<S> {
                             .headers_mut()
                             .insert(CONNECTION, HeaderValue::from_static("close"));
                     }
-                    Ok::<_, Never>(response.map(|body| Tracked::new(body, in_flight)))
+                    Ok::<_, Never>(response.map(|body| Tracked::new(body, &connection, in_flight, &edge.limits)))
                 }
             }
         });
@@ -148,6 +144,8 @@ impl<S> Edge<S> {
                 let streams = Streams {
                     tasks: self.tasks.clone(),
                     gone: CancellationToken::new(),
+                    stall_time: limits.write_stall_time,
+                    refused: Arc::clone(&self.refused),
                 };
                 let _gone = streams.gone.clone().drop_guard();
                 let mut conn = Box::pin(http2_builder(&limits, streams).serve_connection(io, service));
@@ -241,56 +239,6 @@ fn jittered(time: Duration) -> Duration {
     (time + Duration::from_millis(spread)).saturating_sub(Duration::from_millis(tenth))
 }
 
-/// Runs the streams of one HTTP/2 connection: each task is waited for by the listener, and ends with its connection.
-#[derive(Clone)]
-struct Streams {
-    tasks: TaskTracker,
-    gone: CancellationToken,
-}
-
-impl<F> hyper::rt::Executor<F> for Streams
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, stream: F) {
-        let gone = self.gone.clone();
-        self.tasks.spawn(async move { gone.run_until_cancelled(stream).await });
-    }
-}
-
-/// A response body that keeps its request in flight until it has ended.
-struct Tracked<B> {
-    body: B,
-    in_flight: InFlight,
-}
-
-impl<B> Tracked<B> {
-    fn new(body: B, mut in_flight: InFlight) -> Self {
-        in_flight.offer(true);
-        Self { body, in_flight }
-    }
-}
-
-impl<B: Body + Unpin> Body for Tracked<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let this = self.get_mut();
-        let frame = Pin::new(&mut this.body).poll_frame(cx);
-        this.in_flight.offer(matches!(frame, Poll::Ready(Some(Ok(_)))));
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 /// Why a connection ended other than by its own will.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
@@ -302,4 +250,20 @@ enum Ended {
     Slow(&'static str),
     #[error("the client speaks another http version than it agreed on in tls")]
     OtherVersion,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connection_age_time_is_a_tenth_more_or_less_and_not_always_the_same() {
+        let age = Limits::default().connection_age_time;
+        let ages: Vec<_> = (0..1000).map(|_| jittered(age)).collect();
+        assert!(
+            ages.iter()
+                .all(|drawn| *drawn >= age * 9 / 10 && *drawn <= age * 11 / 10)
+        );
+        assert!(ages.iter().any(|drawn| *drawn < age) && ages.iter().any(|drawn| *drawn > age));
+    }
 }

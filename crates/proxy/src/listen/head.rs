@@ -19,7 +19,7 @@ use crate::refusal::{Reason, Refusal};
 pub fn check_head(parts: &Parts, limits: &Limits) -> Result<(), Refusal> {
     if parts.headers.len() > limits.head_fields {
         return Err(Refusal::new(
-            Reason::TooLarge,
+            Reason::HeadTooLarge,
             format!("too many header fields; send at most {}", limits.head_fields),
         )
         .rule("limit/head-fields"));

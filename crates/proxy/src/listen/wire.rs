@@ -35,7 +35,8 @@ use tokio::time::Instant;
 
 use self::http1::{Http1, Place, Seen};
 use self::http2::Http2;
-use self::pace::{BodyPace, Pace, Timer};
+pub(super) use self::pace::Timer;
+use self::pace::{BodyPace, Pace};
 use super::refused::Refused;
 use crate::limits::Limits;
 
@@ -99,6 +100,8 @@ pub(super) struct Guard<T> {
     times: Times,
     waiting: Timer,
     stalled: Timer,
+    /// How the client takes what we write.
+    reading: Pace,
     shutdown: Shutdown,
     refused: Arc<Refused>,
     /// Frames sent that carry a part of an answer.
@@ -123,9 +126,9 @@ enum End {
 #[derive(Debug)]
 struct Times {
     head: Duration,
-    write_stall: Duration,
     linger: Duration,
     body: BodyPace,
+    answer: BodyPace,
     linger_bytes: usize,
     /// When the head that is held began.
     head_began: Option<Instant>,
@@ -164,15 +167,16 @@ impl<T> Guard<T> {
             end: None,
             times: Times {
                 head: limits.head_time,
-                write_stall: limits.write_stall_time,
                 linger: limits.linger_time,
                 body: BodyPace::of(limits),
+                answer: BodyPace::of_answers(limits),
                 linger_bytes: limits.linger_bytes,
                 head_began: None,
                 pace: Pace::default(),
             },
             waiting: Timer::default(),
             stalled: Timer::default(),
+            reading: Pace::default(),
             shutdown: Shutdown::Open,
             refused,
             sent,

@@ -1,6 +1,8 @@
 //! A bound listener with a service that says what it saw, and a client that speaks raw bytes.
 #![allow(dead_code)] // each test binary uses its part
 
+pub(crate) mod h2;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,7 +93,8 @@ impl Edge {
 /// How long the answer of `/big` is.
 pub(crate) const BIG: usize = 8 << 20;
 
-/// `/slow` answers after half a second, `/hang` never, `/big` at length; all others tell the length of their body.
+/// `/slow` answers after half a second, `/hang` never, `/unread` never and without reading, `/megabyte` and `/big` at
+/// length; all others tell the length of their body.
 async fn answer(
     request: Request<Incoming>,
     connection: Arc<Connection>,
@@ -104,7 +107,10 @@ async fn answer(
     };
     let (parts, body) = request.into_parts();
     if let Err(refusal) = check_head(&parts, &limits) {
-        return plain(StatusCode::BAD_REQUEST, &refusal.message);
+        return plain(refusal.reason.row().0, &refusal.message);
+    }
+    if parts.uri.path() == "/unread" {
+        std::future::pending::<()>().await;
     }
     let line = format!("{} {}", parts.method, parts.uri.path());
     let body = read_body(body, limits.body_bytes, &limits)
@@ -118,6 +124,7 @@ async fn answer(
         "/slow" => tokio::time::sleep(Duration::from_millis(500)).await,
         "/hang" => std::future::pending().await,
         "/prove" => connection.prove(),
+        "/megabyte" => return plain(StatusCode::OK, &"x".repeat(1 << 20)),
         "/big" => return plain(StatusCode::OK, &"x".repeat(BIG)),
         _ => {}
     }

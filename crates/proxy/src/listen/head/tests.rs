@@ -53,5 +53,5 @@ fn d08_the_number_of_fields_is_limited() {
     let fields = |count: usize| [vec![("host", "h")], vec![("a", "b"); count - 1]].concat();
     assert_eq!(refused("/", &fields(63)), None);
     assert_eq!(refused("/", &fields(64)), None);
-    assert_eq!(refused("/", &fields(65)), Some(Reason::TooLarge));
+    assert_eq!(refused("/", &fields(65)), Some(Reason::HeadTooLarge));
 }

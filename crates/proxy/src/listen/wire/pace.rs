@@ -60,6 +60,14 @@ impl Pace {
         }
     }
 
+    /// Bytes have been taken; the clock is asked only when somebody waited.
+    pub(super) fn came_if_waited(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if let Some(since) = self.since.take() {
+            self.waited += Instant::now().saturating_duration_since(since);
+        }
+    }
+
     /// Nothing has come: until when to wait for more.
     pub(super) fn wait_until(&mut self, limits: &BodyPace, now: Instant) -> Instant {
         let since = *self.since.get_or_insert(now);
@@ -68,6 +76,18 @@ impl Pace {
             + (limits.grace_time + earned)
                 .min(limits.body_time)
                 .saturating_sub(self.waited)
+    }
+}
+
+impl Pace {
+    /// The same for what we write: however much has been earned, one wait is never longer than `body_time`.
+    pub(super) fn stalled_at(&mut self, limits: &BodyPace, now: Instant) -> Instant {
+        let since = *self.since.get_or_insert(now);
+        let earned = Duration::from_millis(self.bytes as u64 * 1000 / limits.bytes_per_second.max(1) as u64);
+        since
+            + (limits.grace_time + earned)
+                .saturating_sub(self.waited)
+                .min(limits.body_time)
     }
 }
 
@@ -87,25 +107,35 @@ impl BodyPace {
             bytes_per_second: limits.body_bytes_per_second,
         }
     }
+
+    /// The same for what the client reads: a stall ends its connection at once, a trickle ends it when it has used up
+    /// one stall's time beyond what its bytes have earned.
+    pub(super) fn of_answers(limits: &Limits) -> Self {
+        Self {
+            body_time: limits.write_stall_time,
+            grace_time: limits.write_stall_time,
+            bytes_per_second: limits.answer_bytes_per_second,
+        }
+    }
 }
 
 /// A timer that costs nothing until it is first needed.
 #[derive(Debug, Default)]
-pub(super) struct Timer {
+pub(in crate::listen) struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
     until: Option<Instant>,
 }
 
 impl Timer {
-    pub(super) fn until(&self) -> Option<Instant> {
+    pub(in crate::listen) fn until(&self) -> Option<Instant> {
         self.until
     }
 
-    pub(super) fn stop(&mut self) {
+    pub(in crate::listen) fn stop(&mut self) {
         self.until = None;
     }
 
-    pub(super) fn poll(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    pub(in crate::listen) fn poll(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(until)));
         if self.until != Some(until) {
             self.until = Some(until);

@@ -252,6 +252,28 @@ async fn a_write_that_is_not_read_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn answer_bytes_per_second_ends_a_reader_that_trickles_and_spares_one_that_does_not() {
+    // What a client takes in each wait of 20 s: at the rate it may go on for ever, below it only for a while.
+    for (bytes, ends) in [(79 * 1024, true), (80 * 1024, false), (81 * 1024, false), (1, true)] {
+        let (mut guard, mut client, _) = pair(Version::Http1, b"");
+        guard.write_all(&[b'x'; 1024]).await.unwrap();
+        let reading = tokio::spawn(async move {
+            let mut taken = vec![0; bytes];
+            loop {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                client.read_exact(&mut taken).await.unwrap();
+            }
+        });
+        let mut ended = false;
+        for _ in 0..100 {
+            ended = ended || guard.write_all(&vec![b'x'; bytes]).await.is_err();
+        }
+        assert_eq!(ended, ends, "{bytes} bytes in each 20 s");
+        reading.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connection_that_closes_in_the_middle_discards_for_a_while() {
     let (mut guard, mut far, _) = pair(Version::Http1, b"\0\r\n");
     assert_eq!(read_some(&mut guard).await.unwrap(), NO_REQUEST);
@@ -267,6 +289,25 @@ async fn a_connection_that_closes_in_the_middle_discards_for_a_while() {
     guard.shutdown().await.unwrap();
     assert_eq!(begun.elapsed().as_secs(), 2);
     assert_eq!(sending.await.unwrap().1, b"400");
+}
+
+#[tokio::test(start_paused = true)]
+async fn linger_bytes_one_below_at_and_one_above() {
+    let limit = Limits::default().linger_bytes;
+    for (bytes, waits) in [(limit - 1, true), (limit, false), (limit + 1, false)] {
+        let (near, mut far) = io::duplex(64 << 10);
+        let (mut guard, _) = guard(near, Version::Http1, b"\0\r\n");
+        while !read_some(&mut guard).await.unwrap().is_empty() {}
+        let sending = tokio::spawn(async move {
+            let _cut = far.write_all(&vec![b'x'; bytes]).await;
+            far
+        });
+        let begun = Instant::now();
+        guard.shutdown().await.unwrap();
+        assert_eq!(!begun.elapsed().is_zero(), waits, "{bytes} bytes");
+        drop(guard);
+        drop(sending.await);
+    }
 }
 
 #[tokio::test(start_paused = true)]

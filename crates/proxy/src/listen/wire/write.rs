@@ -15,16 +15,17 @@ use super::http1::Place;
 use super::{Breach, End, Guard, Machine, Shutdown};
 
 impl<T: AsyncWrite + Unpin> Guard<T> {
-    /// What a write came to; fails when the client has not read for too long.
-    fn wrote<R>(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+    /// What a write came to; fails when the client has not read for too long, or trickles for too long.
+    fn wrote<R>(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<R>>, bytes: usize) -> Poll<io::Result<R>> {
         if wrote.is_ready() {
             self.stalled.stop();
+            self.reading.came_if_waited(bytes);
             return wrote;
         }
-        let until = self
-            .stalled
-            .until()
-            .unwrap_or_else(|| Instant::now() + self.times.write_stall);
+        let until = match self.stalled.until() {
+            Some(until) => until,
+            None => self.reading.stalled_at(&self.times.answer, Instant::now()),
+        };
         ready!(self.stalled.poll(until, cx));
         let breach = Breach::Slow("an answer is not read");
         self.count(breach);
@@ -52,10 +53,9 @@ impl<T> Guard<T> {
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let wrote = Pin::new(&mut self.io).poll_write(cx, buf);
-        if let Poll::Ready(Ok(n)) = wrote {
-            self.follow_sent(&[IoSlice::new(buf)], n);
-        }
-        self.wrote(cx, wrote)
+        let sent = if let Poll::Ready(Ok(n)) = wrote { n } else { 0 };
+        self.follow_sent(&[IoSlice::new(buf)], sent);
+        self.wrote(cx, wrote, sent)
     }
 
     fn poll_write_vectored(
@@ -64,10 +64,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<T> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let wrote = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        if let Poll::Ready(Ok(n)) = wrote {
-            self.follow_sent(bufs, n);
-        }
-        self.wrote(cx, wrote)
+        let sent = if let Poll::Ready(Ok(n)) = wrote { n } else { 0 };
+        self.follow_sent(bufs, sent);
+        self.wrote(cx, wrote, sent)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -76,7 +75,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        self.wrote(cx, flushed)
+        self.wrote(cx, flushed, 0)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -89,7 +88,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<T> {
                 }
                 Shutdown::Closing => {
                     let closed = Pin::new(&mut this.io).poll_shutdown(cx);
-                    ready!(this.wrote(cx, closed))?;
+                    ready!(this.wrote(cx, closed, 0))?;
                     this.shutdown = Shutdown::Lingering(this.times.linger_bytes);
                 }
                 Shutdown::Lingering(left) => match this.poll_discard(cx, left) {
