@@ -85,9 +85,10 @@ impl Authorities {
             )
             .rule("gateway/hosts"));
         }
-        for origin in parts.headers.get_all(ORIGIN) {
+        let mut origins = parts.headers.get_all(ORIGIN).iter();
+        if let Some(origin) = origins.next() {
             let known = origin.to_str().is_ok_and(|o| self.origins.contains(&normal_origin(o)));
-            if !known {
+            if !known || origins.next().is_some() {
                 return Err(Refusal::new(
                     Reason::Origin,
                     "`Origin` is not allowed here; add it to the listener's `origins`",
@@ -122,13 +123,11 @@ pub fn check_form(headers: &HeaderMap) -> Result<(), Refusal> {
     if !is_json(headers) {
         return Err(Refusal::new(
             Reason::UnsupportedMedia,
-            "`Content-Type` must be `application/json`",
+            "`Content-Type` must be `application/json`, said once",
         ));
     }
-    if headers
-        .get(CONTENT_ENCODING)
-        .is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity"))
-    {
+    let plain = |v: &HeaderValue| v.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !headers.get_all(CONTENT_ENCODING).iter().all(plain) {
         return Err(Refusal::new(
             Reason::UnsupportedMedia,
             "`Content-Encoding` is not served; send the body plain",
@@ -144,7 +143,8 @@ pub fn check_form(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(CONTENT_TYPE) else {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (types.next(), types.next()) else {
         return false;
     };
     value.as_bytes() == b"application/json"
@@ -282,6 +282,7 @@ pub fn check_modern(headers: &HeaderMap, body: &[u8], message: &Message, legacy_
             "`_meta` needs `io.modelcontextprotocol/clientCapabilities`, an object",
         ));
     }
+    check_once(headers)?;
     mirrored(headers, &VERSION, &version, plain)?;
     let name = message.method.as_ref().and_then(|m| m.str(body)).unwrap_or_default();
     mirrored(headers, &METHOD, &name, plain)?;

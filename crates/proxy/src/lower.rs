@@ -39,7 +39,7 @@ use futures_core::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use meshgate_bridge::lower::Mint;
 use meshgate_identity::keys::KeyRing;
-use meshgate_mcp::Revision;
+use meshgate_mcp::{Message, Revision};
 use tokio_util::task::TaskTracker;
 
 pub use limits::SessionLimits;
@@ -126,6 +126,16 @@ pub struct Edge<'a> {
     pub dispatch: Dispatch,
     /// The access record, for refusals that a legacy client gets inside a response that is itself fine.
     pub record: Option<&'a CallRecord>,
+}
+
+/// One message of a batch: a request of its own, but for the response.
+pub struct Part<'a> {
+    /// What it came with, and its own way inside.
+    pub edge: Edge<'a>,
+    /// Its bytes.
+    pub body: &'a Bytes,
+    /// What they were scanned to.
+    pub message: &'a Message,
 }
 
 /// Tells seconds since 1970.

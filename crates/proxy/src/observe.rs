@@ -28,6 +28,8 @@ pub struct Open {
     record: Option<AccessRecord>,
     started: Instant,
     handed_over: Option<Instant>,
+    /// The call does not end with its client's connection.
+    goes_on: bool,
     records: Arc<Records>,
 }
 
@@ -36,7 +38,7 @@ impl Drop for Open {
         if let Some(mut record) = self.record.take() {
             record.duration = self.started.elapsed();
             // No status was ever given: the client went away before there was an answer.
-            record.cancelled |= record.http_status == 0;
+            record.cancelled |= record.http_status == 0 && !self.goes_on;
             self.records.push(record);
         }
     }
@@ -55,12 +57,26 @@ impl Observer {
     pub fn open(&self, peer: IpAddr, snapshot: u64, traceparent: Option<&str>) -> CallRecord {
         let mut record = AccessRecord::new(SystemTime::now(), self.trace(traceparent), snapshot);
         record.peer = Some(peer);
+        self.opened(record)
+    }
+
+    fn opened(&self, record: AccessRecord) -> CallRecord {
         CallRecord(Arc::new(Mutex::new(Open {
             record: Some(record),
             started: Instant::now(),
             handed_over: None,
+            goes_on: false,
             records: self.records.clone(),
         })))
+    }
+
+    /// The record of one of several calls that came in the request of `whole`: it knows what is known of that.
+    pub fn part(&self, whole: &CallRecord) -> CallRecord {
+        let of_request = whole.0.lock().record.clone();
+        of_request.map_or_else(CallRecord::unkept, |mut record| {
+            record.trace = self.under(&record.trace);
+            self.opened(record)
+        })
     }
 
     /// Our span under what the caller sent, or a trace of our own where that is not sound.
@@ -90,6 +106,7 @@ impl CallRecord {
             record: None,
             started: Instant::now(),
             handed_over: None,
+            goes_on: false,
             records: Arc::new(Records::new(0)),
         })))
     }
@@ -97,6 +114,25 @@ impl CallRecord {
     /// A reference that does not keep the record open.
     pub fn downgrade(&self) -> Weak<Mutex<Open>> {
         Arc::downgrade(&self.0)
+    }
+
+    /// Lets go of it unwritten: others say what it would.
+    pub fn discard(&self) {
+        self.0.lock().record = None;
+    }
+
+    /// A client that leaves has not cancelled this call.
+    pub fn goes_on(&self) {
+        self.0.lock().goes_on = true;
+    }
+
+    /// The client has left its answer half way.
+    pub fn left(&self) {
+        let mut open = self.0.lock();
+        let goes_on = open.goes_on;
+        if let Some(record) = open.record.as_mut() {
+            record.cancelled |= !goes_on;
+        }
     }
 
     /// Fills in what has become known.

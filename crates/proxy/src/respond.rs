@@ -20,6 +20,7 @@ use meshgate_mcp::{codes, json, message, meta};
 use tokio::time::timeout;
 
 use crate::call::{Answered, Telling, Told};
+use crate::limit::Place;
 use crate::observe::CallRecord;
 use crate::refusal::{By, Executed, Reason, Refusal};
 
@@ -40,6 +41,7 @@ pub type Answering = Pin<Box<dyn Future<Output = Result<Answered, Refusal>> + Se
 pub struct ReplyBody {
     content: Content,
     record: Option<CallRecord>,
+    place: Option<Place>,
     ended: bool,
 }
 
@@ -54,6 +56,7 @@ impl ReplyBody {
         Self {
             content: Content::Full(Some(bytes)),
             record: None,
+            place: None,
             ended: false,
         }
     }
@@ -63,6 +66,7 @@ impl ReplyBody {
         Self {
             content: Content::Full(None),
             record: None,
+            place: None,
             ended: false,
         }
     }
@@ -72,8 +76,16 @@ impl ReplyBody {
         Self {
             content: Content::Stream(chunks),
             record: None,
+            place: None,
             ended: false,
         }
+    }
+
+    /// Counts the call as in flight until its answer is handed over, or given up.
+    #[must_use]
+    pub fn holding(mut self, place: Option<Place>) -> Self {
+        self.place = place;
+        self
     }
 
     /// Counts the body's bytes in a record and keeps it open.
@@ -88,7 +100,7 @@ impl Drop for ReplyBody {
     fn drop(&mut self) {
         // Only a stream can be given up half way; a whole body is handed over at once.
         if let (Content::Stream(_), false, Some(record)) = (&self.content, self.ended, &self.record) {
-            record.note(|r| r.cancelled = true);
+            record.left();
         }
     }
 }

@@ -24,9 +24,9 @@ use crate::call::{Answered, Caller, Reply, Told};
 use crate::catalogue::{Catalogues, Routing, ViewState, gateway_identity};
 use crate::classify::Reshape;
 use crate::drain::Drain;
-use crate::limit::{Place, Rate, Room, Seats};
+use crate::limit::{Counted, Place, Rate, Room, Seats};
 use crate::limits::Limits;
-use crate::listen::{Connection, check_head, read_body};
+use crate::listen::{Connection, check_announced, check_head, network, read_body};
 use crate::listen_hub::Hub;
 use crate::lower::Lower;
 use crate::observe::{CallRecord, Observer};
@@ -107,6 +107,15 @@ struct Arrival {
     legacy: bool,
 }
 
+/// A caller that has proven who it is, and the view it may use.
+struct Proven {
+    view: Arc<ViewState>,
+    caller: Arc<Caller>,
+    /// Counted against the caller's limits, where they are not lifted. Who is over them hears of it where the ladder
+    /// has it: what is wrong with the message comes first.
+    counted: Option<Counted>,
+}
+
 impl Edge {
     /// Answers one request. Whatever goes wrong is an answer.
     pub async fn answer(self, request: Request<Incoming>, connection: Arc<Connection>) -> Response<ReplyBody> {
@@ -152,9 +161,10 @@ impl Edge {
         self.authorities.check(&parts)?;
         arrival.legacy = attaches(&parts)?;
         if !arrival.legacy {
+            check_announced(&body, core.limits.body_bytes)?;
             admit::check_form(&parts.headers)?;
         }
-        let (view, caller) = self.proven(&routing, &parts, connection)?;
+        let Proven { view, caller, counted } = self.proven(&routing, &parts, connection)?;
         record.note(|r| {
             r.view = Some(view.view.name.clone());
             r.application = caller.application.clone();
@@ -169,20 +179,25 @@ impl Edge {
             record: record.clone(),
             place,
         };
+        let over = counted.as_ref().and_then(|counted| counted.over.clone());
         if arrival.legacy {
+            over.map_or(Ok(()), Err)?;
             return core.attached(context(None), &parts).await;
         }
-        admit::check_once(&parts.headers)?;
-        // Counted before the body is read: bodies are what calls cost memory with.
-        let mut place = Some(core.calls.enter(lifted)?);
+        // Taken before the body is read: bodies are what calls cost memory with.
+        let share = counted
+            .map(|counted| counted.share(core.calls.share_max()))
+            .transpose()?;
+        let place = core.calls.enter(lifted)?.shared(share);
         let body = read_body(body, core.limits.body_bytes, &core.limits).await?;
-        if body.trim_ascii_start().first() == Some(&b'[') {
-            place = None;
-            if let Some(answer) = core.batched(context(None), &parts, &body).await {
-                arrival.legacy = true;
-                note_arrival(record, &body, Some(Face::Legacy), None);
-                return answer;
-            }
+        if body.trim_ascii_start().first() == Some(&b'[')
+            && let Some(batch) = core.batch(context(None), &parts, &body)
+        {
+            arrival.legacy = true;
+            note_arrival(record, &body, Some(Face::Legacy), None);
+            // Each of its calls takes a place of its own.
+            drop(place);
+            return Box::pin(core.batched(batch?, over, &parts)).await;
         }
         let scanned = admit::scan(&body, &core.limits, view.tolerates_duplicates);
         let face = scanned.as_ref().map(|m| admit::face(&parts.headers, &body, m)).ok();
@@ -192,9 +207,13 @@ impl Edge {
             .id
             .map(|id| body.slice(id.span.start as usize..id.span.end as usize));
         if face == Some(Face::Modern) {
-            return core.modern(context(place), parts.headers, body, message).await;
+            return core
+                .modern(context(Some(place)), over, parts.headers, body, message)
+                .await;
         }
         arrival.legacy = true;
+        admit::check_once(&parts.headers)?;
+        over.map_or(Ok(()), Err)?;
         // What a session sends inside takes its own place, because it may outlive this request.
         drop(place);
         core.lowered(context(None), &parts, body, message).await
@@ -202,12 +221,7 @@ impl Edge {
 
     /// Who calls which view, counted against the caller's rate. A path that is not served asks for proof as one that is,
     /// and answers those it knows as a view that they may not use.
-    fn proven(
-        &self,
-        routing: &Arc<Routing>,
-        parts: &Parts,
-        connection: &Connection,
-    ) -> Result<(Arc<ViewState>, Arc<Caller>), Refusal> {
+    fn proven(&self, routing: &Arc<Routing>, parts: &Parts, connection: &Connection) -> Result<Proven, Refusal> {
         let not_found = || Refusal::new(Reason::NotFound, "there is no endpoint at this path").rule("view");
         let snapshot = &routing.snapshot;
         let found = routing.views.get(parts.uri.path());
@@ -215,10 +229,12 @@ impl Edge {
         if let (Some((bytes, endpoint)), Some(state)) = (shown, found)
             && let Some(caller) = connection.shown(bytes, endpoint, routing)
         {
-            if !state.view.limits_lifted {
-                self.core.rate.admit(caller.binding(), 1, now())?;
-            }
-            return Ok((state.clone(), caller));
+            let counted = self.counted(Some(state), &caller)?;
+            return Ok(Proven {
+                view: state.clone(),
+                caller,
+                counted,
+            });
         }
         let asking = match found {
             Some(state) => Some(&state.view),
@@ -233,23 +249,33 @@ impl Edge {
             }
         };
         let allowed = found.filter(|state| use_view(snapshot, &state.view, &caller).is_ok());
-        if !allowed.is_some_and(|state| state.view.limits_lifted) {
-            self.core.rate.admit(caller.binding(), 1, now())?;
-        }
+        let counted = self.counted(allowed, &caller)?;
         let view = allowed.ok_or_else(not_found)?;
         connection.prove();
         let caller = Arc::new(caller);
         if let Some((bytes, endpoint)) = shown {
             connection.show(bytes, endpoint, routing, &caller);
         }
-        Ok((view.clone(), caller))
+        Ok(Proven {
+            view: view.clone(),
+            caller,
+            counted,
+        })
+    }
+
+    /// Counts a request against its caller's limits, unless its view has them lifted.
+    fn counted(&self, view: Option<&Arc<ViewState>>, caller: &Caller) -> Result<Option<Counted>, Refusal> {
+        if view.is_some_and(|state| state.view.limits_lifted) {
+            return Ok(None);
+        }
+        self.core.rate.count(caller.binding(), 1, now()).map(Some)
     }
 
     /// Counts a failed proof of an address; loopback shares one cell like any other address.
     fn slowed(&self, peer: IpAddr) -> Result<(), Refusal> {
-        let key = match peer {
+        let key = match network(peer) {
             IpAddr::V4(v4) => v4.octets().to_vec(),
-            IpAddr::V6(v6) => v6.octets().into_iter().take(8).collect(),
+            IpAddr::V6(v6) => v6.octets().to_vec(),
         };
         self.core.unproven_rate.admit(&key, 1, now())
     }
@@ -260,6 +286,7 @@ impl Core {
     async fn modern(
         self: &Arc<Self>,
         mut context: CallContext,
+        over: Option<Refusal>,
         headers: HeaderMap,
         body: Bytes,
         message: Message,
@@ -267,7 +294,9 @@ impl Core {
         match message.envelope {
             Envelope::Request => {}
             // The core protocol defines no notification from client to server over HTTP: taken, and dropped.
-            Envelope::Notification => return Ok(respond::empty_answer(StatusCode::ACCEPTED)),
+            Envelope::Notification => {
+                return over.map_or_else(|| Ok(respond::empty_answer(StatusCode::ACCEPTED)), Err);
+            }
             Envelope::Result | Envelope::Error => {
                 return Err(Refusal::new(
                     Reason::InvalidRequest,
@@ -277,7 +306,12 @@ impl Core {
         }
         let method = admit::check_modern(&headers, &body, &message, true)?;
         context.mirrored = Some(headers);
+        // Held until the answer is handed over, but for a subscription: its seat counts it.
+        let place = context.place.take().filter(|_| method != Method::Listen);
         let call = Call { body, message, method };
+        if let Some(over) = over {
+            return Err(own::offered(&context.view, &call).err().unwrap_or(over));
+        }
         let id = call.id();
         let (core, record) = (self.clone(), context.record.clone());
         // A call that has been silent for long is answered by a stream, so its end may come after this function's.
@@ -285,7 +319,8 @@ impl Core {
             let answered = respond::caught(core.dispatch_call(Arc::new(context), call)).await;
             answered.inspect_err(|refusal| record.refused(refusal))
         });
-        respond::modern(id, answering).await
+        let answer = respond::modern(id, answering).await?;
+        Ok(answer.map(|body| body.holding(place)))
     }
 
     /// A modern request in the caller's exposed names, from bytes; what the face of legacy clients dispatches.

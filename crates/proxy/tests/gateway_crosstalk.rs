@@ -41,7 +41,7 @@ async fn answering(steps: impl Fn(&Recorded) -> Answer + Send + Sync + 'static) 
 }
 
 #[tokio::test]
-async fn a078_equal_ids_and_tokens_of_two_callers_meet_nowhere() {
+async fn d21_a078_equal_ids_and_tokens_of_two_callers_meet_nowhere() {
     for legacy in [false, true] {
         // Each call's answer waits for the other call, so that both are under way at once.
         let script = if legacy {

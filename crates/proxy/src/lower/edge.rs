@@ -10,8 +10,10 @@ use meshgate_bridge::lower::{answer_id, initialize_result, open};
 use meshgate_mcp::{Envelope, Era, Message, Method, Revision, codes, encode_sse, message};
 
 use super::claims::Claims;
+use super::errors::error_message;
 use super::session::{Beginning, CallId, ClientAnswer, Session};
-use super::{Answer, Edge, Lower, SESSION_ID, content, empty, json, listening, sse};
+use super::{Answer, Edge, Lower, Part, SESSION_ID, content, empty, json, listening, sse};
+use crate::observe::CallRecord;
 use crate::refusal::{Reason, Refusal};
 
 const PROTOCOL_VERSION: &str = "mcp-protocol-version";
@@ -47,8 +49,8 @@ impl Lower {
         }
     }
 
-    /// POST of a batch, which only 2025-03-26 has: its messages run side by side and share one response.
-    pub async fn post_batch(&self, edge: &Edge<'_>, parts: &[(Bytes, Message)]) -> Result<Answer, Refusal> {
+    /// Whether the session of these headers takes a batch of these messages. Only 2025-03-26 has batches.
+    pub fn takes_batch(&self, edge: &Edge<'_>, messages: &[(Bytes, Message)]) -> Result<&'static Revision, Refusal> {
         let session = self.session(edge)?;
         if !session.revision.batching {
             return Err(Refusal::new(
@@ -56,24 +58,43 @@ impl Lower {
                 "batches are not part of this session's protocol revision; send one message in each request",
             ));
         }
-        let opens = |(body, msg): &(Bytes, Message)| method_of(body, msg) == Method::Initialize;
-        if parts.iter().any(opens) {
+        if messages
+            .iter()
+            .any(|(body, msg)| method_of(body, msg) == Method::Initialize)
+        {
             return Err(Refusal::new(
                 Reason::InvalidRequest,
                 "initialize cannot be part of a batch; send it alone",
             ));
         }
-        let running = parts.iter().map(|(body, msg)| Box::pin(self.post(edge, body, msg)));
+        Ok(session.revision)
+    }
+
+    /// POST of a batch that is taken: its messages run side by side and share one response. A message that is refused is
+    /// answered for itself, because the others run.
+    pub async fn post_batch(&self, revision: &Revision, parts: Vec<Part<'_>>) -> Answer {
+        let running = parts.iter().map(|part| {
+            Box::pin(async move {
+                let answer = self.post(&part.edge, part.body, part.message).await;
+                answer.unwrap_or_else(|refusal| refused_part(part, &refusal, revision))
+            })
+        });
+        let answers = futures_util::future::join_all(running).await;
         let mut bodies = Vec::new();
         let mut streams = Vec::new();
-        for answer in futures_util::future::join_all(running).await {
-            match answer? {
-                Answer::Json { body, .. } => bodies.push(body),
-                Answer::Sse { events, .. } => streams.push(events),
+        for (answer, part) in answers.into_iter().zip(&parts) {
+            match answer {
+                Answer::Json { body, .. } => {
+                    if let Some(record) = part.edge.record {
+                        record.leaves(body.len());
+                    }
+                    bodies.push(body);
+                }
+                Answer::Sse { events, .. } => streams.push(counted(events, part.edge.record)),
                 Answer::Empty { .. } => {}
             }
         }
-        Ok(joined(bodies, streams))
+        joined(bodies, streams)
     }
 
     /// GET: the session's own stream, or one that broke off.
@@ -285,6 +306,23 @@ pub(super) fn accepts_streams(headers: &HeaderMap) -> bool {
             .iter()
             .any(|accepted| kind.eq_ignore_ascii_case(accepted))
     })
+}
+
+fn refused_part(part: &Part<'_>, refusal: &Refusal, revision: &Revision) -> Answer {
+    part.edge.note(refusal);
+    let Some(id) = &part.message.id else {
+        return empty(StatusCode::ACCEPTED);
+    };
+    let method = method_of(part.body, part.message);
+    json(error_message(id.raw(part.body), refusal, method, revision))
+}
+
+/// Counts what a stream says in the record of its own call, which stays open for as long.
+fn counted(events: super::Events, record: Option<&CallRecord>) -> super::Events {
+    match record.cloned() {
+        None => events,
+        Some(record) => Box::pin(events.inspect(move |event| record.leaves(event.len()))),
+    }
 }
 
 /// The answers of a batch as one response: an array, or a stream when one of them is a stream.

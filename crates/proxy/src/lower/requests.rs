@@ -271,7 +271,7 @@ fn offers(offered: &Offered, capability: &[&str]) -> Result<(), Refusal> {
 }
 
 impl Edge<'_> {
-    fn note(&self, refusal: &Refusal) {
+    pub(super) fn note(&self, refusal: &Refusal) {
         if let Some(record) = self.record {
             record.refused(refusal);
         }

@@ -20,6 +20,7 @@ use super::outbox::Outbox;
 use super::session::{CallId, ClientAnswer, Session};
 use crate::call::Reply;
 use crate::refusal::{Executed, Reason, Refusal};
+use crate::respond::caught;
 
 /// The first thing a call has to say decides the form of its response.
 pub(super) enum First {
@@ -56,16 +57,28 @@ struct Finished {
 impl Running {
     /// Runs the call to its end.
     pub(super) async fn run(mut self, mut rounds: Rounds) {
+        let registered = Registered {
+            session: Arc::clone(&self.session),
+            id: self.id.clone(),
+        };
         let deadline = Instant::now() + self.limits.call_max;
         let cancelled = self.cancelled.clone();
-        let ended = tokio::select! {
-            biased;
-            () = cancelled.cancelled() => finished(rounds.end(Ending::Cancelled)),
-            driven = self.drive(&mut rounds) => driven,
-            () = tokio::time::sleep_until(deadline) => finished(rounds.end(Ending::Deadline)),
+        let driven = caught(async {
+            tokio::select! {
+                biased;
+                () = cancelled.cancelled() => None,
+                driven = self.drive(&mut rounds) => Some(driven),
+                () = tokio::time::sleep_until(deadline) => Some(finished(rounds.end(Ending::Deadline))),
+            }
+            .transpose()
+        });
+        let ended = match driven.await {
+            Ok(Some(finished)) => Ok(finished),
+            Ok(None) => finished(rounds.end(Ending::Cancelled)),
+            Err(refusal) => Err(refusal),
         };
         // Before the answer is out: a client may reuse the id as soon as it reads it.
-        self.session.end_call(&self.id);
+        drop(registered);
         match ended {
             Ok(finished) => self.finish(finished).await,
             Err(refusal) => self.refuse(refusal).await,
@@ -204,6 +217,18 @@ fn finished(step: Step) -> Result<Finished, Refusal> {
 
 fn broken(what: &'static str) -> Refusal {
     Refusal::server(Reason::ServerBroken, Executed::Unknown, what)
+}
+
+/// A call's id in its session; dropped with the call, however it ends, or the id could never be used again.
+struct Registered {
+    session: Arc<Session>,
+    id: CallId,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.session.end_call(&self.id);
+    }
 }
 
 /// Open questions; dropped with the call, however it ends.

@@ -13,7 +13,8 @@ use meshgate_model::Digest;
 
 use crate::authenticate;
 use crate::authorize::{Standing, use_view};
-use crate::lower::{Answer, Dispatch, Edge, Offered};
+use crate::limit::Place;
+use crate::lower::{Answer, Dispatch, Edge, Offered, Part};
 
 impl Core {
     /// GET and DELETE within a session.
@@ -54,38 +55,32 @@ impl Core {
     ) -> Result<Response<ReplyBody>, Refusal> {
         let offered = offered(&context);
         let edge = self.edge(&context, parts, &offered);
+        // From here on the client may leave: its call runs in its session, and the record waits for its end.
+        context.record.goes_on();
         Ok(response(self.lower.post(&edge, &body, &message).await?))
     }
 
-    /// Several messages of a 2025-03-26 client; `None` when this is not a session of a revision that has batches.
-    pub(super) async fn batched(
+    /// Several messages of a 2025-03-26 client, taken apart; `None` when this is not a session of a revision that has
+    /// batches. Each message is a call of its own, with a record of its own.
+    pub(super) fn batch(
         self: &Arc<Self>,
         context: CallContext,
         parts: &Parts,
         body: &Bytes,
-    ) -> Option<Result<Response<ReplyBody>, Refusal>> {
+    ) -> Option<Result<Batch, Refusal>> {
         let revision = self
             .lower
             .revision(&parts.headers, &context.caller, &context.view.view.name)?;
-        if !revision.batching {
-            return None;
-        }
-        let offered = offered(&context);
-        let edge = self.edge(&context, parts, &offered);
-        let tolerant = context.view.tolerates_duplicates;
+        revision.batching.then(|| self.split(context, parts, body))
+    }
+
+    fn split(self: &Arc<Self>, whole: CallContext, parts: &Parts, body: &Bytes) -> Result<Batch, Refusal> {
+        super::admit::check_once(&parts.headers)?;
+        let tolerant = whole.view.tolerates_duplicates;
         let rules = super::admit::rules(&self.limits, tolerant);
-        let split = match meshgate_mcp::batch(body, &rules) {
-            Ok(split) => split,
-            Err(e) => return Some(Err(Refusal::new(Reason::InvalidRequest, e.to_string()))),
-        };
-        // Each message is a call: the request itself has been counted as one.
-        let more = u32::try_from(split.len()).unwrap_or(u32::MAX).saturating_sub(1);
-        if !context.view.view.limits_lifted
-            && let Err(refusal) = self.rate.admit(context.caller.binding(), more, super::now())
-        {
-            return Some(Err(refusal));
-        }
-        let scanned: Result<Vec<(Bytes, Message)>, Refusal> = split
+        let spans = meshgate_mcp::batch(body, &rules)
+            .map_err(|e| Refusal::new(Reason::InvalidRequest, e.to_string()).rule("limit/batch"))?;
+        let messages: Result<Vec<(Bytes, Message)>, Refusal> = spans
             .into_iter()
             .map(|span| {
                 let part = body.slice(span.start as usize..span.end as usize);
@@ -93,10 +88,55 @@ impl Core {
                 Ok((part, message))
             })
             .collect();
-        Some(match scanned {
-            Ok(parts) => self.lower.post_batch(&edge, &parts).await.map(response),
-            Err(refusal) => Err(refusal),
+        Ok(Batch {
+            messages: messages?,
+            whole,
         })
+    }
+
+    /// Runs the messages of a batch side by side and answers in one piece.
+    pub(super) async fn batched(
+        self: &Arc<Self>,
+        batch: Batch,
+        over: Option<Refusal>,
+        parts: &Parts,
+    ) -> Result<Response<ReplyBody>, Refusal> {
+        let Batch { whole, messages } = batch;
+        over.map_or(Ok(()), Err)?;
+        // The request itself has been counted as one.
+        let more = u32::try_from(messages.len()).unwrap_or(u32::MAX).saturating_sub(1);
+        if !whole.view.view.limits_lifted {
+            self.rate.admit(whole.caller.binding(), more, super::now())?;
+        }
+        let offered = offered(&whole);
+        let (headers, caller) = (&parts.headers, &whole.caller);
+        let revision = self.lower.takes_batch(&self.edge(&whole, parts, &offered), &messages)?;
+        let records: Vec<CallRecord> = messages
+            .iter()
+            .map(|(body, message)| {
+                let record = self.observer.part(&whole.record);
+                super::note_arrival(&record, body, Some(super::Face::Legacy), Some(message));
+                record.goes_on();
+                record
+            })
+            .collect();
+        whole.record.discard();
+        let calls = messages.iter().zip(&records).map(|((body, message), record)| Part {
+            edge: Edge {
+                headers,
+                caller,
+                offered: &offered,
+                dispatch: self.way_inside(&whole, record),
+                record: Some(record),
+            },
+            body,
+            message,
+        });
+        let answer = response(self.lower.post_batch(revision, calls.collect()).await);
+        for record in &records {
+            record.note(|r| r.http_status = answer.status().as_u16());
+        }
+        Ok(answer)
     }
 
     fn edge<'a>(self: &Arc<Self>, context: &'a CallContext, parts: &'a Parts, offered: &'a Offered) -> Edge<'a> {
@@ -104,18 +144,29 @@ impl Core {
             headers: &parts.headers,
             caller: &context.caller,
             offered,
-            dispatch: self.way_inside(context),
+            dispatch: self.way_inside(context, &context.record),
             record: Some(&context.record),
         }
     }
 
+    /// The place of a call that a session makes: it was counted when it arrived, so its rate is not asked again.
+    fn session_place(&self, caller: &Caller, lifted: bool) -> Result<Place, Refusal> {
+        let share = if lifted {
+            None
+        } else {
+            let counted = self.rate.count(caller.binding(), 0, super::now())?;
+            Some(counted.share(self.calls.share_max())?)
+        };
+        Ok(self.calls.enter(lifted)?.shared(share))
+    }
+
     /// Sends modern requests of a session inside.
-    fn way_inside(self: &Arc<Self>, context: &CallContext) -> Dispatch {
+    fn way_inside(self: &Arc<Self>, context: &CallContext, record: &CallRecord) -> Dispatch {
         let core = self.clone();
         let path = context.view.view.path.clone();
         let caller: Arc<Caller> = context.caller.clone();
         // The session may keep this for its whole life; the record must close with its own request.
-        let record = context.record.downgrade();
+        let record = record.downgrade();
         Arc::new(move |body| {
             let (core, path, caller) = (core.clone(), path.clone(), caller.clone());
             let record = record.upgrade().map_or_else(CallRecord::unkept, CallRecord::from);
@@ -128,7 +179,7 @@ impl Core {
                     .ok_or_else(|| Refusal::new(Reason::NotFound, "the view is gone; initialize again"))?;
                 // The request was admitted long ago, or is a session's own wish.
                 use_view(&routing.snapshot, &view.view, &caller)?;
-                let place = core.calls.enter(view.view.limits_lifted);
+                let place = core.session_place(&caller, view.view.limits_lifted);
                 let reply = match place {
                     Ok(place) => {
                         let context = CallContext {
@@ -148,6 +199,12 @@ impl Core {
             })
         })
     }
+}
+
+/// The messages of one request.
+pub(super) struct Batch {
+    whole: CallContext,
+    messages: Vec<(Bytes, Message)>,
 }
 
 fn offered(context: &CallContext) -> Offered {

@@ -8,7 +8,7 @@ use super::{CallContext, Core, PAGE_ITEMS, unix_now};
 use crate::authenticate;
 use crate::authorize::Standing;
 use crate::call::{Answered, Told};
-use crate::catalogue::{ListKind, page};
+use crate::catalogue::{ListKind, ViewState, page};
 use crate::listen_hub;
 use crate::refusal::{Reason, Refusal};
 use crate::resolve::{self, Call};
@@ -26,25 +26,7 @@ impl Core {
     /// What the gateway answers by itself: discover, lists, subscriptions, and methods nobody of the view offers.
     pub(super) async fn own_answer(&self, context: &CallContext, call: &Call) -> Result<Option<Answered>, Refusal> {
         let view = &context.view;
-        let offers = |capability: &str| match capability {
-            "tools" => view.capabilities.tools,
-            "prompts" => view.capabilities.prompts,
-            "resources" => view.capabilities.resources,
-            "completions" => view.capabilities.completions,
-            _ => true,
-        };
-        let row = call.method.row();
-        let served = row.eras.has(Era::Modern) && !row.notification && row.sender != Sender::Server;
-        // What nobody knows may be an extension's, but not a known method in other letters: a server that reads it as one
-        // would be called past everything that is checked for it.
-        let known = if call.method == Method::Other {
-            !resembles_known(&call.method_name())
-        } else {
-            served
-        };
-        if !known || row.capability.is_some_and(|c| !offers(c)) {
-            return Err(resolve::method_not_found(&call.method_name()));
-        }
+        offered(view, call)?;
         let kind = match call.method {
             Method::Discover => return Ok(Some(whole(call, &view.discover))),
             Method::Listen => {
@@ -92,6 +74,30 @@ impl Core {
             let _held = &seat;
         }))))
     }
+}
+
+/// Whether somebody of the view offers a method.
+pub(super) fn offered(view: &ViewState, call: &Call) -> Result<(), Refusal> {
+    let offers = |capability: &str| match capability {
+        "tools" => view.capabilities.tools,
+        "prompts" => view.capabilities.prompts,
+        "resources" => view.capabilities.resources,
+        "completions" => view.capabilities.completions,
+        _ => true,
+    };
+    let row = call.method.row();
+    let served = row.eras.has(Era::Modern) && !row.notification && row.sender != Sender::Server;
+    // What nobody knows may be an extension's, but not a known method in other letters: a server that reads it as one
+    // would be called past everything that is checked for it.
+    let known = if call.method == Method::Other {
+        !resembles_known(&call.method_name())
+    } else {
+        served
+    };
+    if !known || row.capability.is_some_and(|c| !offers(c)) {
+        return Err(resolve::method_not_found(&call.method_name()));
+    }
+    Ok(())
 }
 
 /// Whether a name is that of a known method but for case and space.

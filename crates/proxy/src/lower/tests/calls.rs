@@ -235,7 +235,7 @@ async fn ending_the_session_ends_its_calls() {
     assert!(call.await.unwrap().is_ok());
 }
 
-fn parts(messages: &[&str]) -> Vec<(Bytes, meshgate_mcp::Message)> {
+fn messages(messages: &[&str]) -> Vec<(Bytes, meshgate_mcp::Message)> {
     let read = |m: &&str| {
         let body = Bytes::copy_from_slice(m.as_bytes());
         let msg = meshgate_mcp::scan(&body, &meshgate_mcp::Rules::CLIENT).unwrap();
@@ -244,25 +244,41 @@ fn parts(messages: &[&str]) -> Vec<(Bytes, meshgate_mcp::Message)> {
     messages.iter().map(read).collect()
 }
 
-#[tokio::test]
-async fn a_batch_is_joined_calls() {
-    let echo = Inside::always(|request| {
+/// Posts a batch as the gateway does.
+async fn post_batch(client: &super::Client, batch: &[&str]) -> Result<Answer, crate::refusal::Refusal> {
+    let messages = messages(batch);
+    let revision = client.lower.takes_batch(&client.edge(), &messages)?;
+    let parts = messages.iter().map(|(body, message)| crate::lower::Part {
+        edge: client.edge(),
+        body,
+        message,
+    });
+    Ok(client.lower.post_batch(revision, parts.collect()).await)
+}
+
+fn echoing() -> super::Dispatch {
+    Inside::always(|request| {
         let msg = meshgate_mcp::scan(&request, &meshgate_mcp::Rules::SERVER).unwrap();
         let id = msg.id.unwrap().raw(&request).to_vec();
         Ok(Reply::One(
             meshgate_mcp::message::result(&id, br#"{"resultType":"complete"}"#).into(),
         ))
-    });
+    })
+}
+
+#[tokio::test]
+async fn a_batch_is_joined_calls() {
+    let echo = echoing();
     let lower = face(SessionLimits::default());
     let client = Client::open(&lower, &echo, "2025-03-26", "{}").await;
     let note = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
     let other = CALL.replace(r#""id":1"#, r#""id":"b""#);
-    let joined = lower.post_batch(&client.edge(), &parts(&[CALL, note, &other])).await;
+    let joined = post_batch(&client, &[CALL, note, &other]).await;
     assert_eq!(
         body_of(joined),
         r#"[{"jsonrpc":"2.0","id":1,"result":{}},{"jsonrpc":"2.0","id":"b","result":{}}]"#
     );
-    let only_notes = lower.post_batch(&client.edge(), &parts(&[note])).await.unwrap();
+    let only_notes = post_batch(&client, &[note]).await.unwrap();
     assert!(matches!(
         only_notes,
         Answer::Empty {
@@ -271,6 +287,41 @@ async fn a_batch_is_joined_calls() {
         }
     ));
     let newest = Client::newest(&lower, &echo).await;
-    let refused = lower.post_batch(&newest.edge(), &parts(&[CALL])).await.unwrap_err();
+    let refused = post_batch(&newest, &[CALL]).await.unwrap_err();
     assert_eq!(refused.reason, Reason::InvalidRequest);
+}
+
+#[tokio::test]
+async fn one_refused_message_of_a_batch_is_answered_for_itself() {
+    let limits = SessionLimits {
+        calls_per_session_max: 1,
+        ..SessionLimits::default()
+    };
+    let mut inside = Inside::new();
+    let client = Client::open(&face(limits), &inside.dispatch.clone(), "2025-03-26", "{}").await;
+    let other = CALL.replace(r#""id":1"#, r#""id":2"#);
+    let batch = tokio::spawn(async move { post_batch(&client, &[CALL, &other]).await });
+    inside.next().await.answers(r#"{"resultType":"complete"}"#);
+    let text = body_of(batch.await.unwrap());
+    assert!(
+        text.starts_with(r#"[{"jsonrpc":"2.0","id":1,"result":{}},{"jsonrpc":"2.0","id":2,"error":{"#),
+        "{text}"
+    );
+    assert!(text.contains("limit/session-calls"), "{text}");
+}
+
+#[tokio::test]
+async fn a_call_that_panics_is_answered_and_its_id_is_free_again() {
+    let panicking: super::Dispatch = std::sync::Arc::new(|_| {
+        Box::pin(async {
+            tokio::task::yield_now().await;
+            panic!("a fault of ours")
+        })
+    });
+    let client = Client::newest(&face(SessionLimits::default()), &panicking).await;
+    for _ in 0..3 {
+        let answer = body_of(client.post(CALL).await);
+        assert!(answer.contains(r#""executed":"unknown""#), "{answer}");
+        assert!(!answer.contains("still running"), "{answer}");
+    }
 }
