@@ -39,6 +39,8 @@ use crate::{log, out};
 pub(crate) use self::keep::Signals;
 use self::reload::Reloader;
 
+/// File descriptors beside those of clients: servers, records, the admin listeners.
+const FILES_BESIDE: u64 = 256;
 /// How long a drained gateway may take to end its servers.
 const LET_GO_TIME: Duration = Duration::from_secs(15);
 
@@ -121,6 +123,7 @@ impl Assembly {
             tls,
             workers,
         } = self;
+        enough_files(snapshot.mesh.limits.connections_max);
         let serving = serve_runtime(workers)?;
         let keeping = keep_runtime()?;
         let (drainer, watch) = drain();
@@ -216,6 +219,18 @@ fn ended_early(ended: Result<(), tokio::task::JoinError>) -> Failure {
         Err(error) => error.to_string(),
     };
     Failure::new(SYSTEM, format!("the gateway ended: {why}"))
+}
+
+/// Takes as many file descriptors as there are, and says so when they are fewer than the connections that are allowed.
+fn enough_files(connections: usize) {
+    let needed = connections as u64 + FILES_BESIDE;
+    if let Some(files) = meshgate_proxy::listen::raise_descriptors().filter(|files| *files < needed) {
+        tracing::warn!(
+            files,
+            needed,
+            "this process may open fewer files than its connections need; raise its limit (`LimitNOFILE`, `ulimit -n`)"
+        );
+    }
 }
 
 /// The runtime of the calls.

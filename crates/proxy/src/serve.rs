@@ -185,10 +185,9 @@ impl Edge {
             return core.attached(context(None), &parts).await;
         }
         // Taken before the body is read: bodies are what calls cost memory with.
-        let share = counted
-            .map(|counted| counted.share(core.calls.share_max()))
-            .transpose()?;
-        let place = core.calls.enter(lifted)?.shared(share);
+        let place = core.calls.enter(lifted)?;
+        let share = counted.map(|counted| counted.share(core.calls.share_max()));
+        let place = place.shared(share.transpose()?);
         let body = read_body(body, core.limits.body_bytes, &core.limits).await?;
         if body.trim_ascii_start().first() == Some(&b'[')
             && let Some(batch) = core.batch(context(None), &parts, &body)

@@ -96,3 +96,50 @@ async fn d40_a055_a_handshake_that_does_not_come_is_not_waited_for() {
     assert_eq!(read_to_end(&mut begun).await, "");
     assert_eq!(edge.caps.open(), 0);
 }
+
+/// The first flight of a client, as bytes.
+async fn client_hello() -> Vec<u8> {
+    let (_, connector) = certificate(&[b"h2"]);
+    let (near, mut far) = tokio::io::duplex(16 << 10);
+    let name = ServerName::try_from("localhost").unwrap();
+    let hello = tokio::spawn(connector.connect(name, near));
+    let mut bytes = vec![0; 16 << 10];
+    let read = far.read(&mut bytes).await.unwrap();
+    hello.abort();
+    bytes.truncate(read);
+    bytes
+}
+
+#[tokio::test]
+async fn d40_a055_a_client_hello_that_trickles_is_not_waited_for() {
+    let hello = client_hello().await;
+    assert!(hello.len() > 100, "{} bytes", hello.len());
+    let (source, _) = certificate(&[]);
+    // A byte in each fifth of the handshake's time, as one a second is in five.
+    let limits = Limits {
+        tls_handshake_time: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let edge = Edge::start_tls(limits, Some(source));
+    let begun = tokio::time::Instant::now();
+    let mut sent = 0;
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        slow.push(edge.connect().await);
+    }
+    while edge.caps.open() > 0 || sent == 0 {
+        for stream in &mut slow {
+            let _cut = stream.try_write(&hello[sent..=sent]);
+        }
+        sent += 1;
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{} are waited for",
+            edge.caps.open()
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(500), "they had their time");
+    assert_eq!(edge.caps.refused().counts()[4], ("slow", 20));
+    assert_eq!(edge.lines(), Vec::<String>::new());
+}

@@ -3,6 +3,7 @@
 
 mod check;
 mod demo;
+mod descriptors;
 mod gateway;
 mod import;
 mod registry;
@@ -62,6 +63,16 @@ impl Place {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.path()).env("MESHGATE_STATE", self.state());
+        command
+    }
+
+    /// The same through a program that runs it.
+    fn command_through(&self, through: &[&str], args: &[&str]) -> Command {
+        let own = self.command(args);
+        let mut command = Command::new(through[0]);
+        command.args(&through[1..]).arg(own.get_program()).args(own.get_args());
+        command.current_dir(self.path()).stdin(Stdio::null()).env_clear();
+        command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command
     }
 

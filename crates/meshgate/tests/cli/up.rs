@@ -76,13 +76,14 @@ impl Up {
     }
 
     pub(crate) fn start_with(place: Place, variables: &[(&str, &str)]) -> Self {
-        let mut child = place
-            .command(&["up"])
-            .envs(variables.iter().copied())
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut command = place.command(&["up"]);
+        command.envs(variables.iter().copied());
+        Self::start_as(place, command)
+    }
+
+    /// Starts with a command that begins otherwise.
+    pub(crate) fn start_as(place: Place, mut command: std::process::Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let (said, lines) = std::sync::mpsc::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || {

@@ -77,7 +77,10 @@ impl<S> Edge<S> {
         };
         let stream = timeout(self.limits.tls_handshake_time, TlsAcceptor::from(tls).accept(stream))
             .await
-            .map_err(|_| Ended::Slow("the tls handshake"))??;
+            .map_err(|_| {
+                Refused::one(&self.refused.slow);
+                Ended::Slow("the tls handshake")
+            })??;
         let agreed = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Some(Version::Http2),
             Some(_) => Some(Version::Http1),

@@ -151,13 +151,12 @@ impl Core {
 
     /// The place of a call that a session makes: it was counted when it arrived, so its rate is not asked again.
     fn session_place(&self, caller: &Caller, lifted: bool) -> Result<Place, Refusal> {
-        let share = if lifted {
-            None
-        } else {
-            let counted = self.rate.count(caller.binding(), 0, super::now())?;
-            Some(counted.share(self.calls.share_max())?)
-        };
-        Ok(self.calls.enter(lifted)?.shared(share))
+        let place = self.calls.enter(lifted)?;
+        if lifted {
+            return Ok(place);
+        }
+        let counted = self.rate.count(caller.binding(), 0, super::now())?;
+        Ok(place.shared(Some(counted.share(self.calls.share_max())?)))
     }
 
     /// Sends modern requests of a session inside.
