@@ -79,7 +79,7 @@ pub struct Rate {
 
 impl Rate {
     /// `per_second` sustained and `burst` at once; both at least one.
-    pub fn new(per_second: usize, burst: usize) -> Self {
+    pub fn new(per_second: u32, burst: u32) -> Self {
         Self::with_callers(per_second, burst, CALLERS_MAX)
     }
 
