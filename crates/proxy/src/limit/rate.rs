@@ -133,7 +133,10 @@ impl Rate {
 
     fn cell(&self, key: &[u8], now: u64) -> Result<Arc<Cell>, Refusal> {
         let at = usize::try_from(self.hasher.hash_one(key)).unwrap_or_default() % SHARDS;
-        let shard = self.shards.get(at).ok_or_else(|| refuse(self.interval_ns.load(Ordering::Relaxed)))?;
+        let shard = self
+            .shards
+            .get(at)
+            .ok_or_else(|| refuse(self.interval_ns.load(Ordering::Relaxed)))?;
         if let Some(cell) = shard.read().get(key) {
             return Ok(Arc::clone(cell));
         }
