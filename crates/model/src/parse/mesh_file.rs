@@ -21,7 +21,7 @@ pub(super) fn read(source: &Arc<str>, text: &str) -> Result<Config, Vec<Finding>
     };
     let mut findings = Vec::new();
     for piece in pieces {
-        if matches!(&piece.root.shape, Shape::Scalar(text) if text.is_empty()) {
+        if is_empty(&piece.root) {
             continue;
         }
         match document(source, text, piece) {
@@ -30,6 +30,11 @@ pub(super) fn read(source: &Arc<str>, text: &str) -> Result<Config, Vec<Finding>
         }
     }
     if findings.is_empty() { Ok(config) } else { Err(findings) }
+}
+
+/// Whether a document holds nothing, as between two separators that follow each other, with or without comments.
+fn is_empty(root: &Node) -> bool {
+    matches!(&root.shape, Shape::Scalar(text) if text.is_empty() || (root.span.is_empty() && text == "~"))
 }
 
 fn document(source: &Arc<str>, text: &str, piece: Piece) -> Result<Document, Box<Finding>> {

@@ -72,3 +72,22 @@ fn a_relative_path_starts_at_the_directory_of_its_file() {
     assert_eq!(reach("/etc/mesh/mesh.yaml"), stdio("/etc/mesh/bin/a"));
     assert_eq!(reach("mesh.yaml"), stdio("bin/a"));
 }
+
+#[test]
+fn a_document_of_comments_is_none() {
+    let server = "apiVersion: meshgate.dev/v1alpha1\nkind: Server\nmetadata: {name: a}\nspec: {stdio: {command: x}}\n";
+    for text in [
+        format!("# head\n---\n{server}"),
+        format!("---\n# head\n---\n{server}---\n# tail\n---\n"),
+        format!(
+            "{server}---\n# between\n---\n# more\n---\n{}",
+            server.replace("name: a", "name: b")
+        ),
+        "# nothing\n".to_owned(),
+        "---\n---\n".to_owned(),
+    ] {
+        let names = parse("x.yaml", &text).map(|config| config.documents.len());
+        assert_eq!(names.ok(), Some(text.matches("kind: Server").count()), "{text}");
+    }
+    assert!(parse("x.yaml", "~\n").is_err(), "a null that is written is no document");
+}
