@@ -21,6 +21,7 @@ mod instructions;
 mod interop;
 mod place;
 mod setup;
+mod soak;
 mod steps;
 mod tidy;
 
@@ -57,6 +58,9 @@ enum Verb {
     ThroughGateway { server: String },
     /// What a caller is told against what really ran, with processes that die at the worst moment
     E2e,
+    /// What only shows after a thousand times: `soak reload`
+    #[command(subcommand)]
+    Soak(soak::What),
     /// Unmodified public servers and clients through a merged view
     Interop(interop::Options),
     /// Measure: `bench gateway`, `bench instructions [--update]`, and whatever else the bench package offers
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
         Verb::Conformance(options) => conformance::run(&place, &options),
         Verb::ThroughGateway { server } => conformance::drive(&place, &server),
         Verb::E2e => e2e::run(&place),
+        Verb::Soak(what) => soak::run(&place, &what),
         Verb::Interop(options) => interop::run(&place, &options),
         Verb::Bench(options) => bench::run(&place, &options),
         Verb::Codegen(options) => codegen::run(&place, &options),

@@ -43,8 +43,8 @@ pub(crate) fn run(args: &DiffArgs, state: Option<&Path>) -> Result<ExitCode, Fai
 pub(crate) fn compared(state: &StatePath, source: Option<Source>) -> Result<Compared, Failure> {
     let body = match source {
         None => Vec::new(),
-        Some(Source { name, text }) => {
-            let name = std::path::absolute(&name).map_or(name, |path| path.display().to_string());
+        Some(source) => {
+            let Source { name, text, .. } = source.from_root();
             serde_json::to_vec(&Candidate { name, text })
                 .map_err(|cause| Failure::new(UNAVAILABLE, format!("the file cannot be sent: {cause}")))?
         }
@@ -65,7 +65,7 @@ pub(crate) fn code(compared: &Compared) -> ExitCode {
 pub(crate) fn shown(compared: &Compared) -> Vec<String> {
     let mut lines = changes(&compared.changes);
     lines.extend(compared.tools.iter().flat_map(of_caller));
-    if !compared.unknown.is_empty() {
+    if !compared.changes.is_empty() && !compared.unknown.is_empty() {
         let names = compared.unknown.join(", ");
         lines.push(format!("the tools of {names} are not known before they run"));
     }

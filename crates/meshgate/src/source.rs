@@ -61,12 +61,28 @@ impl Source {
         }
     }
 
+    /// The same under its path from the root.
+    pub(crate) fn from_root(self) -> Self {
+        let name = std::path::absolute(&self.name).map_or(self.name, |path| path.display().to_string());
+        Self { name, ..self }
+    }
+
     /// What the file means; what is wrong with it goes to standard error.
     pub(crate) fn snapshot(&self) -> Result<Snapshot, Failure> {
         let (snapshot, found) = self.compile();
         for finding in &found {
             out::note(&findings::drawn(finding, &self.text));
         }
+        self.or_refused(snapshot, &found)
+    }
+
+    /// What the file means, where everything has been said about it.
+    pub(crate) fn snapshot_quietly(&self) -> Result<Snapshot, Failure> {
+        let (snapshot, found) = self.compile();
+        self.or_refused(snapshot, &found)
+    }
+
+    fn or_refused(&self, snapshot: Option<Snapshot>, found: &[Finding]) -> Result<Snapshot, Failure> {
         snapshot.ok_or_else(|| {
             let errors = found
                 .iter()

@@ -47,7 +47,11 @@ const LET_GO_TIME: Duration = Duration::from_secs(15);
 /// Starts what the file says and serves until a signal.
 pub(crate) fn run(args: &UpArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
     let source = Source::find(args.file.as_deref())?;
-    let snapshot = source.snapshot()?;
+    source.snapshot()?;
+    // What is wrong is said in the words that were typed; what is served has paths from the root, so that the same file
+    // means the same when it is read again.
+    let source = source.from_root();
+    let snapshot = source.snapshot_quietly()?;
     let state = StateDirectory::open(StatePath::find(state)?)?;
     let _log = log::start();
     let mut assembly = Assembly::prepare(snapshot, state, args.workers.map(usize::from))?;

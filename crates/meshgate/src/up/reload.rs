@@ -151,7 +151,7 @@ impl Inner {
         let Some(snapshot) = held.snapshot else {
             return self.refuse(&mut standing, held.findings);
         };
-        let changes = self.control.compare(&snapshot, &held.touched).changes;
+        let changes = self.control.changes(&snapshot, &held.touched);
         standing.served = held.inputs;
         standing.waiting = held
             .findings

@@ -75,6 +75,12 @@ impl Up {
         Self::start_with(place, &[])
     }
 
+    /// With other arguments.
+    pub(crate) fn start_args(place: Place, args: &[&str]) -> Self {
+        let command = place.command(args);
+        Self::start_as(place, command)
+    }
+
     pub(crate) fn start_with(place: Place, variables: &[(&str, &str)]) -> Self {
         let mut command = place.command(&["up"]);
         command.envs(variables.iter().copied());

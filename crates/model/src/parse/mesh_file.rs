@@ -9,7 +9,7 @@ use super::failure;
 use super::tree::{self, Node, Piece, Shape, steps};
 use super::{Config, Document, Origin, Spec};
 use crate::API_VERSION;
-use crate::finding::{Finding, codes};
+use crate::finding::{Finding, Severity, codes};
 use crate::kinds::{Document as Written, KINDS};
 
 /// Reads every document, so that one mistake hides no other.
@@ -29,7 +29,26 @@ pub(super) fn read(source: &Arc<str>, text: &str) -> Result<Config, Vec<Finding>
             Err(finding) => findings.push(*finding),
         }
     }
-    if findings.is_empty() { Ok(config) } else { Err(findings) }
+    if findings.is_empty() {
+        return Ok(config);
+    }
+    findings.extend(wrong_by_itself(config));
+    findings.sort_by_key(|finding| finding.span.as_ref().map(|span| span.start));
+    Err(findings)
+}
+
+/// What is wrong with the documents that could be read, as far as it does not depend on those that could not.
+fn wrong_by_itself(config: Config) -> Vec<Finding> {
+    const OF_OTHERS: [&str; 5] = [
+        codes::UNKNOWN_VIEW,
+        codes::UNKNOWN_SERVER,
+        codes::NO_SERVER,
+        codes::LISTENER_OPEN,
+        codes::ANONYMOUS,
+    ];
+    let found = config.compile().err().unwrap_or_default();
+    let alone = |finding: &Finding| finding.severity == Severity::Error && !OF_OTHERS.contains(&finding.code);
+    found.into_iter().filter(alone).collect()
 }
 
 /// Whether a document holds nothing, as between two separators that follow each other, with or without comments.

@@ -91,3 +91,14 @@ fn a_document_of_comments_is_none() {
     }
     assert!(parse("x.yaml", "~\n").is_err(), "a null that is written is no document");
 }
+
+#[test]
+fn a_document_that_cannot_be_read_hides_no_mistake_of_another() {
+    let text = "apiVersion: meshgate.dev/v1alpha1\nkind: Server\nmetadata: {name: a/b}\nspec: {stdio: {command: x}}\n---\n\
+                apiVersion: meshgate.dev/v1alpha1\nkind: Server\nmetadata: {name: b}\nspec: {htpt: {}}\n---\n\
+                apiVersion: meshgate.dev/v1alpha1\nkind: View\nmetadata: {name: v}\nspec: {servers: [{name: b}]}\n";
+    let found = crate::parse("mesh.yaml", text).unwrap_err();
+    let codes: Vec<&str> = found.iter().map(|finding| finding.code).collect();
+    // That the view names a server which could not be read is no mistake of the view.
+    assert_eq!(codes, [codes::NAME, codes::UNKNOWN_FIELD], "{found:?}");
+}

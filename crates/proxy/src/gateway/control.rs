@@ -61,17 +61,24 @@ impl Control {
         self.core.catalogues.routing().load().snapshot.clone()
     }
 
-    /// What taking over `wanted` would change. A server that is `touched` depends on something that has changed outside.
-    pub fn compare(&self, wanted: &Snapshot, touched: &BTreeSet<Arc<str>>) -> Comparison {
-        let routing = self.core.catalogues.routing().load_full();
-        let now = &routing.snapshot;
-        let mut changes = diff::diff(now, wanted);
+    /// What taking over `wanted` would change, object by object. A server that is `touched` depends on something that has
+    /// changed outside.
+    pub fn changes(&self, wanted: &Snapshot, touched: &BTreeSet<Arc<str>>) -> Vec<diff::Change> {
+        let mut changes = diff::diff(&self.running(), wanted);
         for name in touched {
             let told = changes.iter().any(|c| c.kind == "Server" && c.name == **name);
             if !told && wanted.servers.contains_key(name) {
                 changes.push(touched_server(name));
             }
         }
+        changes
+    }
+
+    /// The same, with who would gain and lose which tools. A server that is `touched` depends on something that has changed outside.
+    pub fn compare(&self, wanted: &Snapshot, touched: &BTreeSet<Arc<str>>) -> Comparison {
+        let routing = self.core.catalogues.routing().load_full();
+        let now = &routing.snapshot;
+        let changes = self.changes(wanted, touched);
         let unknown = wanted.servers.keys();
         let unknown = unknown.filter(|name| self.core.catalogues.server_state(name).0.is_none());
         let idle = |server: &Arc<Server>| Upstream::idle(server.clone(), self.options.clone());
