@@ -317,3 +317,25 @@ async fn events_are_read_wherever_their_bytes_are_cut() {
         assert_eq!(server.connections(), 1);
     }
 }
+
+#[tokio::test]
+async fn a_stream_that_floods_is_read_no_faster_than_it_may_come() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+    let server = Server::start(vec![format!("{head}{}", "data: {}\n\n".repeat(4048)).into()], true).await;
+    let HttpAnswer::Stream { mut events, .. } = post(&server.link()).await.unwrap() else {
+        panic!("no stream")
+    };
+    // From here on only timers move the clock.
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    for _ in 0..2048 {
+        events.next().await.unwrap().unwrap();
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    // The others come in their time, and not one of them is lost.
+    for _ in 0..2000 {
+        events.next().await.unwrap().unwrap();
+    }
+    assert!(events.next().await.is_none());
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+}

@@ -50,6 +50,12 @@ pub(crate) const IDLE_PLAIN_MAX: Duration = Duration::from_secs(4);
 pub(crate) const IDLE_TLS_MAX: Duration = Duration::from_secs(30);
 /// How long a connection may take to end a stream whose response has been read.
 pub(crate) const TAIL_MAX: Duration = Duration::from_secs(2);
+/// Events that a stream may bring as fast as they come.
+pub(crate) const EVENTS_BURST: u32 = 2048;
+/// Events a second behind those; what comes faster waits on the wire, where it costs nobody but the server.
+pub(crate) const EVENTS_PER_SECOND: u32 = 500;
+/// How long a stream that was too fast is left alone.
+pub(crate) const EVENTS_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes that are read from a server at once.
 pub(crate) const READ_BYTES: usize = 64 << 10;
 /// Longest head of an answer.

@@ -6,11 +6,13 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use meshgate_mcp::{SseDecoder, SseEvent};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::broken;
 use super::exchange::Exchange;
 use super::pool::Pool;
 use crate::refusal::Refusal;
+use crate::upstream::limits::{EVENTS_BURST, EVENTS_PAUSE, EVENTS_PER_SECOND};
 
 /// Server-sent events of one answer. Dropping them closes the connection, which is how a modern call is cancelled.
 pub struct Events {
@@ -20,6 +22,7 @@ pub struct Events {
     pool: Arc<Pool>,
     /// Nothing more comes, whatever the decoder still holds.
     broken: bool,
+    pace: Pace,
 }
 
 impl Events {
@@ -29,6 +32,7 @@ impl Events {
             exchange: Some(Box::new(exchange)),
             pool,
             broken: false,
+            pace: Pace::new(),
         }
     }
 
@@ -51,9 +55,13 @@ impl Stream for Events {
         if self.broken {
             return Poll::Ready(None);
         }
+        ready!(self.pace.poll_turn(cx));
         loop {
             match self.decoder.next_event() {
-                Ok(Some(event)) => return Poll::Ready(Some(Ok(event))),
+                Ok(Some(event)) => {
+                    self.pace.came();
+                    return Poll::Ready(Some(Ok(event)));
+                }
                 Ok(None) => {}
                 Err(error) => {
                     self.broken = true;
@@ -75,6 +83,47 @@ impl Stream for Events {
                 }
             }
         }
+    }
+}
+
+/// How fast a stream is read. A server that tells without end would otherwise have the time of everybody's calls.
+struct Pace {
+    /// Events that may come at once.
+    left: u32,
+    filled: Instant,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self {
+            left: EVENTS_BURST,
+            filled: Instant::now(),
+            pause: None,
+        }
+    }
+
+    /// Ready when another event may be taken.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.left == 0 {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            let now = Instant::now();
+            let earned = (now - self.filled).as_millis() * u128::from(EVENTS_PER_SECOND) / 1000;
+            self.left = u32::try_from(earned).unwrap_or(EVENTS_BURST).min(EVENTS_BURST);
+            if self.left > 0 {
+                self.filled = now;
+            } else {
+                self.pause = Some(Box::pin(sleep(EVENTS_PAUSE)));
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn came(&mut self) {
+        self.left = self.left.saturating_sub(1);
     }
 }
 
