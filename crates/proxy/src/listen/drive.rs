@@ -19,6 +19,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -72,9 +73,25 @@ impl<S> Edge<S> {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Some(tls) = self.tls.as_ref().map(|source| source()) else {
-            return self.http::<B, _>(stream, peer, slot, None).await;
-        };
+        match self.tls.as_ref().map(|source| source()) {
+            None => self.http::<B, _>(stream, peer, slot, None).await,
+            // On the heap, so that connections without TLS keep no room for it.
+            Some(tls) => Box::pin(self.encrypted::<B>(tls, stream, peer, slot)).await,
+        }
+    }
+
+    async fn encrypted<B>(
+        self: Arc<Self>,
+        tls: Arc<ServerConfig>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        slot: Slot,
+    ) -> Result<(), Ended>
+    where
+        S: Service<B>,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let stream = timeout(self.limits.tls_handshake_time, TlsAcceptor::from(tls).accept(stream))
             .await
             .map_err(|_| {
@@ -86,7 +103,7 @@ impl<S> Edge<S> {
             Some(_) => Some(Version::Http1),
             None => None,
         };
-        Box::pin(self.http::<B, _>(stream, peer, slot, agreed)).await
+        self.http::<B, _>(stream, peer, slot, agreed).await
     }
 
     async fn http<B, T>(
