@@ -33,7 +33,7 @@ pub(super) fn markdown(mut command: Command) -> String {
         let _ = write!(page, "\n## `meshgate {}`\n\n{}\n", sub.get_name(), sentence(sub));
         let _ = write!(page, "\n```\n{}\n```\n", usage(sub));
         if let Some(after) = sub.get_after_help() {
-            let _ = write!(page, "\n{after}\n");
+            let _ = write!(page, "\n```\n{after}\n```\n");
         }
         table(&mut page, sub.get_arguments().filter(|arg| !arg.is_global_set()));
     }
