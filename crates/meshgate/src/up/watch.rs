@@ -41,8 +41,12 @@ pub(super) async fn follow(reloader: Reloader, mut asked: mpsc::Receiver<()>, cl
     let mut clock = interval(LOOK);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        if let Some(ear) = &mut ear {
-            ear.turn_to(&reloader.files());
+        if let Some(ear) = &mut ear
+            && ear.turn_to(&reloader.files())
+        {
+            // What happened there before anybody listened was not heard.
+            reloader.look().await;
+            continue;
         }
         tokio::select! {
             biased;
@@ -104,8 +108,9 @@ impl Ear {
         }
     }
 
-    /// Listens at every directory on the way to these files. A directory that was made anew is listened at anew.
-    fn turn_to(&mut self, files: &[PathBuf]) {
+    /// Listens at every directory on the way to these files, and says whether there are others than before. A directory
+    /// that was made anew is listened at anew.
+    fn turn_to(&mut self, files: &[PathBuf]) -> bool {
         let mut directories = BTreeSet::new();
         let mut names = HashSet::new();
         for file in files {
@@ -123,7 +128,9 @@ impl Ear {
                 tracing::debug!(directory = %directory.display(), %error, "the directory is not listened at");
             }
         }
+        let others = self.directories != directories;
         self.directories = directories;
+        others
     }
 }
 
