@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{LegacyClient, Post, RunningGateway, UNHURRIED, documents, mesh, refused};
+use common::{LegacyClient, Post, RunningGateway, UNHURRIED, compiled, documents, mesh, refused};
 use meshgate_testkit::{Answer, ScriptedServer, Step, raw};
 
 const TOOL: &str = r#"{"name":"t","inputSchema":{"type":"object"}}"#;
@@ -273,6 +273,35 @@ async fn a_session_of_a_caller_that_may_no_longer_be_here_is_gone_and_its_call_e
     gateway.reload(&file);
     let again = client.request("3", "tools/list", "").to(&gateway).await;
     assert_eq!(again.status, 404, "{}", again.text());
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_comparison_says_who_would_gain_and_lose_which_tools_and_changes_nothing() {
+    let server = answering().await;
+    let file = mesh(&[("only", &server.url())], &guarded("main", "app", FIRST));
+    let gateway = RunningGateway::start(&file).await;
+    let told = |text: &str| {
+        let compared = gateway.control.compare(&compiled(text), &Default::default());
+        let line = |t: &meshgate_proxy::admin::shape::ToolChange| {
+            let who = t.application.as_deref().unwrap_or("anybody");
+            format!("{who} in {}: +{:?} -{:?}", t.view, t.gained, t.lost)
+        };
+        let unknown = compared.unknown.iter().map(ToString::to_string).collect::<Vec<_>>();
+        (compared.tools.iter().map(line).collect::<Vec<_>>(), unknown)
+    };
+    let nobody: Vec<String> = Vec::new();
+    assert_eq!(told(&file), (nobody.clone(), nobody.clone()));
+    let other = file.replace("metadata: {name: app}", "metadata: {name: another}");
+    let swapped = ["another in main: +[\"t\"] -[]", "app in main: +[] -[\"t\"]"].map(str::to_owned);
+    assert_eq!(told(&other), (swapped.to_vec(), nobody.clone()));
+    let hidden = file.replace("{name: only}]}", "{name: only, tools: {hide: [t]}}]}");
+    assert_eq!(told(&hidden).0, ["app in main: +[] -[\"t\"]"]);
+    let renamed = file.replace("{name: only}]}", "{name: only, tools: {rename: {t: u}}}]}");
+    assert_eq!(told(&renamed).0, ["app in main: +[\"u\"] -[\"t\"]"]);
+    assert_eq!(told(&format!("{file}{EXTRA}")).1, ["more"]);
+    assert_eq!(call().token(FIRST).to(&gateway).await.status, 200);
+    assert_eq!(server.received("server/discover").len(), 1, "nobody was asked for it");
     gateway.stop().await;
 }
 
