@@ -5,6 +5,7 @@
 //! becomes a snapshot: nothing half right is ever served.
 
 mod applications;
+mod calls;
 mod gateway;
 mod mesh;
 mod names;

@@ -157,6 +157,8 @@ codes! {
     HEADER = "MG0310", "a header cannot be set, or its name or value does not follow its grammar";
     PLAIN_HTTP = "MG0311", "a server beyond this machine is reached without TLS";
     DEADLINES = "MG0312", "`deadline` is longer than `hardDeadline`";
+    TRANSPORT = "MG0313", "a server is said to speak an era that its transport does not have";
+    LOADING = "MG0314", "a variable makes a server load or run something else than itself";
     VIEW_PATH = "MG0401", "the path of a view does not follow its grammar";
     VIEW_PATH_TWICE = "MG0402", "two views have the same path";
     UNKNOWN_SERVER = "MG0403", "a server is named that does not exist";

@@ -39,6 +39,18 @@ pub const CHILDREN: u32 = 256;
 pub const DEADLINE: Duration = Duration::from_secs(60);
 /// Longest life of a call, whatever progress it reports.
 pub const HARD_DEADLINE: Duration = Duration::from_secs(600);
+/// Calls that one server is given at once. A gateway takes 4096, so that a server which hangs fills its own room only.
+pub const SERVER_CALLS: u32 = 256;
+/// Most calls that one server may be given at once: each holds a connection, and the gateway's own must fit beside them.
+pub const SERVER_CALLS_MAX: u32 = 1000;
+/// Calls that wait for their turn at one server.
+pub const SERVER_QUEUE: u32 = 256;
+/// Most calls that may wait for their turn at one server.
+pub const SERVER_QUEUE_MAX: u32 = 10_000;
+/// How long a call waits for its turn: shorter than most clients wait for an answer, so that they learn what happened.
+pub const SERVER_QUEUE_TIME: Duration = Duration::from_secs(5);
+/// The longest that a call may be made to wait for its turn.
+pub const SERVER_QUEUE_TIME_MAX: Duration = Duration::from_secs(3600);
 /// Longest deadline that may be asked for.
 pub const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// How often a catalogue is read again when the server announces nothing.

@@ -10,8 +10,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod calls;
 mod source;
 
+pub use calls::{Concurrency, Deadlines};
 pub use source::{EnvValue, TokenSource};
 
 /// The application that the generated local token proves.
@@ -160,6 +162,10 @@ pub struct Server {
     pub deadline: Duration,
     /// Longest life of a call, whatever progress it reports.
     pub hard_deadline: Duration,
+    /// Deadlines of single tools, by their own names.
+    pub tools: BTreeMap<Arc<str>, Deadlines>,
+    /// How many calls it is given at once.
+    pub concurrency: Concurrency,
     /// Arguments against the tool's `inputSchema`.
     pub validate_arguments: Check,
     /// Structured results against the tool's `outputSchema`; never `Enforce`, because the call has run.
@@ -204,6 +210,13 @@ pub enum Reach {
     /// An endpoint over HTTP.
     Http {
         /// `http://` or `https://`, without user info and fragment.
+        url: String,
+        /// Headers added to every request.
+        headers: Vec<(String, EnvValue)>,
+    },
+    /// An endpoint over HTTP+SSE of 2024-11-05.
+    Sse {
+        /// The address of the event stream: `http://` or `https://`, without user info and fragment.
         url: String,
         /// Headers added to every request.
         headers: Vec<(String, EnvValue)>,

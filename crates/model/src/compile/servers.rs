@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::mesh::out_of_range;
 use super::report::Report;
-use super::{unpinned, values};
-use crate::amount::Period;
+use super::{calls, unpinned, values};
 use crate::finding::codes;
-use crate::kinds::{ArgumentCheck, Duplicates, Era, HttpSpec, ResultCheck, ServerSpec, StdioSpec, ValidationSpec};
+use crate::kinds::{
+    ArgumentCheck, Duplicates, Era, HttpSpec, ResultCheck, ServerSpec, StdioSpec, Transport, ValidationSpec,
+};
 use crate::limits;
 use crate::naming;
 use crate::parse::tree::steps;
@@ -39,7 +39,7 @@ pub(super) fn compile(
             );
         }
         let reach = reach(document, spec, report);
-        let (deadline, hard_deadline) = deadlines(document, spec, report);
+        let deadlines = calls::deadlines(document, spec, report);
         let server = Server {
             name: name.into(),
             team: document.metadata.team.as_deref().map(Into::into),
@@ -50,16 +50,18 @@ pub(super) fn compile(
                 Era::Legacy => EraChoice::Legacy,
                 Era::Modern => EraChoice::Modern,
             },
-            deadline,
-            hard_deadline,
+            deadline: deadlines.silence,
+            hard_deadline: deadlines.hard,
+            tools: calls::tools(document, spec, deadlines, report),
+            concurrency: calls::concurrency(document, &spec.concurrency, report),
             validate_arguments: arguments_check(spec.validation.arguments.or(mesh.arguments)),
             validate_results: results_check(spec.validation.results.or(mesh.results)),
             duplicate_arguments: spec.duplicate_arguments == Duplicates::Allow,
-            catalogue_refresh: within(
+            catalogue_refresh: calls::period(
                 document,
-                spec.catalogue_refresh,
-                "catalogueRefresh",
-                Duration::from_secs(1),
+                steps!["spec"],
+                ("catalogueRefresh", spec.catalogue_refresh),
+                Duration::from_secs(1)..=limits::DEADLINE_MAX,
                 report,
             )
             .unwrap_or(limits::CATALOGUE_REFRESH),
@@ -107,7 +109,7 @@ fn alias(document: &Document, spec: &ServerSpec, report: &mut Report) -> String 
 fn reach(document: &Document, spec: &ServerSpec, report: &mut Report) -> Reach {
     match (&spec.stdio, &spec.http) {
         (Some(stdio), None) => stdio_reach(document, stdio, report),
-        (None, Some(http)) => http_reach(document, http, report),
+        (None, Some(http)) => http_reach(document, spec.era, http, report),
         (both, _) => {
             let message = if both.is_some() {
                 "the server is reached in two ways"
@@ -181,11 +183,23 @@ fn stdio_reach(document: &Document, stdio: &StdioSpec, report: &mut Report) -> R
     }
 }
 
-fn http_reach(document: &Document, http: &HttpSpec, report: &mut Report) -> Reach {
+fn http_reach(document: &Document, era: Era, http: &HttpSpec, report: &mut Report) -> Reach {
     url(document, &http.url, report);
-    Reach::Http {
-        url: http.url.clone(),
-        headers: values::headers(document, &http.headers, report),
+    let url = http.url.clone();
+    let headers = values::headers(document, &http.headers, report);
+    match http.transport {
+        Transport::Streamable => Reach::Http { url, headers },
+        Transport::Sse => {
+            if era == Era::Modern {
+                report.error(
+                    (document, steps!["spec", "http", "transport"]),
+                    codes::TRANSPORT,
+                    "`transport: sse` is of 2024-11-05, and `era` says `modern`",
+                    "remove one of the two",
+                );
+            }
+            Reach::Sse { url, headers }
+        }
     }
 }
 
@@ -236,45 +250,4 @@ fn url(document: &Document, url: &str, report: &mut Report) {
 fn is_this_machine(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
-}
-
-fn deadlines(document: &Document, spec: &ServerSpec, report: &mut Report) -> (Duration, Duration) {
-    let least = Duration::from_millis(100);
-    let deadline = within(document, spec.deadline, "deadline", least, report).unwrap_or(limits::DEADLINE);
-    let hard = within(document, spec.hard_deadline, "hardDeadline", least, report);
-    if let Some(hard) = hard.filter(|hard| *hard < deadline) {
-        let message = format!(
-            "`deadline` ({}) is longer than `hardDeadline` ({})",
-            Period(deadline),
-            Period(hard)
-        );
-        report.error(
-            (document, steps!["spec", "hardDeadline"]),
-            codes::DEADLINES,
-            message,
-            "make `hardDeadline` at least as long",
-        );
-    }
-    (deadline, hard.unwrap_or(limits::HARD_DEADLINE.max(deadline)))
-}
-
-fn within(
-    document: &Document,
-    period: Option<Period>,
-    field: &str,
-    least: Duration,
-    report: &mut Report,
-) -> Option<Duration> {
-    let period = period?;
-    if !(least..=limits::DEADLINE_MAX).contains(&period.0) {
-        let range = (&*Period(least).to_string(), &*Period(limits::DEADLINE_MAX).to_string());
-        out_of_range(
-            report,
-            (document, steps!["spec", field]),
-            field,
-            &period.to_string(),
-            range,
-        );
-    }
-    Some(period.0)
 }

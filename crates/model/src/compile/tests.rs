@@ -222,3 +222,107 @@ fn servers_that_run_as_children_are_counted_at_the_limit_and_beside_it() {
         "{findings:?}"
     );
 }
+
+/// The findings of a server with this specification beside its reach.
+fn of_server(more: &str) -> Result<(Snapshot, Vec<Finding>), Vec<Finding>> {
+    compile(&document(
+        "Server",
+        "a",
+        &format!("{{http: {{url: 'http://127.0.0.1:1/mcp'}}, {more}}}"),
+    ))
+}
+
+fn path_and_code(result: Result<(Snapshot, Vec<Finding>), Vec<Finding>>) -> (String, &'static str) {
+    let findings = result.unwrap_err();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    (findings[0].path.clone(), findings[0].code)
+}
+
+#[test]
+fn d08_the_concurrency_of_a_server_holds_at_its_bounds_and_not_beyond() {
+    for (field, inside, outside) in [
+        ("max", ["1", "1000"], ["0", "1001"]),
+        ("queue", ["0", "10000"], ["-1", "10001"]),
+        ("queueTime", ["10ms", "1h"], ["9ms", "3600001ms"]),
+    ] {
+        for value in inside {
+            assert!(
+                of_server(&format!("concurrency: {{{field}: {value}}}")).is_ok(),
+                "{field} {value}"
+            );
+        }
+        for value in outside {
+            let refused = of_server(&format!("concurrency: {{{field}: {value}}}"));
+            let at = format!("spec.concurrency.{field}");
+            assert_eq!(path_and_code(refused).0, at, "{value}");
+        }
+    }
+    let (snapshot, _) = of_server("concurrency: {max: 3, queueTime: 1s}").unwrap();
+    let concurrency = snapshot.servers["a"].concurrency;
+    assert_eq!(
+        (concurrency.max, concurrency.queue),
+        (3, crate::Concurrency::default().queue)
+    );
+    assert_eq!(concurrency.queue_time.as_secs(), 1);
+}
+
+#[test]
+fn a_tool_has_its_own_deadlines_and_inherits_what_it_does_not_say() {
+    let (snapshot, _) =
+        of_server("deadline: 2s, hardDeadline: 9s, tools: {slow: {deadline: 30s}, long: {hardDeadline: 1h}}").unwrap();
+    let server = &snapshot.servers["a"];
+    let seconds = |tool| {
+        let deadlines = server.deadlines(tool);
+        (deadlines.silence.as_secs(), deadlines.hard.as_secs())
+    };
+    assert_eq!(seconds(None), (2, 9));
+    assert_eq!(seconds(Some("other")), (2, 9));
+    assert_eq!(seconds(Some("slow")), (30, 30));
+    assert_eq!(seconds(Some("long")), (2, 3600));
+    for (wrong, at, code) in [
+        ("{t: {deadline: 99ms}}", "spec.tools.t.deadline", codes::RANGE),
+        ("{t: {hardDeadline: 25h}}", "spec.tools.t.hardDeadline", codes::RANGE),
+        (
+            "{t: {deadline: 5s, hardDeadline: 4s}}",
+            "spec.tools.t.hardDeadline",
+            codes::DEADLINES,
+        ),
+    ] {
+        let refused = of_server(&format!("tools: {wrong}"));
+        assert_eq!(path_and_code(refused), (at.to_owned(), code), "{wrong}");
+    }
+}
+
+#[test]
+fn http_and_sse_is_spoken_only_where_it_is_written() {
+    let reach = |http: &str, more: &str| {
+        compile(&document(
+            "Server",
+            "a",
+            &format!("{{http: {{url: 'http://127.0.0.1:1/sse'{http}}}{more}}}"),
+        ))
+    };
+    let (snapshot, _) = reach("", "").unwrap();
+    assert!(matches!(snapshot.servers["a"].reach, crate::Reach::Http { .. }));
+    let (snapshot, _) = reach(", transport: sse", "").unwrap();
+    assert!(matches!(snapshot.servers["a"].reach, crate::Reach::Sse { .. }));
+    let refused = reach(", transport: sse", ", era: modern");
+    assert_eq!(
+        path_and_code(refused),
+        ("spec.http.transport".to_owned(), codes::TRANSPORT)
+    );
+}
+
+#[test]
+fn a128_a_variable_that_loads_foreign_code_is_told_by_the_check() {
+    for name in ["LD_PRELOAD", "NODE_OPTIONS", "PYTHONSTARTUP", "PATH"] {
+        let text = document(
+            "Server",
+            "a",
+            &format!("{{stdio: {{command: server, env: {{{name}: x}}}}}}"),
+        );
+        let (_, warnings) = compile(&text).unwrap();
+        assert_eq!((warnings.len(), warnings[0].code), (1, codes::LOADING), "{name}");
+        assert_eq!(warnings[0].path, format!("spec.stdio.env.{name}"));
+    }
+}

@@ -40,6 +40,23 @@ pub(crate) fn is_own_header(lower: &str) -> bool {
     OWN_HEADERS.contains(&lower) || OWN_HEADER_PREFIXES.iter().any(|prefix| lower.starts_with(prefix))
 }
 
+/// Variables that make a program load or run something else than itself.
+const LOADING: [&str; 13] = [
+    "BASH_ENV",
+    "DYLD_INSERT_LIBRARIES",
+    "LD_AUDIT",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "NODE_OPTIONS",
+    "NODE_PATH",
+    "PATH",
+    "PERL5OPT",
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "RUBYOPT",
+];
+
 pub(super) fn environment(
     document: &Document,
     env: &BTreeMap<String, Value>,
@@ -54,6 +71,14 @@ pub(super) fn environment(
                 codes::ENVIRONMENT,
                 format!("`{name}` is not the name of a variable"),
                 "a name is not empty and holds neither `=` nor NUL",
+            );
+        }
+        if LOADING.contains(&name.as_str()) {
+            report.warn(
+                (document, at),
+                codes::LOADING,
+                format!("`{name}` makes the server load or run something else than itself"),
+                "remove it, unless whoever may write that file may also run programs here",
             );
         }
         let value = one(document, at, name, value, report);

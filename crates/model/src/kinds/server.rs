@@ -34,6 +34,11 @@ pub struct ServerSpec {
     /// Longest life of a call, whatever progress it reports. Default: `10m`, or `deadline` where that is longer; at most 24 h.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hard_deadline: Option<Period>,
+    /// Deadlines of single tools, by the server's own name of the tool. Default: none; every tool has those of the server.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tools: BTreeMap<String, ToolCallSpec>,
+    /// How many calls it is given at once, and what happens to those beyond. Default: 256 at once, and 256 wait for `5s`.
+    pub concurrency: ConcurrencySpec,
     /// How its arguments and results are checked. Default: what the `Mesh` document says.
     pub validation: ValidationSpec,
     /// What happens to arguments that name the same member twice. Default: `refuse`.
@@ -41,6 +46,36 @@ pub struct ServerSpec {
     /// How often its catalogue is read again when it announces no change. Default: `5m`; 1 s to 24 h.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub catalogue_refresh: Option<Period>,
+}
+
+/// The deadlines of one tool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ToolCallSpec {
+    /// Silence after which a call is given up; progress starts it anew. Default: the server's `deadline`; 100 ms to 24 h.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Period>,
+    /// Longest life of a call, whatever progress it reports. Default: the server's `hardDeadline`, or `deadline` where that
+    /// is longer; at most 24 h.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hard_deadline: Option<Period>,
+}
+
+/// How many calls a server is given at once. Calls beyond wait in a queue in which callers take turns, so that a caller
+/// with many calls does not hold up one with few; when the queue is full the caller with the most calls in it loses its
+/// last one. A call that is turned away has not run and is told when to come back. Subscriptions do not count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ConcurrencySpec {
+    /// Calls in flight. Default: 256; 1 to 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<u32>,
+    /// Calls that wait for their turn. Default: 256; 0 to 10000, where 0 turns every call beyond `max` away at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<u32>,
+    /// How long a call waits for its turn. Default: `5s`; 10 ms to 1 h.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_time: Option<Period>,
 }
 
 /// A program that the gateway starts. It sees a cleared environment: `env` and the few variables that every program needs.
@@ -53,7 +88,8 @@ pub struct StdioSpec {
     /// Its arguments, each passed as it is. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
-    /// Its environment: each value a text, or where to read one. Default: empty.
+    /// Its environment: each value a text, or where to read one. Variables that make a program load foreign code, such as
+    /// `LD_PRELOAD` and `NODE_OPTIONS`, and `PATH` are passed on with a warning. Default: empty.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, Value>,
     /// Its working directory; a relative one starts at the directory of this file. Default: the one the
@@ -68,10 +104,25 @@ pub struct StdioSpec {
 pub struct HttpSpec {
     /// `https://` or `http://` address of the endpoint, without user name, password and fragment.
     pub url: String,
+    /// How messages travel: `streamable` (2025-03-26 and later), or `sse` for a server that has only HTTP+SSE of 2024-11-05,
+    /// where `url` is the address of its event stream. `sse` is never tried unless it is written here. Default: `streamable`.
+    #[serde(default)]
+    pub transport: Transport,
     /// Headers added to every request: each value a text, or where to read one. Headers that carry the protocol or the
     /// connection cannot be set. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, Value>,
+}
+
+/// How messages travel over HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Transport {
+    /// Streamable HTTP, of 2025-03-26 and later.
+    #[default]
+    Streamable,
+    /// HTTP+SSE, of 2024-11-05.
+    Sse,
 }
 
 /// A text, or where to read one.

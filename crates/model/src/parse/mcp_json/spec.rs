@@ -57,6 +57,7 @@ impl Maker<'_, '_> {
         if let Some((name, url)) = &entry.url {
             spec.http = Some(HttpSpec {
                 url: self.text(steps![*name], url, &[]),
+                transport: crate::kinds::Transport::default(),
                 headers: self.headers(entry),
             });
         }
