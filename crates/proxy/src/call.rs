@@ -45,6 +45,8 @@ pub struct Outbound {
     pub deadline: Instant,
     /// `traceparent` for the HTTP hop, equal to the one in `_meta`.
     pub traceparent: Option<http::HeaderValue>,
+    /// Whose call it is, for taking turns at a busy server; `None` for the gateway's own, which never waits.
+    pub caller: Option<Arc<Caller>>,
 }
 
 /// Messages of one answer, in order: notifications, then exactly one response with the request's id, then the end.

@@ -16,6 +16,9 @@ use crate::catalogue::{ViewState, gateway_identity};
 use crate::refusal::{Executed, Reason, Refusal};
 use crate::resolve::{Call, Destination, seal_state, seal_task};
 
+/// The extension whose clients follow tasks.
+const TASKS: &str = "io.modelcontextprotocol/tasks";
+
 /// How a call ended in the layers of protocol and tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -175,6 +178,13 @@ impl Reshape {
             ));
         };
         let kind = result.get(body, "resultType").and_then(|v| v.str(body));
+        if kind.as_deref() == Some("task")
+            && self.call.method == Method::ToolsCall
+            && !self.declared(&["extensions", TASKS])
+        {
+            let message = "the server answered with a task, which this client has not declared it can follow";
+            return Err(Refusal::server(Reason::ServerBroken, Executed::Unknown, message));
+        }
         let outcome = match kind.as_deref() {
             Some("input_required") if self.call.method.row().rounds => {
                 self.questions(body, result, &mut splice)?;
@@ -244,12 +254,7 @@ impl Reshape {
             (Method::RootsList, _) => &["roots"],
             _ => &[],
         };
-        let call = &self.call;
-        let declared = call.message.meta_value(&call.body, meta::CLIENT_CAPABILITIES);
-        let has = |path: &[&str]| {
-            let found = declared.and_then(|declared| lookup(&call.body, declared.span, path));
-            found.is_some_and(|value| value.kind != Kind::Null)
-        };
+        let has = |path: &[&str]| self.declared(path);
         // A client that says nothing of the kinds of elicitation has the first one that there was.
         let form = path == ["elicitation", "form"];
         let first_kind = form && has(&["elicitation"]) && !has(&["elicitation", "url"]);
@@ -270,6 +275,14 @@ impl Reshape {
             "the server asks for something that this client has not declared it can answer",
         )
         .data(required.into_bytes()))
+    }
+
+    /// Whether the client has declared this capability on this request.
+    fn declared(&self, path: &[&str]) -> bool {
+        let call = &self.call;
+        let all = call.message.meta_value(&call.body, meta::CLIENT_CAPABILITIES);
+        let found = all.and_then(|all| lookup(&call.body, all.span, path));
+        found.is_some_and(|value| value.kind != Kind::Null)
     }
 
     fn seal_task_id(&self, body: &Bytes, result: &Object, splice: &mut Splice<'_>) {

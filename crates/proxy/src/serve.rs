@@ -352,14 +352,10 @@ impl Core {
         }
         let hop_id = self.ids.fetch_add(1, Ordering::Relaxed);
         let trace = self.trace(&context, &call);
-        let out = resolve::outbound(
-            view,
-            &call,
-            &destination,
-            hop_id,
-            now() + server.server.hard_deadline,
-            &trace,
-        )?;
+        let tool = destination.name.as_deref().filter(|_| call.method == Method::ToolsCall);
+        let deadline = now() + server.server.deadlines(tool).hard;
+        let mut out = resolve::outbound(view, &call, &destination, hop_id, deadline, &trace)?;
+        out.caller = Some(context.caller.clone());
         context.record.handed_over();
         let reply = server.upstream.call(out).await;
         let era = server.upstream.era();

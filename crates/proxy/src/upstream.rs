@@ -13,20 +13,22 @@ pub mod limits;
 pub mod stdio;
 
 mod connected;
-mod in_flight;
 mod keep;
 mod modern;
+mod pace;
 mod patience;
 mod probe;
+mod stale;
+mod turns;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use meshgate_mcp::{Era, Method};
-use meshgate_model::{Reach, Server};
+use meshgate_model::{Deadlines, Reach, Server};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use tokio::sync::{Notify, watch};
@@ -34,10 +36,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::connected::Connected;
-use self::in_flight::InFlight;
 use self::limits::{PROBE_MAX, WireLimits};
 use self::patience::{Patience, too_late};
 pub use self::probe::own_id;
+use self::stale::Stale;
+use self::turns::Turns;
 use crate::call::{Outbound, Reply};
 use crate::refusal::{Executed, Reason, Refusal};
 use crate::supervise::SupervisorProgram;
@@ -72,9 +75,10 @@ struct Shared {
     /// A caller would like a connection now.
     wanted: Notify,
     restarts: AtomicU64,
-    in_flight: InFlight,
-    /// Subscriptions, which nobody waits for.
-    listens: InFlight,
+    /// Failures to reach the server, in a row.
+    failures: AtomicU32,
+    turns: Turns,
+    stale: Arc<Stale>,
     shutdown: CancellationToken,
 }
 
@@ -122,8 +126,14 @@ pub struct UpstreamStatus {
     pub pid: Option<u32>,
     /// How often it had to be connected to again.
     pub restarts: u64,
-    /// Calls it is working on.
+    /// Attempts to reach it that have failed since it was last up for good; each makes the pause before the next longer.
+    pub failures: u32,
+    /// When it is tried again, while it is away.
+    pub next_attempt: Option<Duration>,
+    /// Calls it is working on, and subscriptions.
     pub in_flight: usize,
+    /// Calls that wait for their turn.
+    pub waiting: usize,
     /// The last lines of a child's standard error.
     pub stderr: Vec<String>,
     /// Lines of a child that were no message, since it was started.
@@ -141,6 +151,7 @@ impl Upstream {
     /// A way that is never gone: for looking at what a configuration would mean.
     pub fn idle(server: Arc<Server>, options: UpstreamOptions) -> Arc<Self> {
         let shared = Arc::new(Shared {
+            turns: Turns::new(server.concurrency),
             server,
             options,
             current: ArcSwapOption::empty(),
@@ -148,8 +159,8 @@ impl Upstream {
             connections: watch::Sender::new(0),
             wanted: Notify::new(),
             restarts: AtomicU64::new(0),
-            in_flight: InFlight::default(),
-            listens: InFlight::default(),
+            failures: AtomicU32::new(0),
+            stale: Arc::default(),
             shutdown: CancellationToken::new(),
         });
         Arc::new(Self {
@@ -167,34 +178,50 @@ impl Upstream {
     ///
     /// A reply of one message from a modern HTTP server has not been scanned; everything else is valid JSON-RPC.
     pub async fn call(&self, out: Outbound) -> Result<Reply, Refusal> {
-        let connected = self.shared.connected(out.deadline).await?;
-        let patience = Patience::new(&out, self.shared.server.deadline, self.shared.server.hard_deadline);
-        let guard = match out.method {
-            Method::Listen => self.shared.listens.begin(),
-            _ => self.shared.in_flight.begin(),
+        let shared = &self.shared;
+        let turn = match shared.turns.take(&out) {
+            Some(turn) => turn,
+            None => Box::pin(shared.turns.wait(&out)).await?,
         };
-        connected.call(out, patience, guard).await
+        let tool = out.name.as_deref().filter(|_| out.method == Method::ToolsCall);
+        let patience = Patience::new(&out, shared.server.deadlines(tool));
+        let connected = shared.connected(patience.until()).await?;
+        connected.call(out, patience, turn).await
     }
 
     /// Calls it is working on; subscriptions are none.
     pub fn calls_in_flight(&self) -> usize {
-        self.shared.in_flight.count()
+        self.shared.turns.calls()
     }
 
     /// What the server says of itself: a modern `DiscoverResult`, at most a minute old.
     pub async fn discover(&self) -> Result<Bytes, Refusal> {
         let out = probe::discover_request(PROBE_MAX);
-        let connected = self.shared.connected(out.deadline).await?;
+        let deadlines = Deadlines {
+            silence: PROBE_MAX,
+            hard: PROBE_MAX,
+        };
+        let patience = Patience::new(&out, deadlines);
+        let connected = self.shared.connected(patience.until()).await?;
         if let Some(known) = connected.known_discover() {
             return Ok(known);
         }
-        let patience = Patience::new(&out, PROBE_MAX, PROBE_MAX);
-        connected.discover(out, patience, self.shared.in_flight.begin()).await
+        let turn = match self.shared.turns.take(&out) {
+            Some(turn) => turn,
+            None => self.shared.turns.wait(&out).await?,
+        };
+        connected.discover(out, patience, turn).await
     }
 
     /// Counts connections to the server; a change means that its catalogue may be another one.
     pub fn connections(&self) -> watch::Receiver<u64> {
         self.shared.connections.subscribe()
+    }
+
+    /// Counts the occasions on which the server has refused a call for what its catalogue says: a change means that the
+    /// catalogue is not the one that was read.
+    pub fn stale(&self) -> watch::Receiver<u64> {
+        self.shared.stale.subscribe()
     }
 
     /// The server's era, once it is known.
@@ -206,13 +233,19 @@ impl Upstream {
     pub fn status(&self) -> UpstreamStatus {
         let connected = self.shared.current.load_full();
         let stdio = connected.as_ref().and_then(|connected| connected.stdio());
+        let mut next_attempt = None;
         let state = match &*self.shared.phase.borrow() {
             Phase::Up => State::Up,
             Phase::Starting => State::Starting,
-            Phase::Away { refusal, since, .. } => State::Away {
-                why: refusal.message.clone().into_owned(),
-                since: since.elapsed(),
-            },
+            Phase::Away {
+                refusal, since, next, ..
+            } => {
+                next_attempt = Some(next.saturating_duration_since(tokio::time::Instant::now()));
+                State::Away {
+                    why: refusal.message.clone().into_owned(),
+                    since: since.elapsed(),
+                }
+            }
         };
         UpstreamStatus {
             era: connected.as_ref().map(|connected| connected.era()),
@@ -220,7 +253,10 @@ impl Upstream {
             state,
             pid: stdio.and_then(|link| link.pid()),
             restarts: self.shared.restarts.load(Ordering::Relaxed),
-            in_flight: self.shared.in_flight.count() + self.shared.listens.count(),
+            failures: self.shared.failures.load(Ordering::Relaxed),
+            next_attempt,
+            in_flight: self.shared.turns.in_flight(),
+            waiting: self.shared.turns.waiting(),
             stderr: stdio.map(|link| link.stderr_tail()).unwrap_or_default(),
             noise: stdio.map_or(0, |link| link.strays().noise.load(Ordering::Relaxed)),
         }
@@ -241,11 +277,11 @@ impl Upstream {
 
 impl Shared {
     /// The connection, waited for if need be. What is refused here has not been sent.
-    async fn connected(&self, deadline: Instant) -> Result<Arc<Connected>, Refusal> {
+    async fn connected(&self, until: tokio::time::Instant) -> Result<Arc<Connected>, Refusal> {
         if let Some(connected) = self.open_connection() {
             return Ok(connected);
         }
-        let waited = tokio::time::timeout_at(deadline.into(), self.wait_connected()).await;
+        let waited = tokio::time::timeout_at(until, Box::pin(self.wait_connected())).await;
         waited.unwrap_or_else(|_| Err(too_late(Executed::No)))
     }
 
@@ -285,7 +321,7 @@ impl Shared {
 
     /// Whether callers may ask for an attempt before its time: dialling is cheap, starting a process is not.
     fn is_cheap(&self) -> bool {
-        matches!(self.server.reach, Reach::Http { .. })
+        !matches!(self.server.reach, Reach::Stdio { .. })
     }
 }
 

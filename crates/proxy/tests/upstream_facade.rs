@@ -27,6 +27,8 @@ fn definition(url: &str) -> Server {
         era: EraChoice::Auto,
         deadline: Duration::from_secs(60),
         hard_deadline: Duration::from_secs(600),
+        tools: Default::default(),
+        concurrency: Default::default(),
         validate_arguments: Check::Off,
         validate_results: Check::Off,
         duplicate_arguments: false,
@@ -62,6 +64,7 @@ fn outbound(id: u64, method: &str) -> Outbound {
         traceparent: Some(HeaderValue::from_static(
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         )),
+        caller: None,
     }
 }
 

@@ -89,7 +89,7 @@ impl Inputs {
 fn values(server: &Server) -> impl Iterator<Item = &PathBuf> {
     let values = match &server.reach {
         Reach::Stdio { env, .. } => env,
-        Reach::Http { headers, .. } => headers,
+        Reach::Http { headers, .. } | Reach::Sse { headers, .. } => headers,
     };
     values.iter().filter_map(|(_, value)| match value {
         EnvValue::File { path, .. } => Some(path),

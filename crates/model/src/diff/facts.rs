@@ -217,10 +217,22 @@ fn of_server(server: &Server) -> Object {
             facts.hide("http.url", url, Some(address(url)));
             values(&mut facts, "http.headers", headers);
         }
+        Reach::Sse { url, headers } => {
+            facts.hide("http.url", url, Some(address(url)));
+            facts.add("http.transport", "sse");
+            values(&mut facts, "http.headers", headers);
+        }
     }
     facts.add("era", format!("{:?}", server.era).to_lowercase());
     facts.add("deadline", period(server.deadline));
     facts.add("hardDeadline", period(server.hard_deadline));
+    for (tool, deadlines) in &server.tools {
+        facts.add(format!("tools.{tool}.deadline"), period(deadlines.silence));
+        facts.add(format!("tools.{tool}.hardDeadline"), period(deadlines.hard));
+    }
+    facts.add("concurrency.max", server.concurrency.max);
+    facts.add("concurrency.queue", server.concurrency.queue);
+    facts.add("concurrency.queueTime", period(server.concurrency.queue_time));
     facts.add(
         "validateArguments",
         format!("{:?}", server.validate_arguments).to_lowercase(),

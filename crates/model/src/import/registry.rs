@@ -217,7 +217,11 @@ fn of_remote(remote: &Remote, asked: &mut Asked) -> Result<ServerSpec, Refused> 
         }
     }
     Ok(ServerSpec {
-        http: Some(HttpSpec { url, headers }),
+        http: Some(HttpSpec {
+            url,
+            headers,
+            transport: crate::kinds::Transport::default(),
+        }),
         ..ServerSpec::default()
     })
 }

@@ -74,7 +74,7 @@ pub struct ServerStatus {
     /// The team that owns it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub team: Option<String>,
-    /// `stdio` or `http`.
+    /// `stdio`, `http` or `sse`.
     pub reach: String,
     /// `up`, `starting` or `away`.
     pub state: String,

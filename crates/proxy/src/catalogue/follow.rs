@@ -105,6 +105,7 @@ impl Follower {
         let mut read_at = tokio::time::Instant::now();
         let mut refresh = tokio::time::interval(self.server.catalogue_refresh);
         refresh.tick().await;
+        let mut stale = self.upstream.stale();
         loop {
             let mut kinds = Vec::new();
             tokio::select! {
@@ -114,6 +115,8 @@ impl Follower {
                     None => return,
                 },
                 _ = refresh.tick() => {}
+                // The server itself has said that it is not the one that was read.
+                Ok(()) = stale.changed() => {}
                 () = gone(&self.upstream, &mut connections) => return,
             }
             if !kinds.is_empty() {

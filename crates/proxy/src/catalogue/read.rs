@@ -52,6 +52,7 @@ pub fn internal_request(id: u64, method: Method, params: &[u8], deadline: Instan
         body: Bytes::from(message::request(id.to_string().as_bytes(), method.as_str(), &body)),
         deadline,
         traceparent: None,
+        caller: None,
     }
 }
 

@@ -52,6 +52,7 @@ impl GatewaySight {
                     team: server.and_then(|s| s.team.as_deref()).map(str::to_owned),
                     reach: match server.map(|s| &s.reach) {
                         Some(Reach::Http { .. }) => "http".to_owned(),
+                        Some(Reach::Sse { .. }) => "sse".to_owned(),
                         _ => "stdio".to_owned(),
                     },
                     state: match (&away, &catalogue) {

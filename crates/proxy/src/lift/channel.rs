@@ -225,6 +225,10 @@ fn judge(status: StatusCode, headers: &HeaderMap, (id, body): (u64, &[u8]), name
     if status.is_success() {
         return body.is_empty().then(|| Fault::Status(unanswered()));
     }
+    // What a server says about the gateway's own credentials is not for its callers.
+    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        return Some(Fault::Status(refused_by_status(status, headers)));
+    }
     // Errors of the protocol ride on any status; what the server says to this very request is more than a number.
     let answer = scan(body, &Rules::SERVER).ok().filter(Message::is_response);
     let answered = answer

@@ -68,6 +68,7 @@ fn with_meta(method: &str, params: &str, meta: &str) -> Outbound {
         body: body.into(),
         deadline: soon(),
         traceparent: None,
+        caller: None,
     }
 }
 

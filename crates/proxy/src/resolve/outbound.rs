@@ -82,6 +82,7 @@ pub fn outbound(
         body: Bytes::from(splice.finish()),
         deadline,
         traceparent: HeaderValue::from_bytes(trace.traceparent.as_bytes()).ok(),
+        caller: None,
     })
 }
 

@@ -10,12 +10,13 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::http::{HttpLink, broken};
-use super::in_flight::Guard;
 use super::limits::{DISCOVER_AGE_MAX, SWEEP_EVERY};
 use super::modern;
 use super::patience::{self, Patience, too_late};
 use super::probe::{self, Verdict};
+use super::stale::Stale;
 use super::stdio::StdioLink;
+use super::turns::Turn;
 use crate::call::{Outbound, Reply};
 use crate::lift::{Lifted, Link};
 use crate::refusal::{Executed, Refusal};
@@ -39,10 +40,12 @@ pub(super) struct Connected {
     /// Held by the call that asks for the era again; one at a time is enough.
     asking: tokio::sync::Mutex<()>,
     over: AtomicBool,
+    /// Told when the server refuses a call for what its catalogue says.
+    stale: Arc<Stale>,
 }
 
 impl Connected {
-    pub(super) fn new(way: Way, discover: Option<Bytes>) -> Self {
+    pub(super) fn new(way: Way, discover: Option<Bytes>, stale: Arc<Stale>) -> Self {
         let discover = discover.map(|result| (result, Instant::now()));
         Self {
             way,
@@ -50,6 +53,7 @@ impl Connected {
             doubt: CancellationToken::new(),
             asking: tokio::sync::Mutex::default(),
             over: AtomicBool::new(false),
+            stale,
         }
     }
 
@@ -88,10 +92,10 @@ impl Connected {
 
     /// Makes a call. What is rare or slow anyway is boxed: the future of a call is moved to the heap as a whole, and every
     /// call would pay for the size of its largest branch.
-    pub(super) async fn call(&self, out: Outbound, patience: Patience, guard: Guard) -> Result<Reply, Refusal> {
+    pub(super) async fn call(&self, out: Outbound, patience: Patience, turn: Turn) -> Result<Reply, Refusal> {
         match &self.way {
             Way::Http(link) => {
-                let reply = modern::call_http(link, out, patience, guard).await;
+                let reply = modern::call_http(link, out, patience, turn, &self.stale).await;
                 if let Err(refusal) = &reply
                     && modern::casts_doubt(refusal)
                 {
@@ -99,12 +103,12 @@ impl Connected {
                 }
                 reply
             }
-            Way::Stdio(link) => Box::pin(modern::call_stdio(link, out, patience, guard)).await,
+            Way::Stdio(link) => Box::pin(modern::call_stdio(link, out, patience, turn)).await,
             Way::Lifted(lifted, _) => {
                 let reply = timeout_at(patience.until(), Box::pin(lifted.call(out))).await;
                 match reply.map_err(|_| too_late(Executed::Unknown))?? {
                     Reply::One(message) => Ok(Reply::One(message)),
-                    Reply::Stream(messages) => Ok(Reply::Stream(patience::bounded(messages, patience, guard))),
+                    Reply::Stream(messages) => Ok(Reply::Stream(patience::bounded(messages, patience, turn))),
                 }
             }
         }
@@ -130,8 +134,8 @@ impl Connected {
     }
 
     /// Asks for the `DiscoverResult`.
-    pub(super) async fn discover(&self, out: Outbound, patience: Patience, guard: Guard) -> Result<Bytes, Refusal> {
-        let Reply::One(body) = self.call(out, patience, guard).await? else {
+    pub(super) async fn discover(&self, out: Outbound, patience: Patience, turn: Turn) -> Result<Bytes, Refusal> {
+        let Reply::One(body) = self.call(out, patience, turn).await? else {
             return Err(broken("server answered `server/discover` with a stream"));
         };
         let answer = scan(&body, &Rules::SERVER)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use meshgate_mcp::Era;
 use meshgate_model::{EnvValue, EraChoice, Reach};
@@ -30,6 +31,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         shared: Arc::clone(&shared),
         era: None,
         failures: 0,
+        away_since: None,
     };
     while let Some(refusal) = keeper.attempt().await {
         if !keeper.pause(refusal).await {
@@ -44,6 +46,8 @@ struct Keeper {
     era: Option<Era>,
     /// Failures in a row.
     failures: u32,
+    /// When it was last up, or first missed.
+    away_since: Option<Instant>,
 }
 
 impl Keeper {
@@ -58,7 +62,7 @@ impl Keeper {
         let connected = match connected {
             Ok(connected) => Arc::new(connected),
             Err(refusal) => {
-                self.failures += 1;
+                self.count(self.failures + 1);
                 return Some(refusal);
             }
         };
@@ -85,19 +89,25 @@ impl Keeper {
         if doubted {
             self.era = None;
         }
-        self.failures = if began.elapsed() >= GOOD_LIFE {
+        self.count(if began.elapsed() >= GOOD_LIFE {
             1
         } else {
             self.failures + 1
-        };
+        });
+        self.away_since = None;
         let why = connected
             .close_reason()
             .map_or_else(|| "server is away: its session ended".to_owned(), |why| why.to_string());
         Some(Refusal::server(Reason::ServerAway, Executed::No, why))
     }
 
+    fn count(&mut self, failures: u32) {
+        self.failures = failures;
+        self.shared.failures.store(failures, Ordering::Relaxed);
+    }
+
     /// Waits before the next attempt; `false` when the upstream was closed meanwhile.
-    async fn pause(&self, refusal: Refusal) -> bool {
+    async fn pause(&mut self, refusal: Refusal) -> bool {
         tracing::warn!(server = &*self.shared.server.name, why = %refusal, failures = self.failures, "server is away");
         let now = Instant::now();
         let next = now + backoff(self.failures);
@@ -118,7 +128,7 @@ impl Keeper {
         } else {
             Phase::Away {
                 refusal,
-                since: now,
+                since: *self.away_since.get_or_insert(now),
                 eager_from,
                 next,
             }
@@ -139,6 +149,7 @@ impl Keeper {
         let shared = Arc::clone(&self.shared);
         let result = match &shared.server.reach {
             Reach::Http { url, headers } => self.connect_http(url, headers).await,
+            Reach::Sse { url, headers } => self.connect_sse(url, headers).await,
             Reach::Stdio {
                 command,
                 args,
@@ -167,12 +178,19 @@ impl Keeper {
         let link = HttpLink::new(url, extra_headers(headers)?, options.limits, options.tls.clone())?;
         let link = Arc::new(link);
         if self.known_legacy() {
-            return lifted(Link::Http(link)).await;
+            return self.lifted(Link::Http(link)).await;
         }
         match self.checked(probe::ask_http(&link).await?)? {
-            Verdict::Modern(discover) => Ok(Connected::new(Way::Http(link), Some(discover))),
-            Verdict::Legacy => lifted(Link::Http(link)).await,
+            Verdict::Modern(discover) => Ok(self.connected(Way::Http(link), Some(discover))),
+            Verdict::Legacy => self.lifted(Link::Http(link)).await,
         }
+    }
+
+    /// A server of 2024-11-05 over HTTP: a pipe like that of a child, only longer.
+    async fn connect_sse(&self, url: &str, headers: &[(String, EnvValue)]) -> Result<Connected, Refusal> {
+        let options = &self.shared.options;
+        let link = StdioLink::over_events(url, extra_headers(headers)?, options.limits, options.tls.clone()).await?;
+        self.lifted(Link::Stdio(link)).await
     }
 
     async fn connect_stdio(&mut self, command: &StdioCommand) -> Result<Connected, Refusal> {
@@ -183,13 +201,13 @@ impl Keeper {
             match probe::ask_stdio(&link).await {
                 Ok(verdict) => {
                     if let Verdict::Modern(discover) = self.checked(verdict)? {
-                        return Ok(Connected::new(Way::Stdio(link), Some(discover)));
+                        return Ok(self.connected(Way::Stdio(link), Some(discover)));
                     }
                 }
                 Err(refusal) => return self.after_silent_end(command, &link, refusal).await,
             }
         }
-        lifted(Link::Stdio(link)).await
+        self.lifted(Link::Stdio(link)).await
     }
 
     /// A child that ended on the question for its era: some legacy servers do, so it is greeted the legacy way once.
@@ -205,7 +223,17 @@ impl Keeper {
         }
         let options = &self.shared.options;
         let again = StdioLink::spawn(command, &options.supervisor, options.limits).await?;
-        lifted(Link::Stdio(again)).await.map_err(|_| refusal)
+        self.lifted(Link::Stdio(again)).await.map_err(|_| refusal)
+    }
+
+    /// Greets a legacy server.
+    async fn lifted(&self, link: Link) -> Result<Connected, Refusal> {
+        let lifted = Lifted::connect(link.clone(), (Instant::now() + HANDSHAKE_MAX).into_std()).await?;
+        Ok(self.connected(Way::Lifted(lifted, link), None))
+    }
+
+    fn connected(&self, way: Way, discover: Option<Bytes>) -> Connected {
+        Connected::new(way, discover, Arc::clone(&self.shared.stale))
     }
 
     fn known_legacy(&self) -> bool {
@@ -224,12 +252,6 @@ impl Keeper {
         }
         Ok(verdict)
     }
-}
-
-/// Greets a legacy server.
-async fn lifted(link: Link) -> Result<Connected, Refusal> {
-    let lifted = Lifted::connect(link.clone(), (Instant::now() + HANDSHAKE_MAX).into_std()).await?;
-    Ok(Connected::new(Way::Lifted(lifted, link), None))
 }
 
 /// Half a second, then 1, 2, 4 … up to a minute; give or take a tenth, so that many servers do not come at once.

@@ -104,3 +104,19 @@ pub(crate) const GOOD_LIFE: Duration = Duration::from_secs(60);
 pub(crate) const DISCOVER_AGE_MAX: Duration = Duration::from_secs(60);
 /// How often idle connections are looked at.
 pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(2);
+/// How long a server that said that its catalogue is another one is not believed again.
+pub(crate) const STALE_PAUSE: Duration = Duration::from_secs(30);
+/// Progress that one call may report per second for long; of what comes faster, the last is kept.
+pub(crate) const PROGRESS_PER_SECOND: u32 = 10;
+/// Progress that one call may report at once: servers count a few steps in no time.
+pub(crate) const PROGRESS_BURST: u32 = 20;
+/// Messages of one answer that are looked at before others have their turn.
+pub(crate) const MESSAGES_PER_TURN: usize = 64;
+/// How long a server of HTTP+SSE may take to open its stream and to say where messages go.
+pub(crate) const ENDPOINT_MAX: Duration = Duration::from_secs(10);
+/// Messages on their way to a server of HTTP+SSE; each holds a connection.
+pub(crate) const POSTS_MAX: usize = 64;
+/// How long a server of HTTP+SSE may take to accept a message.
+pub(crate) const POST_MAX: Duration = Duration::from_secs(30);
+/// How long what a killed supervisor leaves behind is looked for and ended.
+pub(crate) const ORPHANS_MAX: Duration = Duration::from_secs(5);

@@ -13,13 +13,14 @@ use bytes::Bytes;
 use futures_core::Stream;
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, RETRY_AFTER};
-use meshgate_mcp::{Envelope, MODERN, Message, Method, Rules, Splice, headers, meta, scan};
+use meshgate_mcp::{Envelope, MODERN, Message, Method, Rules, Splice, codes, headers, meta, scan};
 use tokio::time::timeout_at;
 
 use super::http::{Events, Fields, HttpAnswer, HttpLink, broken, cut_off};
-use super::in_flight::Guard;
 use super::patience::{self, Patience, too_late};
+use super::stale::Stale;
 use super::stdio::{Received, StdioLink};
+use super::turns::Turn;
 use crate::call::{Outbound, Reply};
 use crate::refusal::{Executed, Reason, Refusal};
 
@@ -36,7 +37,8 @@ pub(super) async fn call_http(
     link: &HttpLink,
     out: Outbound,
     patience: Patience,
-    guard: Guard,
+    turn: Turn,
+    stale: &Stale,
 ) -> Result<Reply, Refusal> {
     let fields = routing_fields(link, &out)?;
     let answer = link.post_fields(fields, out.body, patience.until().into_std()).await?;
@@ -49,14 +51,14 @@ pub(super) async fn call_http(
         } if status.is_success() => Ok(Reply::One(body)),
         HttpAnswer::One {
             status, headers, body, ..
-        } => error_body(out.id, status, &headers, body),
+        } => error_body(out.id, status, &headers, body, stale),
         HttpAnswer::Empty { status, headers } => Err(refused_by_status(status, &headers)),
         HttpAnswer::Stream { events, .. } => {
             let source = EventMessages {
                 events: Some(events),
                 id: out.id,
             };
-            patience::reply(source, patience, guard).await
+            patience::reply(source, patience, turn).await
         }
     }
 }
@@ -66,13 +68,13 @@ pub(super) async fn call_stdio(
     link: &Arc<StdioLink>,
     out: Outbound,
     patience: Patience,
-    guard: Guard,
+    turn: Turn,
 ) -> Result<Reply, Refusal> {
     // Where the text is only part of an argument, the caller's own answer is where unasked logs are dropped.
     let wants_logs = memchr::memmem::find(&out.body, meta::LOG_LEVEL.as_bytes()).is_some();
     let opened = timeout_at(patience.until(), link.call_logging(out.id, out.body, wants_logs)).await;
     let call = opened.map_err(|_| too_late(Executed::No))??;
-    patience::reply(call, patience, guard).await
+    patience::reply(call, patience, turn).await
 }
 
 /// The header fields that mirror the request.
@@ -104,12 +106,17 @@ pub(super) fn routing_fields<'a>(link: &'a HttpLink, out: &Outbound) -> Result<F
 }
 
 /// A body that came with an error status or without the right type: a JSON-RPC response all the same, or a refusal.
-fn error_body(id: u64, status: StatusCode, headers: &HeaderMap, body: Bytes) -> Result<Reply, Refusal> {
+fn error_body(id: u64, status: StatusCode, headers: &HeaderMap, body: Bytes, stale: &Stale) -> Result<Reply, Refusal> {
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         return Err(refused_by_status(status, headers));
     }
     match scan(&body, &Rules::SERVER) {
-        Ok(message) if message.is_response() => Ok(Reply::One(with_id(id, body, &message))),
+        Ok(message) if message.is_response() => {
+            if message.error_code(&body) == Some(codes::HEADER_MISMATCH) {
+                stale.tell();
+            }
+            Ok(Reply::One(with_id(id, body, &message)))
+        }
         _ => Err(refused_by_status(status, headers)),
     }
 }

@@ -10,11 +10,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::StreamExt as _;
+use meshgate_model::Deadlines;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::http::cut_off;
-use super::in_flight::Guard;
+use super::limits::MESSAGES_PER_TURN;
+use super::pace::{Pace, Paced};
 use super::stdio::Received;
+use super::turns::Turn;
 use crate::call::{Messages, Outbound, Reply};
 use crate::refusal::{Executed, Reason, Refusal};
 
@@ -28,7 +31,7 @@ pub(super) struct Patience {
 
 impl Patience {
     /// The caller's deadline and the server's, whichever is nearer. A listener may be silent, and has only the caller's.
-    pub(super) fn new(out: &Outbound, silence: Duration, hard: Duration) -> Self {
+    pub(super) fn new(out: &Outbound, deadlines: Deadlines) -> Self {
         let caller = Instant::from_std(out.deadline);
         if out.method == meshgate_mcp::Method::Listen {
             return Self {
@@ -36,9 +39,9 @@ impl Patience {
                 hard: caller,
             };
         }
-        let own = Instant::now().checked_add(hard).unwrap_or(caller);
+        let own = Instant::now().checked_add(deadlines.hard).unwrap_or(caller);
         Self {
-            silence: Some(silence),
+            silence: Some(deadlines.silence),
             hard: own.min(caller),
         }
     }
@@ -51,7 +54,7 @@ impl Patience {
 }
 
 /// Waits for the first message, which decides whether the reply is one message or a stream.
-pub(super) async fn reply<S>(mut source: S, patience: Patience, guard: Guard) -> Result<Reply, Refusal>
+pub(super) async fn reply<S>(mut source: S, patience: Patience, turn: Turn) -> Result<Reply, Refusal>
 where
     S: Stream<Item = Result<Received, Refusal>> + Send + Unpin + 'static,
 {
@@ -61,20 +64,21 @@ where
         Ok(Some(Err(refusal))) => Err(refusal),
         Ok(Some(Ok(Received::Response(message)))) => Ok(Reply::One(message)),
         Ok(Some(Ok(Received::Notice(message)))) => {
-            let answer = Answer::new(source, patience, guard);
-            Ok(Reply::Stream(Box::pin(Answer {
-                first: Some(message),
-                ..answer
-            })))
+            let mut answer = Answer::new(source, patience, turn);
+            answer.next = match answer.pace.pass(message) {
+                Paced::Passes(message) => Some(Some(Ok(message))),
+                Paced::Waits => None,
+            };
+            Ok(Reply::Stream(Box::pin(answer)))
         }
     }
 }
 
 /// Messages that somebody else has sorted: the deadlines hold for them, too.
-pub(super) fn bounded(messages: Messages, patience: Patience, guard: Guard) -> Messages {
+pub(super) fn bounded(messages: Messages, patience: Patience, turn: Turn) -> Messages {
     Box::pin(Answer {
         ends_itself: true,
-        ..Answer::new(Sorted(messages), patience, guard)
+        ..Answer::new(Sorted(messages), patience, turn)
     })
 }
 
@@ -84,26 +88,42 @@ pub(super) fn too_late(executed: Executed) -> Refusal {
 
 /// The rest of an answer that began with a notification.
 struct Answer<S> {
-    first: Option<Bytes>,
+    /// What is handed out before the source is asked again; the inner nothing is the end.
+    next: Option<Item>,
     /// `None` once the answer is over.
     source: Option<S>,
     patience: Patience,
     alarm: Pin<Box<Sleep>>,
+    pace: Pace,
     /// Whether the source may end without saying which message was the response.
     ends_itself: bool,
-    _guard: Guard,
+    _turn: Turn,
 }
 
+type Item = Option<Result<Bytes, Refusal>>;
+
 impl<S> Answer<S> {
-    fn new(source: S, patience: Patience, guard: Guard) -> Self {
+    fn new(source: S, patience: Patience, turn: Turn) -> Self {
         let alarm = Box::pin(sleep_until(patience.until()));
         Self {
-            first: None,
+            next: None,
             source: Some(source),
             patience,
             alarm,
+            pace: Pace::default(),
             ends_itself: false,
-            _guard: guard,
+            _turn: turn,
+        }
+    }
+
+    /// Hands out an item, after the progress that was held back.
+    fn hand_out(&mut self, item: Item) -> Poll<Item> {
+        match self.pace.take_held() {
+            None => Poll::Ready(item),
+            Some(held) => {
+                self.next = Some(item);
+                Poll::Ready(Some(Ok(held)))
+            }
         }
     }
 }
@@ -114,32 +134,43 @@ where
 {
     type Item = Result<Bytes, Refusal>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Item> {
         let this = &mut *self;
-        if let Some(first) = this.first.take() {
-            return Poll::Ready(Some(Ok(first)));
+        if let Some(next) = this.next.take() {
+            return Poll::Ready(next);
         }
-        let Some(source) = &mut this.source else {
-            return Poll::Ready(None);
-        };
-        let item = match source.poll_next_unpin(cx) {
-            Poll::Ready(Some(Ok(Received::Notice(message)))) => {
-                this.alarm.as_mut().reset(this.patience.until());
-                return Poll::Ready(Some(Ok(message)));
-            }
-            Poll::Ready(Some(Ok(Received::Response(message)))) => Some(Ok(message)),
-            Poll::Ready(Some(Err(refusal))) => Some(Err(refusal)),
-            Poll::Ready(None) if this.ends_itself => None,
-            Poll::Ready(None) => Some(Err(cut_off())),
-            Poll::Pending => {
-                if this.alarm.as_mut().poll(cx).is_pending() {
-                    return Poll::Pending;
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some(source) = &mut this.source else {
+                return Poll::Ready(None);
+            };
+            let item = match source.poll_next_unpin(cx) {
+                Poll::Ready(Some(Ok(Received::Notice(message)))) => {
+                    this.alarm.as_mut().reset(this.patience.until());
+                    match this.pace.pass(message) {
+                        Paced::Waits => continue,
+                        Paced::Passes(message) => return this.hand_out(Some(Ok(message))),
+                    }
                 }
-                Some(Err(too_late(Executed::Unknown)))
-            }
-        };
-        this.source = None;
-        Poll::Ready(item)
+                Poll::Ready(Some(Ok(Received::Response(message)))) => Some(Ok(message)),
+                Poll::Ready(Some(Err(refusal))) => Some(Err(refusal)),
+                Poll::Ready(None) if this.ends_itself => None,
+                Poll::Ready(None) => Some(Err(cut_off())),
+                Poll::Pending => {
+                    if let Some(held) = this.pace.poll_held(cx) {
+                        return Poll::Ready(Some(Ok(held)));
+                    }
+                    if this.alarm.as_mut().poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    Some(Err(too_late(Executed::Unknown)))
+                }
+            };
+            this.source = None;
+            return this.hand_out(item);
+        }
+        // Whoever never stops talking lets the others have their turn.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

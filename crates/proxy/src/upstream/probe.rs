@@ -59,6 +59,7 @@ pub(super) fn discover_request(within: Duration) -> Outbound {
         body: body.into(),
         deadline: (Instant::now() + within).into_std(),
         traceparent: None,
+        caller: None,
     }
 }
 

@@ -5,6 +5,7 @@
 //! up, with every open call told that it may have run. Starting it again is left to the owner of the link.
 
 mod environment;
+mod events;
 mod inbox;
 mod routes;
 mod stderr;

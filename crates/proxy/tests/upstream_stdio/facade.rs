@@ -46,6 +46,8 @@ fn server(what: &[&str], change: impl FnOnce(&mut Server)) -> Arc<Server> {
         era: EraChoice::Auto,
         deadline: Duration::from_secs(60),
         hard_deadline: Duration::from_secs(600),
+        tools: Default::default(),
+        concurrency: Default::default(),
         validate_arguments: Check::Off,
         validate_results: Check::Off,
         duplicate_arguments: false,
@@ -73,6 +75,7 @@ fn outbound(id: u64, method: &str) -> Outbound {
         .into(),
         deadline: Instant::now() + Duration::from_secs(20),
         traceparent: None,
+        caller: None,
     }
 }
 

@@ -135,6 +135,11 @@ impl Inbox {
         self.state.lock().end(End::Refused(refusal));
     }
 
+    /// Ends the call with a refusal of its own.
+    pub(super) fn refuse(&self, refusal: Refusal) {
+        self.state.lock().end(End::Refused(refusal));
+    }
+
     pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Received, Refusal>>> {
         let mut state = self.state.lock();
         if let Some(message) = state.queue.pop_front() {

@@ -153,6 +153,14 @@ impl Routes {
         }
     }
 
+    /// Ends one call with a refusal.
+    pub(super) fn refuse(&self, call: &Arc<Inbox>, refusal: Refusal) {
+        if let Some(calls) = self.calls.lock().as_mut() {
+            calls.retain(|_, open| !Arc::ptr_eq(open, call));
+        }
+        call.refuse(refusal);
+    }
+
     pub(super) fn unsolicited(&self) -> broadcast::Receiver<Bytes> {
         self.unsolicited.subscribe()
     }

@@ -1,0 +1,137 @@
+//! How much progress a call may report.
+//!
+//! Progress is for people and for deadlines, and a server that reports a million steps would have every one of them
+//! checked, rewritten and sent. So a call has a burst and then a steady number per second; of what comes faster only the
+//! last is kept, and goes out when its time has come or the call is over, so that nobody stays at 98 %. Everything that is
+//! not progress passes.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use meshgate_mcp::{Method, Rules, scan};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::limits::{PROGRESS_BURST, PROGRESS_PER_SECOND};
+
+/// The time that one notification of progress stands for.
+const STEP: Duration = Duration::from_millis(1000 / PROGRESS_PER_SECOND as u64);
+/// How far a call may be ahead of its time and still report at once.
+const AHEAD_MAX: Duration = Duration::from_millis(1000 / PROGRESS_PER_SECOND as u64 * (PROGRESS_BURST as u64 - 1));
+
+/// The progress of one call.
+#[derive(Default)]
+pub(super) struct Pace {
+    /// When the progress that was let through would be due at a steady pace; `None` before the first.
+    due: Option<Instant>,
+    held: Option<Bytes>,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+/// What becomes of a message.
+pub(super) enum Paced {
+    /// It passes.
+    Passes(Bytes),
+    /// It waits for its time, or for a later one to take its place.
+    Waits,
+}
+
+impl Pace {
+    pub(super) fn pass(&mut self, message: Bytes) -> Paced {
+        if !mentions_progress(&message) {
+            return Paced::Passes(message);
+        }
+        let now = Instant::now();
+        let due = self.due.map_or(now, |due| due.max(now));
+        // What only mentions progress is never held; to tell is worth its time when something would be held.
+        if due.duration_since(now) <= AHEAD_MAX && self.held.is_none() {
+            self.due = Some(due + STEP);
+            return Paced::Passes(message);
+        }
+        if !is_progress(&message) {
+            return Paced::Passes(message);
+        }
+        self.held = Some(message);
+        if self.alarm.is_none() {
+            self.alarm = Some(Box::pin(sleep_until(due.checked_sub(AHEAD_MAX).unwrap_or(due))));
+        }
+        Paced::Waits
+    }
+
+    /// What waited, whether its time has come or not: something else is about to pass, or the call is over.
+    pub(super) fn take_held(&mut self) -> Option<Bytes> {
+        self.alarm = None;
+        self.held.take()
+    }
+
+    /// What waited, once its time has come.
+    pub(super) fn poll_held(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
+        let due = self.alarm.as_mut()?.as_mut().poll(cx);
+        if due == Poll::Pending {
+            return None;
+        }
+        self.due = self.due.map(|due| due.max(Instant::now()) + STEP);
+        self.take_held()
+    }
+}
+
+fn mentions_progress(message: &[u8]) -> bool {
+    memchr::memmem::find(message, Method::Progress.as_str().as_bytes()).is_some()
+}
+
+fn is_progress(message: &[u8]) -> bool {
+    scan(message, &Rules::SERVER).is_ok_and(|found| found.method_kind(message) == Method::Progress)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    fn progress(n: u32) -> Bytes {
+        let text = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":1,"progress":{n}}}}}"#
+        );
+        text.into()
+    }
+
+    fn passes(pace: &mut Pace, message: Bytes) -> bool {
+        matches!(pace.pass(message), Paced::Passes(_))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn d08_a_burst_passes_up_to_its_limit_and_of_the_rest_the_last_is_kept() {
+        let mut pace = Pace::default();
+        let passed = (0..PROGRESS_BURST - 1)
+            .filter(|n| passes(&mut pace, progress(*n)))
+            .count();
+        assert_eq!(passed, 19, "one below the limit");
+        assert!(passes(&mut pace, progress(19)), "the limit");
+        assert!(!passes(&mut pace, progress(20)), "one above");
+        assert!(!passes(&mut pace, progress(21)));
+        let text = Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"result":{"text":"notifications/progress"}}"#);
+        assert!(passes(&mut pace, text), "a mere mention is never held");
+        assert_eq!(pace.take_held(), Some(progress(21)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_goes_out_when_its_time_has_come_and_the_pace_stays() {
+        let mut pace = Pace::default();
+        let began = Instant::now();
+        let mut sent = 0;
+        for n in 0..10_000 {
+            sent += u32::from(passes(&mut pace, progress(n)));
+            let held = std::future::poll_fn(|cx| Poll::Ready(pace.poll_held(cx))).await;
+            sent += u32::from(held.is_some());
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        let seconds = u32::try_from(began.elapsed().as_secs()).unwrap();
+        let most = PROGRESS_BURST + PROGRESS_PER_SECOND * seconds;
+        assert!(
+            sent <= most && sent >= most - PROGRESS_BURST,
+            "{sent} of at most {most}"
+        );
+    }
+}
