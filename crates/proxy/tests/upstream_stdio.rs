@@ -5,10 +5,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+#[path = "upstream_stdio/bad.rs"]
+mod bad;
 #[path = "upstream_stdio/children.rs"]
 mod children;
+mod common;
 #[path = "upstream_stdio/facade.rs"]
 mod facade;
+#[path = "upstream_stdio/framing.rs"]
+mod framing;
+#[path = "upstream_stdio/matrix.rs"]
+mod matrix;
 #[path = "upstream_stdio/orphans.rs"]
 mod orphans;
 #[path = "upstream_stdio/pipes.rs"]
@@ -37,6 +44,8 @@ fn main() -> ExitCode {
     let mut trials = pipes::trials();
     trials.extend(orphans::trials());
     trials.extend(facade::trials());
+    trials.extend(framing::trials());
+    trials.extend(matrix::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

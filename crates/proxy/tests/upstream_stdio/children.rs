@@ -27,7 +27,9 @@ pub(super) fn main(what: &str, rest: &[&str]) -> ExitCode {
         }),
         "orphans" => orphans(rest[0]),
         "stubborn" => stubborn(rest[0]),
+        "line-ends" => line_ends(),
         "sleep" => sleep(),
+        "bad" => crate::bad::main(rest[0]),
         other => {
             eprintln!("no such child: {other}");
             ExitCode::FAILURE
@@ -53,13 +55,16 @@ fn serve(mut before: impl FnMut(u64, &Value)) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn answer(request: &Value) {
+pub(super) fn answer(request: &Value) {
     let id = &request["id"];
     let method = request["method"].as_str().unwrap_or_default();
     match method {
         "server/discover" => say(&json!({"jsonrpc": "2.0", "id": id, "result": {
             "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}})),
         "never" => {}
+        "tools/list" => say(&json!({"jsonrpc": "2.0", "id": id, "result": {
+            "resultType": "complete", "ttlMs": 0, "cacheScope": "private",
+            "tools": [{"name": "t", "inputSchema": {"type": "object"}}]}})),
         "progress" | "progress-as-text" => {
             let token = if method == "progress" {
                 id.clone()
@@ -89,7 +94,7 @@ fn answer(request: &Value) {
     }
 }
 
-fn say(message: &Value) {
+pub(super) fn say(message: &Value) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{message}").unwrap();
     out.flush().unwrap();
@@ -151,6 +156,17 @@ fn strays() -> ExitCode {
         say(&json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": 1}}));
         println!("{}", json!({"jsonrpc": "2.0", "id": id, "result": {"first": true}}));
     })
+}
+
+/// Ends its lines in CRLF and separates words by everything that somewhere ends a line.
+fn line_ends() -> ExitCode {
+    for line in std::io::stdin().lock().lines() {
+        let request: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        let id = &request["id"];
+        print!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"text\":\"a\u{2028}b\u{2029}c\u{85}d\"}}}}\r\n");
+        std::io::stdout().flush().unwrap();
+    }
+    ExitCode::SUCCESS
 }
 
 /// A server of 2025-11-25 that knows nothing newer.
