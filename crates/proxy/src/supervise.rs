@@ -14,6 +14,7 @@
 
 mod family;
 mod launch;
+pub(crate) mod orphans;
 mod watch;
 
 use std::ffi::{OsStr, OsString};

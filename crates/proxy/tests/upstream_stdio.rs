@@ -7,9 +7,13 @@
 
 #[path = "upstream_stdio/bad.rs"]
 mod bad;
+#[path = "upstream_stdio/busy.rs"]
+mod busy;
 #[path = "upstream_stdio/children.rs"]
 mod children;
 mod common;
+#[path = "upstream_stdio/events.rs"]
+mod events;
 #[path = "upstream_stdio/facade.rs"]
 mod facade;
 #[path = "upstream_stdio/framing.rs"]
@@ -45,6 +49,8 @@ fn main() -> ExitCode {
     trials.extend(orphans::trials());
     trials.extend(facade::trials());
     trials.extend(framing::trials());
+    trials.extend(events::trials());
+    trials.extend(busy::trials());
     trials.extend(matrix::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

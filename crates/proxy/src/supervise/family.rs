@@ -14,41 +14,58 @@ const STEP: Duration = Duration::from_millis(10);
 
 /// The descendants that are not dead yet.
 pub(super) fn living() -> Vec<Pid> {
-    let mut children: HashMap<i32, Vec<(i32, bool)>> = HashMap::new();
-    for (pid, parent, zombie) in processes() {
-        children.entry(parent).or_default().push((pid, zombie));
-    }
-    let mut found = Vec::new();
-    let mut open = vec![getpid().as_raw_nonzero().get()];
-    while let Some(parent) = open.pop() {
-        for (pid, zombie) in children.remove(&parent).unwrap_or_default() {
-            open.push(pid);
-            if !zombie {
-                found.extend(Pid::from_raw(pid));
-            }
-        }
-    }
-    found
+    let all: Vec<Process> = processes().collect();
+    let living = below(&all, getpid().as_raw_nonzero().get()).filter(|process| !process.dead);
+    living.filter_map(|process| Pid::from_raw(process.pid)).collect()
 }
 
-/// All processes as (pid, parent, is a zombie).
-fn processes() -> impl Iterator<Item = (i32, i32, bool)> {
+/// All descendants of a process, the dead included.
+pub(super) fn below(all: &[Process], root: i32) -> impl Iterator<Item = &Process> {
+    let mut children: HashMap<i32, Vec<&Process>> = HashMap::new();
+    for process in all {
+        children.entry(process.parent).or_default().push(process);
+    }
+    let mut open = children.remove(&root).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let next = open.pop()?;
+        open.extend(children.remove(&next.pid).unwrap_or_default());
+        Some(next)
+    })
+}
+
+/// One process, as the system shows it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Process {
+    pub(super) pid: i32,
+    pub(super) parent: i32,
+    pub(super) session: i32,
+    /// It has ended, and nobody has collected it yet.
+    pub(super) dead: bool,
+}
+
+/// All processes.
+pub(super) fn processes() -> impl Iterator<Item = Process> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| {
         let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
         let stat = std::fs::read(entry.path().join("stat")).ok()?;
-        let (parent, zombie) = parent_and_state(&stat)?;
-        Some((pid, parent, zombie))
+        read(pid, &stat)
     })
 }
 
-/// Reads `PID (NAME) STATE PPID …`, where the name may hold anything, brackets too.
-fn parent_and_state(stat: &[u8]) -> Option<(i32, bool)> {
+/// Reads `PID (NAME) STATE PPID PGRP SESSION …`, where the name may hold anything, brackets too.
+fn read(pid: i32, stat: &[u8]) -> Option<Process> {
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(stat.get(name_end + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?;
-    Some((fields.next()?.parse().ok()?, matches!(state, "Z" | "X" | "x")))
+    let parent = fields.next()?.parse().ok()?;
+    Some(Process {
+        pid,
+        parent,
+        session: fields.nth(1)?.parse().ok()?,
+        dead: matches!(state, "Z" | "X" | "x"),
+    })
 }
 
 /// Collects the dead. Returns the status of `child` if it was among them.
@@ -88,12 +105,21 @@ pub(super) fn end(child: Pid, grace: Duration, mut status: Option<WaitStatus>) -
 
 #[cfg(test)]
 mod tests {
-    use super::parent_and_state;
+    use super::{Process, read};
 
     #[test]
     fn a_process_name_with_brackets_and_spaces_does_not_mislead() {
-        assert_eq!(parent_and_state(b"12 (a) R 99 (b) S 7 1 1 0"), Some((7, false)));
-        assert_eq!(parent_and_state(b"12 (x) Z 3 1"), Some((3, true)));
-        assert_eq!(parent_and_state(b"12 (x"), None);
+        let process = |parent, session, dead| {
+            Some(Process {
+                pid: 12,
+                parent,
+                session,
+                dead,
+            })
+        };
+        assert_eq!(read(12, b"12 (a) R 99 (b) S 7 1 2 0"), process(7, 2, false));
+        assert_eq!(read(12, b"12 (x) Z 3 1 1 0"), process(3, 1, true));
+        assert_eq!(read(12, b"12 (x) R 3 1"), None);
+        assert_eq!(read(12, b"12 (x"), None);
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, WaitStatus, getpid, pidfd_open, set_child_subreaper, setsid};
 
 use super::{CANNOT_START, COMMAND, LAUNCH, complain, family};
@@ -77,6 +78,10 @@ fn start(args: &[OsString], command: &[OsString]) -> std::io::Result<Pid> {
         .arg(COMMAND)
         .args(command);
     let child = launch.spawn()?;
+    // Only the server holds its output, so that the gateway sees when it is closed. Whether the gateway is there is seen
+    // on the standard error.
+    let nowhere = rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdout(&nowhere)?;
     // Collected by `family::reap`, with all the others.
     i32::try_from(child.id())
         .ok()
@@ -105,11 +110,10 @@ fn supervise(child: Pid, exit: &OwnedFd, told: &AtomicBool) -> Option<WaitStatus
 
 fn watch(child: Pid, exit: &OwnedFd, told: &AtomicBool) -> End {
     loop {
-        let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+        let (input, error) = (std::io::stdin(), std::io::stderr());
         // Only hang-ups are asked for, and those are always told.
         let mut ends = [
             PollFd::from_borrowed_fd(input.as_fd(), PollFlags::empty()),
-            PollFd::from_borrowed_fd(output.as_fd(), PollFlags::empty()),
             PollFd::from_borrowed_fd(error.as_fd(), PollFlags::empty()),
             PollFd::from_borrowed_fd(exit.as_fd(), PollFlags::IN),
         ];
@@ -142,9 +146,9 @@ fn finish(child: Pid, told: &AtomicBool) -> Option<WaitStatus> {
     None
 }
 
-/// Whether somebody has told this process to end, or nobody reads what the server writes.
+/// Whether somebody has told this process to end, or nobody reads what the server and this process complain of.
 fn abandoned(told: &AtomicBool) -> bool {
-    told.load(Ordering::Relaxed) || unread(std::io::stdout().as_fd()) || unread(std::io::stderr().as_fd())
+    told.load(Ordering::Relaxed) || unread(std::io::stderr().as_fd())
 }
 
 fn unread(stream: BorrowedFd<'_>) -> bool {

@@ -187,3 +187,6 @@ impl Stream for Sorted {
             .map(|item| item.map(|item| item.map(Received::Notice)))
     }
 }
+
+#[cfg(test)]
+mod tests;

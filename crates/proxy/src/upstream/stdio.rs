@@ -11,6 +11,7 @@ mod routes;
 mod stderr;
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::{ExitStatus, Stdio};
@@ -36,10 +37,10 @@ use self::inbox::Inbox;
 pub(crate) use self::inbox::Received;
 pub use self::routes::Strays;
 use self::routes::{Outbox, Routes};
-use super::limits::{WRITE_BATCH_BYTES, WireLimits};
+use super::limits::{ORPHANS_MAX, WRITE_BATCH_BYTES, WireLimits};
 use crate::call::Messages;
 use crate::refusal::{Executed, Reason, Refusal};
-use crate::supervise::{CANNOT_START, SupervisorProgram};
+use crate::supervise::{CANNOT_START, SupervisorProgram, orphans};
 
 /// How long a child may take to end once its input is closed; the supervisor kills it before that.
 const END_MAX: Duration = Duration::from_secs(12);
@@ -283,7 +284,7 @@ fn start(command: &StdioCommand, supervisor: &SupervisorProgram, environment: &E
     if let Some(cwd) = &command.cwd {
         child.current_dir(cwd);
     }
-    child.spawn()
+    orphans::start(|| child.spawn(), Child::id)
 }
 
 /// A message may be spread over lines; on a pipe it must be one. Line ends inside of strings are always escaped, so
@@ -361,7 +362,14 @@ fn push_line(batch: &mut Vec<u8>, line: &[u8]) {
 }
 
 async fn wait(routes: Arc<Routes>, mut child: Child, tail: stderr::Tail) {
+    let pid = child.id();
     let status = child.wait().await;
+    if let (Some(pid), Ok(status)) = (pid, &status)
+        && status.signal().is_some()
+    {
+        // Somebody has killed the supervisor, which would have left nothing behind.
+        let _ = tokio::task::spawn_blocking(move || orphans::end(pid, ORPHANS_MAX)).await;
+    }
     // What the child said last is read before its end is told.
     tokio::time::sleep(Duration::from_millis(20)).await;
     routes.close(&ended(status.ok(), tail.last()));

@@ -17,6 +17,7 @@ pub(super) fn main(what: &str) -> ExitCode {
     for line in std::io::stdin().lock().lines() {
         let request: Value = serde_json::from_str(&line.unwrap()).unwrap();
         if request.get("id").is_none() {
+            eprintln!("notified: {request}");
             continue;
         }
         if request["method"] == "tools/call" {
@@ -36,6 +37,18 @@ fn misbehave(what: &str, request: &Value) {
         "is-killed" => signal_itself("-KILL"),
         "stops" => signal_itself("-STOP"),
         "hangs" => {}
+        "naps" => {
+            std::thread::sleep(Duration::from_millis(100));
+            say(&result("rested"));
+        }
+        "ticks" => {
+            let token = &request["params"]["_meta"]["progressToken"];
+            for n in 0.. {
+                let params = json!({"progressToken": token, "progress": n});
+                say(&json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params}));
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
         "babbles" => (0..1000).for_each(|_| println!("this is no message")),
         "garbles" => raw(b"\x1b[31mred\x1b[0m\nnull\n\"text\"\n\xff\xfe\xfa\n{\"jsonrpc\":\"2.0\"}\n\0\0\0\n"),
         "draws-a-line" => {
@@ -55,10 +68,13 @@ fn misbehave(what: &str, request: &Value) {
             .for_each(|other: u64| raw(format!("{{\"jsonrpc\":\"2.0\",\"id\":{other},\"result\":{{}}}}\n").as_bytes())),
         "answers-twice" => {
             say(&json!({"jsonrpc": "2.0", "id": id.to_string(), "result": {"said": "twin"}}));
-            say(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": 1, "message": "both"}, "result": {}}));
             say(&result("first"));
             say(&result("second"));
             say(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": 1, "message": "third"}}));
+        }
+        "answers-both" => {
+            say(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": 1, "message": "both"}, "result": {}}));
+            say(&result("second"));
         }
         "asks" => (0..1000)
             .for_each(|n| say(&json!({"jsonrpc": "2.0", "id": n, "method": "sampling/createMessage", "params": {}}))),

@@ -27,6 +27,7 @@ pub(super) fn main(what: &str, rest: &[&str]) -> ExitCode {
         }),
         "orphans" => orphans(rest[0]),
         "stubborn" => stubborn(rest[0]),
+        "forks" => forks(rest[0]),
         "line-ends" => line_ends(),
         "sleep" => sleep(),
         "bad" => crate::bad::main(rest[0]),
@@ -211,6 +212,26 @@ fn orphans(record: &str) -> ExitCode {
     pids.push(shell(
         "(sh -c 'trap \"\" TERM HUP INT; while :; do sleep 1; done' >/dev/null 2>&1 & echo $!)",
     ));
+    write_pids(record, &pids);
+    serve(|_, _| {})
+}
+
+/// A hundred processes, half of them in sessions of their own.
+fn forks(record: &str) -> ExitCode {
+    let start = |n: u32| {
+        let (program, args): (_, &[&str]) = if n.is_multiple_of(2) {
+            ("sleep", &["1000"])
+        } else {
+            ("setsid", &["sleep", "1000"])
+        };
+        Command::new(program)
+            .args(args)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap()
+            .id()
+    };
+    let pids: Vec<u32> = (0..100).map(start).collect();
     write_pids(record, &pids);
     serve(|_, _| {})
 }

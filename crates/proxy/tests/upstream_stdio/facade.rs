@@ -31,7 +31,7 @@ pub(super) fn trials() -> Vec<Trial> {
     ]
 }
 
-fn server(what: &[&str], change: impl FnOnce(&mut Server)) -> Arc<Server> {
+pub(super) fn server(what: &[&str], change: impl FnOnce(&mut Server)) -> Arc<Server> {
     let command = command(what);
     let mut server = Server {
         name: command.server,
@@ -61,7 +61,7 @@ fn start(what: &[&str]) -> Arc<Upstream> {
     Upstream::start(server(what, |_| {}), UpstreamOptions::default())
 }
 
-fn outbound(id: u64, method: &str) -> Outbound {
+pub(super) fn outbound(id: u64, method: &str) -> Outbound {
     Outbound {
         id,
         method: Method::parse(method),
@@ -79,7 +79,7 @@ fn outbound(id: u64, method: &str) -> Outbound {
     }
 }
 
-fn one(reply: Reply) -> Value {
+pub(super) fn one(reply: Reply) -> Value {
     let Reply::One(body) = reply else { panic!("a stream") };
     serde_json::from_slice(&body).unwrap()
 }

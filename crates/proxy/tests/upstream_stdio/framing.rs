@@ -30,10 +30,8 @@ pub(super) fn trials() -> Vec<Trial> {
         ),
         trial("a125_a_child_that_closed_its_output_and_lives_on_is_ended", a125),
         trial("a126_ids_sprayed_without_end_reach_nobody", a126_spray),
-        trial(
-            "a126_of_two_answers_the_first_counts_and_an_error_beside_a_result_is_none",
-            a126_twice,
-        ),
+        trial("a126_of_two_answers_the_first_counts", a126_twice),
+        trial("a126_an_error_beside_a_result_is_one_answer_and_an_error", a126_both),
         trial("f05_a_killed_child_fails_its_calls_at_once", f05_killed),
     ]
 }
@@ -148,13 +146,17 @@ async fn a126_twice() {
     let link = spawn(&["bad", "answers-twice"]).await;
     let answer = first(&link, 5, "tools/call").await.unwrap();
     assert_eq!(answer["result"]["said"], "first");
+    // The twin in quotes, the second answer, and the error after both.
     soon("the others", || link.strays().unasked.load(Ordering::Relaxed) == 3).await;
-    assert_eq!(
-        link.strays().noise.load(Ordering::Relaxed),
-        1,
-        "error and result in one message"
-    );
-    assert_eq!(link.in_flight(), 0);
+    assert_eq!((link.strays().noise.load(Ordering::Relaxed), link.in_flight()), (0, 0));
+}
+
+async fn a126_both() {
+    // One message is one answer, whatever else is in it; a failure is not turned into a success.
+    let link = spawn(&["bad", "answers-both"]).await;
+    let answer = first(&link, 5, "tools/call").await.unwrap();
+    assert_eq!(answer["error"]["code"], 1);
+    soon("the other", || link.strays().unasked.load(Ordering::Relaxed) == 1).await;
 }
 
 async fn f05_killed() {

@@ -17,6 +17,15 @@ pub(super) fn trials() -> Vec<Trial> {
         ),
         trial("d29_a_killed_supervisor_takes_its_server_along", d29_killed_supervisor),
         trial("d29_a_supervisor_told_to_end_leaves_no_descendant", d29_told_supervisor),
+        trial(
+            "a127_a_killed_supervisor_leaves_no_grandchild_in_a_session_of_its_own",
+            a127_killed_supervisor,
+        ),
+        trial(
+            "a127_a_server_that_forks_without_end_is_ended_with_all_it_started",
+            a127_forks,
+        ),
+        trial("a127_a_server_that_stops_itself_is_ended_all_the_same", a127_stopped),
         trial("a_closed_link_leaves_no_descendant", a_closed_link),
         trial("a_dropped_link_leaves_no_descendant", a_dropped_link),
         trial(
@@ -144,6 +153,35 @@ async fn d29_killed_supervisor() {
     let killed = Instant::now();
     kill(scene.supervisors()[0], "-KILL");
     scene.all_gone(killed).await;
+}
+
+async fn a127_killed_supervisor() {
+    let scene = Scene::set("orphans").await;
+    let killed = Instant::now();
+    kill(scene.supervisors()[0], "-KILL");
+    scene.all_gone(killed).await;
+}
+
+/// Forks as fast as it can, up to a number that this machine bears; nothing limits it, so everything must be found.
+async fn a127_forks() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = record(&folder);
+    let link = spawn(&["forks", path.to_str().unwrap()]).await;
+    let pids = read_pids(&path).await;
+    assert!(pids.len() >= 100 && pids.iter().all(|pid| lives(*pid)));
+    drop(link);
+    soon("the end of every fork", || pids.iter().all(|pid| !lives(*pid))).await;
+}
+
+async fn a127_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = record(&folder);
+    let link = spawn(&["stubborn", path.to_str().unwrap()]).await;
+    let mut pids = read_pids(&path).await;
+    kill(pids[0], "-STOP");
+    pids.extend(link.pid());
+    drop(link);
+    soon("the end of the stopped server", || pids.iter().all(|pid| !lives(*pid))).await;
 }
 
 async fn d29_told_supervisor() {

@@ -1,0 +1,80 @@
+//! What a supervisor leaves behind that was killed itself.
+//!
+//! A supervisor ends everything that its server has started, unless somebody kills the supervisor. Its server dies with it
+//! then, but a grandchild in a session of its own does not. So the gateway adopts orphans as well, and ends those that
+//! have come from a supervisor: they are told from the gateway's own children by their session, because a supervisor
+//! opens one before it starts anything, and no process can join another's.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, WaitOptions, getpid, getsid, kill_process, set_child_subreaper, waitpid};
+
+use super::family::{Process, below, processes};
+
+/// How often is looked for what is left.
+const STEP: Duration = Duration::from_millis(10);
+
+/// The supervisors that this process has started and that live. Held while one is started, so that none is ever taken for
+/// an orphan.
+static SUPERVISORS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// Starts a supervisor. From then on this process adopts what its supervisors leave behind.
+pub(crate) fn start<T>(
+    start: impl FnOnce() -> std::io::Result<T>,
+    pid: impl FnOnce(&T) -> Option<u32>,
+) -> std::io::Result<T> {
+    let mut supervisors = SUPERVISORS.lock();
+    // Where the system has no such thing, orphans go to its first process as they always did.
+    let _ = set_child_subreaper(Some(getpid()));
+    let me = getpid().as_raw_nonzero().get();
+    if !supervisors.is_empty() {
+        let living: BTreeSet<i32> = processes()
+            .filter(|process| process.parent == me)
+            .map(|process| process.pid)
+            .collect();
+        supervisors.retain(|pid| living.contains(pid));
+    }
+    let started = start()?;
+    supervisors.extend(pid(&started).and_then(|pid| i32::try_from(pid).ok()));
+    Ok(started)
+}
+
+/// Ends what a killed supervisor has left behind, for at most `time_max`.
+pub(crate) fn end(supervisor: u32, time_max: Duration) {
+    let Ok(supervisor) = i32::try_from(supervisor) else {
+        return;
+    };
+    SUPERVISORS.lock().remove(&supervisor);
+    let given_up = Instant::now() + time_max;
+    while end_some(supervisor) && Instant::now() < given_up {
+        std::thread::sleep(STEP);
+    }
+}
+
+/// Whether there was anything to end.
+fn end_some(supervisor: i32) -> bool {
+    let me = getpid().as_raw_nonzero().get();
+    let session = getsid(None).map_or(0, |session| session.as_raw_nonzero().get());
+    let supervisors = SUPERVISORS.lock();
+    let all: Vec<Process> = processes().collect();
+    let is_orphan = |process: &&Process| {
+        let foreign = process.session != session && !supervisors.contains(&process.pid);
+        // The first process of a container adopts from everybody, so there only what is known for sure is ended.
+        process.parent == me && foreign && (me != 1 || process.session == supervisor)
+    };
+    let orphans: Vec<&Process> = all.iter().filter(is_orphan).collect();
+    for orphan in &orphans {
+        for process in below(&all, orphan.pid).chain([*orphan]) {
+            if let Some(pid) = Pid::from_raw(process.pid).filter(|_| !process.dead) {
+                // It may have ended by itself.
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        if let Some(pid) = Pid::from_raw(orphan.pid) {
+            let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+        }
+    }
+    !orphans.is_empty()
+}
