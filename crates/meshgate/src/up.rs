@@ -98,6 +98,10 @@ impl Assembly {
         state: StateDirectory,
         workers: Option<usize>,
     ) -> Result<Self, Failure> {
+        // Before anything secret is read, and before a server is started that could look.
+        if let Err(error) = meshgate_proxy::supervise::close_to_children() {
+            tracing::warn!(%error, "servers that run here may read the gateway's environment");
+        }
         snapshot.revision = 1;
         let token = tokens::register(&mut snapshot, &state)?;
         let keys = state.keys()?;

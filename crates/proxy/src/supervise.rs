@@ -58,6 +58,14 @@ impl SupervisorProgram {
     }
 }
 
+/// Closes this process to the children it will start: they run as the same user and could read its environment, its
+/// memory and its open files from `/proc` otherwise. It leaves no core dump from then on either. A child that runs as
+/// root reads everything all the same.
+pub fn close_to_children() -> std::io::Result<()> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
 /// The supervisor, and the step between it and the server. Takes the arguments after the hidden subcommand:
 /// `-- COMMAND [ARG…]`. Must be called before any thread exists.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -185,7 +185,10 @@ impl Upstream {
         };
         let tool = out.name.as_deref().filter(|_| out.method == Method::ToolsCall);
         let patience = Patience::new(&out, shared.server.deadlines(tool));
-        let connected = shared.connected(patience.until()).await?;
+        let connected = match shared.open_connection() {
+            Some(connected) => connected,
+            None => shared.connected(patience.until()).await?,
+        };
         connected.call(out, patience, turn).await
     }
 
@@ -278,9 +281,6 @@ impl Upstream {
 impl Shared {
     /// The connection, waited for if need be. What is refused here has not been sent.
     async fn connected(&self, until: tokio::time::Instant) -> Result<Arc<Connected>, Refusal> {
-        if let Some(connected) = self.open_connection() {
-            return Ok(connected);
-        }
         let waited = tokio::time::timeout_at(until, Box::pin(self.wait_connected())).await;
         waited.unwrap_or_else(|_| Err(too_late(Executed::No)))
     }

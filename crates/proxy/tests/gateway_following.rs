@@ -75,3 +75,26 @@ async fn a_server_that_announces_changes_without_end_is_read_from_time_to_time()
     assert!((2..=8).contains(&read), "read {read} times in a second");
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_server_that_calls_its_catalogue_outdated_is_read_again_and_the_call_is_not_repeated() {
+    let mismatch = r#"{"jsonrpc":"2.0","id":$ID,"error":{"code":-32020,"message":"Mcp-Param-Region is missing"}}"#;
+    let open = r#"{"name":"t","inputSchema":{"type":"object"}}"#;
+    let server = ScriptedServer::modern()
+        .tool_as("t", open, move |_| Answer::whole(400, mismatch))
+        .start()
+        .await;
+    let gateway = RunningGateway::start(&mesh(&[("only", &server.url())], "")).await;
+    let before = server.received("tools/list").len();
+    for asked in 1..=3 {
+        let answer = gateway.modern("/mcp", "1", "tools/call", r#""name":"t""#).await;
+        // The gateway's own headers were wrong, not the client's.
+        assert_eq!(answer.json()["error"]["code"], -32603, "{}", answer.text());
+        assert_eq!(server.received("tools/call").len(), asked);
+    }
+    assert_eq!(server.wait_for("tools/list", before + 1).await.len(), before + 1);
+    // Whoever can bring such an answer about makes the gateway read once in a pause, and no more.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(server.received("tools/list").len(), before + 1);
+    gateway.stop().await;
+}

@@ -216,3 +216,21 @@ async fn d08_an_answer_is_passed_on_up_to_its_limit_and_refused_beyond() {
         gateway.stop().await;
     }
 }
+
+#[tokio::test]
+async fn a_task_for_a_client_that_cannot_follow_one_is_no_result() {
+    let task = r#"{"resultType":"task","taskId":"x","status":"working","createdAt":"2026-01-01T00:00:00Z","lastUpdatedAt":"2026-01-01T00:00:00Z","ttlMs":null}"#;
+    let server = ScriptedServer::modern().tool("t", task).start().await;
+    let gateway = RunningGateway::start(&mesh(&[("only", &server.url())], "")).await;
+    let json = call().to(&gateway).await.json();
+    let refusal = &json["error"]["data"]["dev.meshgate/refusal"];
+    assert_eq!(
+        (&refusal["by"], &refusal["executed"]),
+        (&json!("server"), &json!("unknown")),
+        "{json}"
+    );
+    let declared = common::META.replace("{}", r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#);
+    let following = Post::modern("1", "tools/call", &format!(r#""name":"t",{declared}"#));
+    assert_eq!(following.to(&gateway).await.json()["result"]["resultType"], "task");
+    gateway.stop().await;
+}

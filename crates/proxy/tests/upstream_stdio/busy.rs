@@ -69,7 +69,7 @@ async fn turned_away() {
     let gateway = RunningGateway::start(&yaml).await;
     let call = || Post::modern("1", "tools/call", r#""name":"t""#).token(TOKEN);
     let in_flight = |count: usize| {
-        let upstream = gateway.catalogues.upstreams().values().next().unwrap().clone();
+        let upstream = gateway.catalogues.upstreams()[0].1.clone();
         move || upstream.status().in_flight == count
     };
     let mut held = Vec::new();
@@ -78,8 +78,9 @@ async fn turned_away() {
         soon("the call to be in flight", in_flight(count)).await;
     }
     // The third waits, the fourth finds the queue full: both are turned away, and neither was sent.
-    let (third, fourth) = tokio::join!(call().to(&gateway), async {
-        let upstream = gateway.catalogues.upstreams().values().next().unwrap().clone();
+    let waiting = call();
+    let (third, fourth) = tokio::join!(waiting.to(&gateway), async {
+        let upstream = gateway.catalogues.upstreams()[0].1.clone();
         soon("the third to wait", || upstream.status().waiting == 1).await;
         call().to(&gateway).await
     });

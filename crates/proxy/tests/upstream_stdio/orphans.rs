@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 
+use meshgate_proxy::supervise;
+
 use super::{lives, soon, spawn, trial};
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -33,6 +35,10 @@ pub(super) fn trials() -> Vec<Trial> {
             a_server_that_ended,
         ),
         trial("a_supervisor_is_small", a_supervisor_is_small),
+        trial(
+            "a120_a_gateway_is_closed_to_its_children_and_starts_them_all_the_same",
+            a120_closed,
+        ),
     ]
 }
 
@@ -227,6 +233,24 @@ async fn a_server_that_ended() {
     assert_eq!(
         link.close_reason().as_deref(),
         Some("server process was killed by signal 9")
+    );
+}
+
+async fn a120_closed() {
+    use rustix::process::{DumpableBehavior, dumpable_behavior};
+    supervise::close_to_children().unwrap();
+    assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+    let link = spawn(&["echo"]).await;
+    let supervisor = link.pid().unwrap();
+    // Between the two stands the supervisor, which has nothing to hide: its environment is the child's own.
+    soon("the supervisor's name", || {
+        std::fs::read_to_string(format!("/proc/{supervisor}/comm")).is_ok_and(|name| name.trim() == "mcp-supervisor")
+    })
+    .await;
+    let environment = std::fs::read_to_string(format!("/proc/{supervisor}/environ")).unwrap();
+    assert!(
+        environment.contains("SCRIPTED=yes") && !environment.contains("CARGO"),
+        "{environment}"
     );
 }
 
