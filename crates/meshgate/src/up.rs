@@ -155,18 +155,10 @@ impl Assembly {
             let control = gateway.control();
             let (reload, asked) = mpsc::channel(1);
             let reload = source.is_some().then_some(reload);
-            let reloader = source.map(|(source, watched)| {
-                let file = Path::new(&source.name);
-                Reloader::new(
-                    file,
-                    &source.text,
-                    watched,
-                    state.clone(),
-                    control.clone(),
-                    metrics.clone(),
-                )
+            let followed = source.map(|(source, watched)| {
+                let (state, metrics) = (state.clone(), metrics.clone());
+                (Reloader::new(&source, watched, state, control.clone(), metrics), asked)
             });
-            let followed = reloader.map(|reloader| (reloader, asked));
             let keep = keep::Keep::start(&mesh, &state, sight.clone(), records, metrics, tls, followed).await?;
             let mut signals = Signals::listen(reload)?;
             let running = Running {

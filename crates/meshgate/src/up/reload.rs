@@ -64,16 +64,15 @@ struct Held {
 }
 
 impl Reloader {
-    /// Follows `file`, which said `text` when what is served now was read from it.
+    /// Follows a file, of which what is served now was read.
     pub(super) fn new(
-        file: &Path,
-        text: &str,
+        source: &Source,
         watched: bool,
         state: Arc<StateDirectory>,
         control: Arc<Control>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        let file = PathBuf::from(&source.name);
         metrics.configuration.revision.set(1);
         let served = Inputs::of(control.started());
         let standing = Standing {
@@ -83,7 +82,7 @@ impl Reloader {
             refused: 0,
             failure: None,
             waiting: Vec::new(),
-            looked: Inputs::text(&file, text).and(&served),
+            looked: Inputs::text(&file, &source.text).and(&served),
             served,
         };
         Self(Arc::new(Inner {
