@@ -180,7 +180,7 @@ codes! {
     ENTRY_NAME = "MG0602", "the name of an entry gives no alias, or the same as another";
     ENTRY_FIELD = "MG0603", "a field of an entry means nothing here";
     ENTRY_DISABLED = "MG0604", "an entry is disabled and left out";
-    ENTRY_SSE = "MG0605", "an entry uses the SSE transport of 2024-11-05 and is left out";
+    // MG0605 was given when entries with the SSE transport of 2024-11-05 were left out.
     VARIABLE = "MG0606", "a variable stands where none is replaced";
     ENTRY_TIME = "MG0607", "the unit of an entry's time limit was guessed, or the limit does not fit";
     ENTRY_SECRET = "MG0608", "a secret was not copied; the file names a variable in its place";

@@ -194,9 +194,7 @@ impl Importer<'_> {
 
     /// What the files have and the mesh file has not, as lines for its head.
     fn left_out(&self) -> Vec<String> {
-        let gone = |finding: &&Finding| {
-            finding.severity == Severity::Error || matches!(finding.code, codes::ENTRY_DISABLED | codes::ENTRY_SSE)
-        };
+        let gone = |finding: &&Finding| finding.severity == Severity::Error || finding.code == codes::ENTRY_DISABLED;
         let mut lines: Vec<String> = Vec::new();
         for finding in self.findings.iter().filter(gone) {
             let entry = finding.document.as_deref().unwrap_or(&finding.source);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::kinds::{HttpSpec, StdioSpec, ToolsSpec, Value, ValueFrom};
+use crate::kinds::{HttpSpec, StdioSpec, ToolsSpec, Transport, Value, ValueFrom};
 
 use super::Written;
 
@@ -105,6 +105,9 @@ fn of_stdio(out: &mut String, stdio: &StdioSpec) {
 
 fn of_http(out: &mut String, http: &HttpSpec) {
     let _ = writeln!(out, "  http:\n    url: {}", text(&http.url));
+    if http.transport == Transport::Sse {
+        out.push_str("    transport: sse\n");
+    }
     values(out, "headers", &http.headers);
 }
 

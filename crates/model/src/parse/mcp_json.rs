@@ -229,16 +229,10 @@ fn transport(entry: &Entry, notes: &mut Notes<'_>) -> bool {
     };
     let folded: String = written.to_ascii_lowercase().replace(['-', '_'], "");
     match folded.as_str() {
-        "" | "stdio" | "local" | "http" | "streamablehttp" | "remote" => true,
-        "sse" => {
-            notes.findings.clear();
-            let remedy = "use the server's streamable HTTP endpoint (`\"type\": \"http\"`), which every revision since 2025-03-26 has";
-            let message = "the entry uses the SSE transport of 2024-11-05 and is left out";
-            notes.warn(codes::ENTRY_SSE, &[], message, remedy);
-            false
-        }
+        "" | "stdio" | "local" | "http" | "streamablehttp" | "remote" | "sse" => true,
         _ => {
-            let remedy = "the types are `stdio` and `http` (also `streamable-http`)";
+            let remedy =
+                "the types are `stdio` and `http` (also `streamable-http`, and `sse` for HTTP+SSE of 2024-11-05)";
             let message = format!("`{written}` is not a type of server");
             notes.fail(codes::UNKNOWN_VALUE, steps![*field], &message, remedy);
             false

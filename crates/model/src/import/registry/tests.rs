@@ -44,7 +44,7 @@ fn accepted(proposals: &Proposals) -> Snapshot {
 fn argv(snapshot: &Snapshot, name: &str) -> Vec<String> {
     match &snapshot.servers[name].reach {
         Reach::Stdio { command, args, .. } => [command].into_iter().chain(args).cloned().collect(),
-        Reach::Http { url, .. } => vec![url.clone()],
+        Reach::Http { url, .. } | Reach::Sse { url, .. } => vec![url.clone()],
     }
 }
 

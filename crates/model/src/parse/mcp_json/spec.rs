@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::amount::Period;
 use crate::compile::is_own_header;
 use crate::finding::codes;
-use crate::kinds::{HttpSpec, ServerSpec, StdioSpec, ToolsSpec, Value, ValueFrom};
+use crate::kinds::{HttpSpec, ServerSpec, StdioSpec, ToolsSpec, Transport, Value, ValueFrom};
 use crate::limits;
 use crate::parse::tree::{Step, steps};
 
@@ -57,7 +57,7 @@ impl Maker<'_, '_> {
         if let Some((name, url)) = &entry.url {
             spec.http = Some(HttpSpec {
                 url: self.text(steps![*name], url, &[]),
-                transport: crate::kinds::Transport::default(),
+                transport: carried(entry, url),
                 headers: self.headers(entry),
             });
         }
@@ -160,6 +160,16 @@ impl Maker<'_, '_> {
         }
         Some(Period(period))
     }
+}
+
+/// HTTP+SSE of 2024-11-05 where the entry says so, or says nothing and has an address that is one by custom.
+fn carried(entry: &Entry, url: &str) -> Transport {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let is_sse = match &entry.transport {
+        Some((_, written)) => written.eq_ignore_ascii_case("sse"),
+        None => path.ends_with("/sse"),
+    };
+    if is_sse { Transport::Sse } else { Transport::Streamable }
 }
 
 fn from_environment(name: &str, prefix: &str) -> Value {
