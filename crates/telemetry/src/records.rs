@@ -137,11 +137,14 @@ impl Records {
     }
 }
 
+/// Where lines go.
+type Sink = Box<dyn Write + Send>;
+
 /// One write in flight at a time, on a blocking thread; lines gather meanwhile.
 struct Writer {
     wanted: bool,
-    sink: Option<Box<dyn Write + Send>>,
-    writing: Option<JoinHandle<(Box<dyn Write + Send>, Vec<u8>)>>,
+    sink: Option<Sink>,
+    writing: Option<JoinHandle<(Sink, Vec<u8>)>>,
     lines: Vec<u8>,
     clock: Clock,
 }
