@@ -185,7 +185,7 @@ impl Run {
 
         let quiet = Calls::begin(self.address);
         tokio::time::sleep(Duration::from_secs(5)).await;
-        report.calls.push(("nothing open", quiet.end()?));
+        report.calls.push(("nothing open", quiet.end().await?));
         let began = Instant::now();
         self.listen(listens, stalled).await?;
         report.opening = began.elapsed();
@@ -198,7 +198,9 @@ impl Run {
         report.memory.push(self.look("after the changes")?);
         let calls = Calls::begin(self.address);
         self.flood(flood).await?;
-        report.calls.push(("a flood to those that do not read", calls.end()?));
+        report
+            .calls
+            .push(("a flood to those that do not read", calls.end().await?));
         report.memory.push(self.look("after the flood")?);
         report
             .calls
@@ -225,7 +227,7 @@ impl Run {
         for _ in 0..changes {
             self.change(moving).await?;
         }
-        calls.end()
+        calls.end().await
     }
 
     /// One change, heard by everybody who reads: the list and the resource, each once.
@@ -347,8 +349,12 @@ impl Calls {
     }
 
     /// The times of all calls in microseconds, sorted; an error if one failed.
-    fn end(self) -> Result<Vec<u64>, Failure> {
+    async fn end(self) -> Result<Vec<u64>, Failure> {
         self.stop.store(true, Ordering::SeqCst);
+        // The last call is answered by a server on this thread, which must not stand still meanwhile.
+        while !self.thread.is_finished() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         self.thread.join().map_err(|_| "the calls broke off")?
     }
 }
