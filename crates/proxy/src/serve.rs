@@ -185,9 +185,7 @@ impl Edge {
             return core.attached(context(None), &parts).await;
         }
         // Taken before the body is read: bodies are what calls cost memory with.
-        let place = core.calls.enter(lifted)?;
-        let share = counted.map(|counted| counted.share(core.calls.share_max()));
-        let place = place.shared(share.transpose()?);
+        let place = core.place(counted.as_ref(), lifted)?;
         let body = read_body(body, core.limits.body_bytes, &core.limits).await?;
         if body.trim_ascii_start().first() == Some(&b'[')
             && let Some(batch) = core.batch(context(None), &parts, &body)
@@ -281,6 +279,13 @@ impl Edge {
 }
 
 impl Core {
+    /// A place among the calls in flight, and in the caller's share of them.
+    fn place(&self, counted: Option<&Counted>, lifted: bool) -> Result<Place, Refusal> {
+        let place = self.calls.enter(lifted)?;
+        let share = counted.map(|counted| counted.share(self.calls.share_max()));
+        Ok(place.shared(share.transpose()?))
+    }
+
     /// Step 5 to the end for a modern client.
     async fn modern(
         self: &Arc<Self>,

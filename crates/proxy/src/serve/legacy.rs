@@ -151,12 +151,11 @@ impl Core {
 
     /// The place of a call that a session makes: it was counted when it arrived, so its rate is not asked again.
     fn session_place(&self, caller: &Caller, lifted: bool) -> Result<Place, Refusal> {
-        let place = self.calls.enter(lifted)?;
         if lifted {
-            return Ok(place);
+            return self.place(None, lifted);
         }
         let counted = self.rate.count(caller.binding(), 0, super::now())?;
-        Ok(place.shared(Some(counted.share(self.calls.share_max())?)))
+        self.place(Some(&counted), lifted)
     }
 
     /// Sends modern requests of a session inside.
