@@ -260,10 +260,15 @@ async fn steered<B>(steer: Option<&dyn Steer>, request: Request<B>) -> Response<
 where
     B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send,
 {
-    let Some(steer) = steer else {
-        return text(StatusCode::NOT_FOUND, "this gateway follows no file\n");
+    let path = request.uri().path();
+    let steer = match steer {
+        Some(steer) => steer,
+        None if ["/reload", "/diff"].contains(&path) => {
+            return text(StatusCode::NOT_FOUND, "this gateway follows no file\n");
+        }
+        None => return text(StatusCode::METHOD_NOT_ALLOWED, "nothing takes POST at this path\n"),
     };
-    match request.uri().path() {
+    match path {
         "/reload" => json(&steer.reload(query(&request, "allowShrink") == Some("true")).await),
         "/diff" => {
             let body = match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
