@@ -220,7 +220,7 @@ impl Run {
         report.memory.push(self.look("all left")?);
         // What it keeps is used again; what was lost is not.
         self.listen(listens, 0).await?;
-        report.memory.push(self.look("as many open again")?);
+        report.memory.push(self.look(report::AGAIN)?);
         self.leave();
         Ok(report)
     }

@@ -9,8 +9,9 @@ const KIB: u64 = 1024;
 const STREAM_BYTES_MAX: u64 = 40 * KIB;
 /// Memory when all have left, over what it was before, in percent.
 const LEFT_PERCENT_MAX: u64 = 110;
-/// Memory of as many listens when they are opened again, over what it was the first time, in percent.
-const AGAIN_PERCENT_MAX: u64 = 105;
+
+/// The moment when as many listens are open once more.
+pub(super) const AGAIN: &str = "as many open again";
 
 /// The gateway at one moment.
 pub(super) struct Memory {
@@ -49,11 +50,19 @@ impl Report {
         grown.unwrap_or_default() / (self.listens as u64).max(1)
     }
 
-    /// Memory at one moment over that at another, in percent.
-    fn percent(&self, now: &str, then: &str) -> u64 {
-        let both = self.at(now).zip(self.at(then));
-        both.map(|(now, then)| now.rss * 100 / then.rss.max(1))
-            .unwrap_or_default()
+    /// Memory at one moment, over that at another, in percent.
+    fn percent(&self, now: &str, then: u64) -> u64 {
+        self.at(now).map(|now| now.rss * 100 / then.max(1)).unwrap_or_default()
+    }
+
+    fn left_percent(&self) -> u64 {
+        self.percent("all left", self.at("before").map_or(0, |before| before.rss))
+    }
+
+    /// As many listens opened again, over the most that was held before.
+    fn again_percent(&self) -> u64 {
+        let before = self.memory.iter().filter(|memory| memory.when != AGAIN);
+        self.percent(AGAIN, before.map(|memory| memory.rss).max().unwrap_or_default())
     }
 
     /// The page.
@@ -76,11 +85,11 @@ impl Report {
         }
         let _ = writeln!(
             page,
-            "\n**{:.1} KiB per open listen** (goal: at most {}). When all have left, **{} %** of the memory before is resident (goal: at most {LEFT_PERCENT_MAX} %); as many listens opened again take **{} %** of what the first ones took (at most {AGAIN_PERCENT_MAX} %): what is kept is kept by the allocator, and used again.\n",
+            "\n**{:.1} KiB per open listen** (goal: at most {}). When all have left, **{} %** of the memory before is resident (goal: at most {LEFT_PERCENT_MAX} %); with as many listens opened again it is **{} %** of the most that was held before (at most 100 %): what is kept is kept by the allocator, and used again.\n",
             self.per_stream() as f64 / KIB as f64,
             STREAM_BYTES_MAX / KIB,
-            self.percent("all left", "before"),
-            self.percent("as many open again", "all open"),
+            self.left_percent(),
+            self.again_percent(),
         );
         page.push_str("| somebody else's calls while | calls | failed | p50 ms | p99 ms |\n|---|---|---|---|---|\n");
         for (when, times) in &self.calls {
@@ -141,10 +150,10 @@ impl Report {
             ));
         }
         // That the allocator gives back less than the goal is on the page; that memory is lost is a fault.
-        let again = self.percent("as many open again", "all open");
-        if again > AGAIN_PERCENT_MAX {
+        let again = self.again_percent();
+        if again > 100 {
             return Err(format!(
-                "as many listens take {again} % of the memory of the first ones"
+                "as many listens again take {again} % of the most that was held before"
             ));
         }
         let stalled = self.at("all open").zip(self.at("those that do not read are closed"));
