@@ -10,6 +10,9 @@ const STREAM_BYTES_MAX: u64 = 40 * KIB;
 /// Memory when all have left, over what it was before, in percent.
 const LEFT_PERCENT_MAX: u64 = 110;
 
+/// Memory of as many listens when they are opened again, over the most that was held before, in percent. A tenth is what
+/// runs of a thousand listens differ by.
+const AGAIN_PERCENT_MAX: u64 = 110;
 /// The moment when as many listens are open once more.
 pub(super) const AGAIN: &str = "as many open again";
 
@@ -85,7 +88,7 @@ impl Report {
         }
         let _ = writeln!(
             page,
-            "\n**{:.1} KiB per open listen** (goal: at most {}). When all have left, **{} %** of the memory before is resident (goal: at most {LEFT_PERCENT_MAX} %); with as many listens opened again it is **{} %** of the most that was held before (at most 100 %): what is kept is kept by the allocator, and used again.\n",
+            "\n**{:.1} KiB per open listen** (goal: at most {}). When all have left, **{} %** of the memory before is resident (goal: at most {LEFT_PERCENT_MAX} %); with as many listens opened again it is **{} %** of the most that was held before (at most {AGAIN_PERCENT_MAX} %): what is kept is kept by the allocator, and used again.\n",
             self.per_stream() as f64 / KIB as f64,
             STREAM_BYTES_MAX / KIB,
             self.left_percent(),
@@ -151,7 +154,7 @@ impl Report {
         }
         // That the allocator gives back less than the goal is on the page; that memory is lost is a fault.
         let again = self.again_percent();
-        if again > 100 {
+        if again > AGAIN_PERCENT_MAX {
             return Err(format!(
                 "as many listens again take {again} % of the most that was held before"
             ));
