@@ -145,7 +145,8 @@ fn responding(text_bytes: usize) -> Result<(), Failure> {
     };
     let body = Bytes::from(messages::result(HOP_ID, text_bytes, false));
     let answer = measured(|| match shape.shape(&body) {
-        Ok(Shaped::Response(body, _)) => Some(respond::json_answer(http::StatusCode::OK, body)),
+        Ok(Shaped::Response(body, _)) => Some(respond::ReplyBody::full(body)),
+        Ok(Shaped::Long(pieces, _)) => Some(respond::ReplyBody::pieces(pieces)),
         _ => None,
     });
     answer.map(drop).ok_or_else(|| "the answer was not taken".to_owned())

@@ -29,13 +29,26 @@ pub fn error(id: Option<&[u8]>, code: i64, message: &str, data: Option<&[u8]>) -
 
 /// A result response.
 pub fn result(id: &[u8], result: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(HEAD.len() + id.len() + result.len() + 20);
+    let mut out = head(id, result.len() + RESULT_TAIL.len());
+    out.extend_from_slice(result);
+    out.extend_from_slice(RESULT_TAIL);
+    out
+}
+
+/// What stands before the result in [`result`].
+pub fn result_head(id: &[u8]) -> Vec<u8> {
+    head(id, 0)
+}
+
+/// What stands behind the result in [`result`].
+pub const RESULT_TAIL: &[u8] = b"}";
+
+fn head(id: &[u8], more: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEAD.len() + id.len() + more + 20);
     out.extend_from_slice(HEAD);
     out.extend_from_slice(b"\"id\":");
     out.extend_from_slice(id);
     out.extend_from_slice(b",\"result\":");
-    out.extend_from_slice(result);
-    out.push(b'}');
     out
 }
 

@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::json::push_quoted;
@@ -19,6 +20,17 @@ pub struct Splice<'a> {
     src: &'a [u8],
     edits: Edits<'a>,
     objects: SmallVec<[ObjectEdit<'a>; 2]>,
+}
+
+/// Runs of at least so many bytes are shared and not copied; for shorter ones another piece costs more than the copy.
+const SHARED_BYTES_MIN: usize = 4096;
+
+/// A piece of the changed message.
+enum Piece<'a> {
+    /// A range of the bytes as they were.
+    Kept(usize, usize),
+    /// Bytes that were put in.
+    New(&'a [u8]),
 }
 
 /// As many as a call through the gateway has; more go to the heap.
@@ -140,6 +152,39 @@ impl<'a> Splice<'a> {
 
     /// The changed message.
     pub fn finish(mut self) -> Vec<u8> {
+        self.settle();
+        let grown: usize = self.edits.iter().map(|edit| edit.with.len() + 1).sum();
+        let mut out = Vec::with_capacity(self.src.len() + grown);
+        self.each_piece(|piece| match piece {
+            Piece::Kept(start, end) => out.extend_from_slice(self.src.get(start..end).unwrap_or_default()),
+            Piece::New(bytes) => out.extend_from_slice(bytes),
+        });
+        out
+    }
+
+    /// The changed message in pieces, none of them empty. `whole` holds the bytes as they were: of what stays, long runs are
+    /// shared with it and only short ones copied.
+    pub fn finish_shared(mut self, whole: &Bytes) -> Vec<Bytes> {
+        self.settle();
+        let (mut pieces, mut copied) = (Vec::new(), Vec::new());
+        self.each_piece(|piece| match piece {
+            Piece::Kept(start, end) if end.saturating_sub(start) >= SHARED_BYTES_MIN && end <= whole.len() => {
+                if !copied.is_empty() {
+                    pieces.push(Bytes::from(std::mem::take(&mut copied)));
+                }
+                pieces.push(whole.slice(start..end));
+            }
+            Piece::Kept(start, end) => copied.extend_from_slice(self.src.get(start..end).unwrap_or_default()),
+            Piece::New(bytes) => copied.extend_from_slice(bytes),
+        });
+        if !copied.is_empty() {
+            pieces.push(Bytes::from(copied));
+        }
+        pieces
+    }
+
+    /// Turns all changes into ranges, in their order.
+    fn settle(&mut self) {
         for object in joined(std::mem::take(&mut self.objects)) {
             object.resolve(&mut self.edits);
         }
@@ -147,8 +192,10 @@ impl<'a> Splice<'a> {
         // earlier ones. Of equal starts the longer range comes first, except for pure additions.
         self.edits
             .sort_by_key(|edit| (edit.start, edit.end != edit.start, std::cmp::Reverse(edit.end)));
-        let grown: usize = self.edits.iter().map(|edit| edit.with.len() + 1).sum();
-        let mut out = Vec::with_capacity(self.src.len() + grown);
+    }
+
+    /// Gives the changed message piece by piece.
+    fn each_piece(&self, mut take: impl FnMut(Piece<'_>)) {
         let mut copied = 0;
         let mut edits = self.edits.iter().peekable();
         while let Some(edit) = edits.next() {
@@ -158,15 +205,14 @@ impl<'a> Splice<'a> {
             if edit.start < copied || replaced_again {
                 continue;
             }
-            out.extend_from_slice(self.src.get(copied..edit.start).unwrap_or_default());
+            take(Piece::Kept(copied, edit.start));
             if edit.comma {
-                out.push(b',');
+                take(Piece::New(b","));
             }
-            out.extend_from_slice(&edit.with);
+            take(Piece::New(&edit.with));
             copied = edit.end;
         }
-        out.extend_from_slice(self.src.get(copied..).unwrap_or_default());
-        out
+        take(Piece::Kept(copied, self.src.len()));
     }
 
     /// The changes of one object. Changes come object by object, so only the last one is looked at; what belongs

@@ -1,5 +1,6 @@
 //! The types that carry a call: who calls, what goes to a server, what comes back.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::StreamExt as _;
 use meshgate_mcp::Method;
+use meshgate_telemetry::Traceparent;
 
 use crate::refusal::Refusal;
 
@@ -34,7 +36,7 @@ pub struct Outbound {
     /// The method.
     pub method: Method,
     /// The method's name as text, for methods that are not in the table.
-    pub method_name: Arc<str>,
+    pub method_name: Cow<'static, str>,
     /// What `Mcp-Name` mirrors, decoded: tool, prompt, URI or task id of the server itself.
     pub name: Option<Arc<str>>,
     /// `Mcp-Param-*` headers as (full header name, encoded value).
@@ -44,7 +46,7 @@ pub struct Outbound {
     /// When the caller stops waiting (hard deadline).
     pub deadline: Instant,
     /// `traceparent` for the HTTP hop, equal to the one in `_meta`.
-    pub traceparent: Option<http::HeaderValue>,
+    pub traceparent: Option<Traceparent>,
     /// Whose call it is, for taking turns at a busy server; `None` for the gateway's own, which never waits.
     pub caller: Option<Arc<Caller>>,
 }
@@ -77,6 +79,8 @@ pub enum Told {
     Notice(Bytes),
     /// The response, a result.
     Result(Bytes),
+    /// The response, a long result in pieces: what is shared with others, or stays as it came, is not copied.
+    Pieces(Vec<Bytes>),
     /// The response, an error with this code.
     Error(Bytes, i64),
 }
@@ -86,6 +90,7 @@ impl Told {
     pub fn into_bytes(self) -> Bytes {
         match self {
             Self::Notice(bytes) | Self::Result(bytes) | Self::Error(bytes, _) => bytes,
+            Self::Pieces(pieces) => Bytes::from(pieces.concat()),
         }
     }
 }

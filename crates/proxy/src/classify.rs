@@ -19,6 +19,9 @@ use crate::resolve::{Call, Destination, seal_state, seal_task};
 /// The extension whose clients follow tasks.
 const TASKS: &str = "io.modelcontextprotocol/tasks";
 
+/// A result of so many bytes goes out in pieces that share the bytes it came in.
+pub const LONG_BYTES_MIN: usize = 8 << 10;
+
 /// How a call ended in the layers of protocol and tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -39,6 +42,8 @@ pub enum Shaped {
     Notification(Bytes),
     /// The response, and how the call ended.
     Response(Bytes, Outcome),
+    /// The response in pieces, when it is long.
+    Long(Vec<Bytes>, Outcome),
     /// Nothing: not for this caller, or against the protocol.
     Dropped(&'static str),
 }
@@ -204,7 +209,11 @@ impl Reshape {
         }
         self.identify(body, message, result, &mut splice);
         self.wrap_uris(body, message, &mut splice);
-        Ok(Shaped::Response(Bytes::from(splice.finish()), outcome))
+        Ok(if body.len() < LONG_BYTES_MIN {
+            Shaped::Response(Bytes::from(splice.finish()), outcome)
+        } else {
+            Shaped::Long(splice.finish_shared(body), outcome)
+        })
     }
 
     /// Seals the state of a question, and refuses questions that the client has not said it can answer.

@@ -4,6 +4,7 @@
 //! first message is awaited before the form is chosen. A refusal becomes a status, a JSON-RPC error and a vendor member
 //! of `error.data` that says who refused, by which rule and whether the call ran.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -16,7 +17,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use meshgate_mcp::{codes, json, message, meta};
+use meshgate_mcp::{codes, json::push_quoted, message, meta};
 use tokio::time::timeout;
 
 use crate::call::{Answered, Telling, Told};
@@ -47,6 +48,8 @@ pub struct ReplyBody {
 
 enum Content {
     Full(Option<Bytes>),
+    /// The next piece first, and how many bytes are left.
+    Pieces(VecDeque<Bytes>, u64),
     Stream(Chunks),
 }
 
@@ -57,6 +60,16 @@ impl ReplyBody {
             content: Content::Full(Some(bytes)),
             record: None,
             place: None,
+            ended: false,
+        }
+    }
+
+    /// A whole body in pieces.
+    pub fn pieces(pieces: Vec<Bytes>) -> Self {
+        let left = pieces.iter().map(|piece| piece.len() as u64).sum();
+        Self {
+            content: Content::Pieces(pieces.into(), left),
+            record: None,
             ended: false,
         }
     }
@@ -98,8 +111,13 @@ impl ReplyBody {
 
 impl Drop for ReplyBody {
     fn drop(&mut self) {
-        // Only a stream can be given up half way; a whole body is handed over at once.
-        if let (Content::Stream(_), false, Some(record)) = (&self.content, self.ended, &self.record) {
+        let given_up = match self.content {
+            // Handed over at once.
+            Content::Full(_) => false,
+            Content::Pieces(_, left) => left > 0,
+            Content::Stream(_) => !self.ended,
+        };
+        if let (true, Some(record)) = (given_up, &self.record) {
             record.left();
         }
     }
@@ -113,6 +131,11 @@ impl Body for ReplyBody {
         let this = self.get_mut();
         let chunk = match &mut this.content {
             Content::Full(bytes) => bytes.take(),
+            Content::Pieces(pieces, left) => {
+                let piece = pieces.pop_front();
+                *left -= piece.as_ref().map_or(0, |piece| piece.len() as u64);
+                piece
+            }
             Content::Stream(chunks) => match chunks.as_mut().poll_next(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(chunk) => chunk,
@@ -129,12 +152,13 @@ impl Body for ReplyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.content, Content::Full(None))
+        matches!(self.content, Content::Full(None) | Content::Pieces(_, 0))
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Content::Pieces(_, left) => SizeHint::with_exact(*left),
             Content::Stream(_) => SizeHint::default(),
         }
     }
@@ -142,7 +166,11 @@ impl Body for ReplyBody {
 
 /// An answer with a whole JSON body.
 pub fn json_answer(status: StatusCode, body: Bytes) -> Response<ReplyBody> {
-    let mut response = Response::new(ReplyBody::full(body));
+    json(status, ReplyBody::full(body))
+}
+
+fn json(status: StatusCode, body: ReplyBody) -> Response<ReplyBody> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
@@ -189,6 +217,7 @@ pub async fn modern(id: Bytes, answering: Answering) -> Result<Response<ReplyBod
     Ok(match first {
         Told::Notice(notice) => event_answer(frame_events(id, Some(notice), saying)),
         Told::Result(body) => json_answer(StatusCode::OK, body),
+        Told::Pieces(pieces) => json(StatusCode::OK, ReplyBody::pieces(pieces)),
         Told::Error(body, code) => json_answer(modern_status(code), body),
     })
 }
@@ -308,13 +337,13 @@ pub fn error_body(id: Option<&[u8]>, refusal: &Refusal) -> Vec<u8> {
         }
         _ => vec![b'{'],
     };
-    json::push_quoted(&mut data, meta::VENDOR_REFUSAL);
+    push_quoted(&mut data, meta::VENDOR_REFUSAL);
     data.extend_from_slice(
         format!(":{{\"by\":\"{by}\",\"reason\":\"{reason}\",\"executed\":\"{executed}\"").as_bytes(),
     );
     if let Some(rule) = &refusal.rule {
         data.extend_from_slice(b",\"rule\":");
-        json::push_quoted(&mut data, rule);
+        push_quoted(&mut data, rule);
     }
     if let Some(after) = refusal.retry {
         data.extend_from_slice(format!(",\"retryAfterMs\":{}", after.as_millis()).as_bytes());

@@ -94,3 +94,27 @@ async fn arguments_and_results_of_a_legacy_server_arrive_byte_for_byte() {
     assert!(text.contains(r#""resultType":"complete""#), "{text}");
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_long_result_arrives_byte_for_byte_with_its_length_and_its_record() {
+    for length in [7_000, 8_100, 8_192, 20_000, 1 << 20] {
+        let text = "a line of text with ünï. ".repeat(length / 26);
+        let content = format!(r#""content":[{{"type":"text","text":"{text}"}}],"later":{ODD}"#);
+        let result = format!(r#"{{"resultType":"complete",{content}}}"#);
+        let server = ScriptedServer::modern().tool("long", &result).start().await;
+        let gateway = RunningGateway::start(&mesh(&[("only", &server.url())], "")).await;
+        let answer = gateway
+            .modern("/mcp", "\"x\"", "tools/call", r#""name":"long","arguments":{}"#)
+            .await;
+        assert_eq!(answer.status, 200);
+        let whole = answer.text();
+        assert!(whole.contains(&content), "{length}");
+        assert_eq!(answer.header("content-length"), Some(whole.len().to_string().as_str()));
+        assert_eq!(answer.json()["id"], "x");
+        let line = gateway.lines(1).await.remove(0);
+        assert_eq!(line["bytesOut"], whole.len());
+        assert_eq!(line["summary"], "ok", "{line}");
+        assert!(line.get("cancelled").is_none());
+        gateway.stop().await;
+    }
+}

@@ -168,6 +168,35 @@ async fn what_cannot_answer_leaves_the_old_server_in_place_and_a_change_taken_ba
 }
 
 #[tokio::test]
+async fn what_a_connection_has_shown_counts_for_nothing_under_new_rules_or_for_others() {
+    let server = answering().await;
+    let with = |token| mesh(&[("only", &server.url())], &guarded("main", "app", token));
+    let gateway = RunningGateway::start(&with(FIRST)).await;
+    let mut connection = raw::RawConnection::open(gateway.address).await;
+    let mut status = async |post: Post| {
+        let bytes = String::from_utf8(post.bytes(gateway.address, false)).unwrap();
+        connection
+            .send(bytes.replacen("connection: close\r\n", "", 1).as_bytes())
+            .await;
+        connection.answer().await.unwrap().status
+    };
+    for _ in 0..3 {
+        assert_eq!(status(call().token(FIRST)).await, 200);
+    }
+    let longer = format!("{FIRST}x");
+    for wrong in [SECOND, &FIRST[1..], &longer] {
+        assert_eq!(status(call().token(wrong)).await, 401, "{wrong}");
+    }
+    assert_eq!(status(call().token(FIRST).at("/elsewhere")).await, 404);
+    assert_eq!(status(call().token(FIRST)).await, 200);
+    gateway.reload(&with(SECOND));
+    assert_eq!(status(call().token(FIRST)).await, 401, "revoked on an open connection");
+    assert_eq!(status(call().token(SECOND)).await, 200);
+    assert_eq!(status(call().token(SECOND)).await, 200);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn an_old_token_is_refused_by_the_very_next_request() {
     let server = answering().await;
     let with = |token| mesh(&[("only", &server.url())], &guarded("main", "app", token));

@@ -116,3 +116,30 @@ fn every_member_of_a_repeated_name_leaves() {
     splice.remove_named(&object(src), "a");
     assert_eq!(splice.finish(), br#"{"b":2}"#);
 }
+
+#[test]
+fn long_runs_that_stay_are_shared_and_short_ones_copied() {
+    for (long, shared) in [
+        (SHARED_BYTES_MIN - 1, 0),
+        (SHARED_BYTES_MIN, 1),
+        (SHARED_BYTES_MIN + 1, 1),
+    ] {
+        let src = Bytes::from(format!(r#"{{"a":1,"b":{},"c":3}}"#, "7".repeat(long - 11)));
+        let object = object(&src);
+        let changed = || {
+            let mut splice = Splice::new(&src);
+            splice.set(&object, "a", b"2");
+            splice.insert_member(&object, br#""d":4"#.as_slice());
+            splice
+        };
+        let pieces = changed().finish_shared(&src);
+        assert_eq!(pieces.concat(), changed().finish());
+        let range = src.as_ptr_range();
+        let of_src = pieces.iter().filter(|piece| range.contains(&piece.as_ptr()));
+        assert_eq!(of_src.count(), shared, "{long}");
+        assert!(pieces.iter().all(|piece| !piece.is_empty()));
+    }
+    let untouched = Bytes::from(vec![b' '; SHARED_BYTES_MIN]);
+    assert_eq!(Splice::new(&untouched).finish_shared(&untouched), [untouched.clone()]);
+    assert!(Splice::new(b"").finish_shared(&Bytes::new()).is_empty());
+}

@@ -46,7 +46,7 @@ pub fn internal_request(id: u64, method: Method, params: &[u8], deadline: Instan
     Outbound {
         id,
         method,
-        method_name: Arc::from(method.as_str()),
+        method_name: method.as_str().into(),
         name: None,
         param_headers: Vec::new(),
         body: Bytes::from(message::request(id.to_string().as_bytes(), method.as_str(), &body)),

@@ -35,8 +35,10 @@ pub(super) async fn run(
         Link::Http(_) => shared.logs.subscribe(),
     });
     let mut headers = live.headers.clone();
-    if let Some(traceparent) = &out.traceparent {
-        headers.insert("traceparent", traceparent.clone());
+    if let Some(traceparent) = &out.traceparent
+        && let Ok(traceparent) = http::HeaderValue::from_bytes(traceparent.as_bytes())
+    {
+        headers.insert("traceparent", traceparent);
     }
     let mut cancel = Cancel {
         shared: Arc::clone(shared),

@@ -62,7 +62,7 @@ fn with_meta(method: &str, params: &str, meta: &str) -> Outbound {
     Outbound {
         id,
         method: Method::parse(method),
-        method_name: method.into(),
+        method_name: method.to_owned().into(),
         name: None,
         param_headers: Vec::new(),
         body: body.into(),

@@ -1,6 +1,5 @@
 //! A call in its server's own words.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -73,7 +72,10 @@ pub fn outbound(
     Ok(Outbound {
         id,
         method: call.method,
-        method_name: Arc::from(&*call.method_name()),
+        method_name: match call.method {
+            Method::Other => call.method_name().into_owned().into(),
+            known => known.as_str().into(),
+        },
         name: destination
             .name
             .clone()
@@ -81,7 +83,7 @@ pub fn outbound(
         param_headers: param_headers(call, destination)?,
         body: Bytes::from(splice.finish()),
         deadline,
-        traceparent: HeaderValue::from_bytes(trace.traceparent.as_bytes()).ok(),
+        traceparent: Some(trace.traceparent),
         caller: None,
     })
 }

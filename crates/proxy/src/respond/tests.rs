@@ -57,6 +57,25 @@ async fn a_call_that_answers_in_time_is_one_json_body() {
     assert_eq!(status, StatusCode::NOT_FOUND);
 }
 
+#[tokio::test]
+async fn a_long_result_leaves_in_the_pieces_it_came_in() {
+    let pieces = [&b"{\"jsonrpc\""[..], b":\"2.0\",", b"\"id\":7,\"result\":{}}"].map(Bytes::from_static);
+    let whole = pieces.concat();
+    assert_eq!(Told::Pieces(pieces.to_vec()).into_bytes(), whole);
+    let told = Told::Pieces(pieces.to_vec());
+    let answering = Box::pin(std::future::ready(Ok(Answered::One(told))));
+    let mut body = modern(Bytes::from_static(ID), answering).await.unwrap().into_body();
+    let mut left = whole.len();
+    for piece in pieces {
+        assert_eq!(body.size_hint().exact(), Some(left as u64));
+        assert!(!body.is_end_stream());
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(frame.as_ptr(), piece.as_ptr(), "not copied");
+        left -= piece.len();
+    }
+    assert!(body.is_end_stream() && body.frame().await.is_none());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_panic_ends_its_own_call_and_may_have_run() {
     let (status, text) = sent(async { panic!("a secret of the call") }).await;

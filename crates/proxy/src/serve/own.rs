@@ -9,12 +9,22 @@ use crate::authenticate;
 use crate::authorize::Standing;
 use crate::call::{Answered, Told};
 use crate::catalogue::{ListKind, ViewState, page};
+use crate::classify::LONG_BYTES_MIN;
 use crate::listen_hub;
 use crate::refusal::{Reason, Refusal};
 use crate::resolve::{self, Call};
 
-fn whole(call: &Call, body: &[u8]) -> Answered {
-    Answered::One(Told::Result(result(call, body)))
+/// A response of our own around a result object, which is shared and not copied when it is long.
+fn whole(call: &Call, body: &Bytes) -> Answered {
+    if body.len() < LONG_BYTES_MIN {
+        return Answered::One(Told::Result(result(call, body)));
+    }
+    let head = message::result_head(&call.id());
+    Answered::One(Told::Pieces(vec![
+        Bytes::from(head),
+        body.clone(),
+        Bytes::from_static(message::RESULT_TAIL),
+    ]))
 }
 
 /// A response of our own around a result object.

@@ -28,6 +28,10 @@ pub(super) fn shaped(
                     came_back(&context, era, outcome);
                     Ok(Answered::One(told(body, outcome)))
                 }
+                Shaped::Long(pieces, outcome) => {
+                    came_back(&context, era, outcome);
+                    Ok(Answered::One(Told::Pieces(pieces)))
+                }
                 Shaped::Notification(_) | Shaped::Dropped(_) => Err(no_response()),
             };
         }
@@ -76,6 +80,10 @@ impl Shaping {
                 Ok(Shaped::Response(body, outcome)) => {
                     came_back(&self.context, self.era, outcome);
                     Ok(told(body, outcome))
+                }
+                Ok(Shaped::Long(pieces, outcome)) => {
+                    came_back(&self.context, self.era, outcome);
+                    Ok(Told::Pieces(pieces))
                 }
                 Err(refusal) => {
                     self.context.record.refused(&refusal);

@@ -53,7 +53,7 @@ pub(super) fn discover_request(within: Duration) -> Outbound {
     Outbound {
         id,
         method: Method::Discover,
-        method_name: Arc::from(Method::Discover.as_str()),
+        method_name: Method::Discover.as_str().into(),
         name: None,
         param_headers: Vec::new(),
         body: body.into(),
