@@ -56,42 +56,32 @@ enum Content {
 impl ReplyBody {
     /// A whole body.
     pub fn full(bytes: Bytes) -> Self {
-        Self {
-            content: Content::Full(Some(bytes)),
-            record: None,
-            place: None,
-            ended: false,
-        }
+        Self::of(Content::Full(Some(bytes)))
     }
 
     /// A whole body in pieces.
     pub fn pieces(pieces: Vec<Bytes>) -> Self {
         let left = pieces.iter().map(|piece| piece.len() as u64).sum();
+        Self::of(Content::Pieces(pieces.into(), left))
+    }
+
+    fn of(content: Content) -> Self {
         Self {
-            content: Content::Pieces(pieces.into(), left),
+            content,
             record: None,
+            place: None,
             ended: false,
         }
     }
 
     /// No body.
     pub fn empty() -> Self {
-        Self {
-            content: Content::Full(None),
-            record: None,
-            place: None,
-            ended: false,
-        }
+        Self::of(Content::Full(None))
     }
 
     /// A body that comes in pieces; dropping it cancels what feeds it.
     pub fn stream(chunks: Chunks) -> Self {
-        Self {
-            content: Content::Stream(chunks),
-            record: None,
-            place: None,
-            ended: false,
-        }
+        Self::of(Content::Stream(chunks))
     }
 
     /// Counts the call as in flight until its answer is handed over, or given up.
