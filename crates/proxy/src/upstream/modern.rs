@@ -17,6 +17,7 @@ use meshgate_mcp::{Envelope, MODERN, Message, Method, Rules, Splice, codes, head
 use tokio::time::timeout_at;
 
 use super::http::{Events, Fields, HttpAnswer, HttpLink, broken, cut_off};
+use super::limits::EVENTS_IN_A_ROW;
 use super::patience::{self, Patience, too_late};
 use super::stale::Stale;
 use super::stdio::{Received, StdioLink};
@@ -54,10 +55,7 @@ pub(super) async fn call_http(
         } => error_body(out.id, status, &headers, body, stale),
         HttpAnswer::Empty { status, headers } => Err(refused_by_status(status, &headers)),
         HttpAnswer::Stream { events, .. } => {
-            let source = EventMessages {
-                events: Some(events),
-                id: out.id,
-            };
+            let source = EventMessages::new(events, out.id);
             patience::reply(source, patience, turn).await
         }
     }
@@ -187,11 +185,21 @@ pub(super) fn casts_doubt(refusal: &Refusal) -> bool {
 /// The messages of an event stream.
 pub(super) struct EventMessages {
     /// `None` once the response has been read.
-    pub(super) events: Option<Events>,
-    pub(super) id: u64,
+    events: Option<Events>,
+    id: u64,
+    /// Events since others last had their turn.
+    in_a_row: u32,
 }
 
 impl EventMessages {
+    pub(super) fn new(events: Events, id: u64) -> Self {
+        Self {
+            events: Some(events),
+            id,
+            in_a_row: 0,
+        }
+    }
+
     /// What an event holds; `None` for keep-alives and for requests, which a modern server may not send.
     fn message(&mut self, data: Vec<u8>) -> Option<Result<Received, Refusal>> {
         if data.is_empty() {
@@ -221,11 +229,18 @@ impl Stream for EventMessages {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
+            // What comes in one piece is read in one go, and hundreds of events fit into a piece.
+            if self.in_a_row >= EVENTS_IN_A_ROW {
+                self.in_a_row = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let Some(events) = &mut self.events else {
                 return Poll::Ready(None);
             };
             match ready!(Pin::new(events).poll_next(cx)) {
                 Some(Ok(event)) => {
+                    self.in_a_row += 1;
                     if let Some(message) = self.message(event.data) {
                         return Poll::Ready(Some(message));
                     }

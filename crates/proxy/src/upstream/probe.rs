@@ -77,10 +77,7 @@ pub(super) async fn ask_http(link: &HttpLink) -> Result<Verdict, Refusal> {
             _ => judge_status(status, &headers),
         },
         HttpAnswer::Stream { events, .. } => {
-            let mut messages = EventMessages {
-                events: Some(events),
-                id: out.id,
-            };
+            let mut messages = EventMessages::new(events, out.id);
             let response = timeout_at(deadline, async {
                 loop {
                     match messages.next().await {
