@@ -12,6 +12,7 @@ use meshgate_model::{Check, EnvValue, EraChoice, Reach, Server};
 use meshgate_proxy::call::{Outbound, Reply};
 use meshgate_proxy::refusal::{Executed, Reason, Refusal};
 use meshgate_proxy::upstream::{State, Upstream, UpstreamOptions};
+use meshgate_telemetry::TraceContext;
 use meshgate_testkit::{Answer, Script, ScriptedServer, Step};
 use serde_json::{Value, json};
 
@@ -48,7 +49,7 @@ fn outbound(id: u64, method: &str) -> Outbound {
     Outbound {
         id,
         method: Method::parse(method),
-        method_name: Arc::from(method),
+        method_name: method.to_owned().into(),
         name: Some(Arc::from("größe")),
         param_headers: vec![(
             HeaderName::from_static("mcp-param-region"),
@@ -61,9 +62,8 @@ fn outbound(id: u64, method: &str) -> Outbound {
         .to_string()
         .into(),
         deadline: Instant::now() + Duration::from_secs(20),
-        traceparent: Some(HeaderValue::from_static(
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        )),
+        traceparent: TraceContext::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+            .map(|trace| trace.header_value()),
         caller: None,
     }
 }

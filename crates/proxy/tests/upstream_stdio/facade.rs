@@ -65,7 +65,7 @@ pub(super) fn outbound(id: u64, method: &str) -> Outbound {
     Outbound {
         id,
         method: Method::parse(method),
-        method_name: Arc::from(method),
+        method_name: method.to_owned().into(),
         name: Some(Arc::from("tool")),
         param_headers: Vec::new(),
         body: json!({"jsonrpc": "2.0", "id": id, "method": method, "params": {"name": "tool", "_meta": {
