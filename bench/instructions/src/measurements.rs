@@ -25,8 +25,11 @@ const HOP_ID: u64 = 4_711;
 const SHORT_BYTES: usize = 92;
 const LONG_BYTES: usize = 16 * 1024;
 
-/// All measurements: the name in the table of figures, and the way to it.
-pub(crate) const ALL: &[(&str, fn() -> Result<(), Failure>)] = &[
+/// The name in the table of figures, and the way to it.
+type Measurement = (&'static str, fn() -> Result<(), Failure>);
+
+/// All measurements.
+pub(crate) const ALL: &[Measurement] = &[
     ("scan-call", || scanning(&messages::call(ID), &Rules::CLIENT)),
     ("scan-result", || {
         scanning(&messages::result(ID, SHORT_BYTES, false), &Rules::SERVER)

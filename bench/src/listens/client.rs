@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc,
     atomic::{AtomicU64, Ordering},
 };
 use std::time::{Duration, Instant};
 
 use memchr::memmem;
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -45,19 +46,12 @@ impl Heard {
     }
 
     fn wrong(&self, what: String) {
-        self.wrong
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(what);
+        self.wrong.lock().get_or_insert(what);
     }
 
     /// The first thing that went wrong, if any did.
     pub(super) fn check(&self) -> Result<(), Failure> {
-        self.wrong
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-            .map_or(Ok(()), Err)
+        self.wrong.lock().clone().map_or(Ok(()), Err)
     }
 }
 

@@ -1,8 +1,12 @@
 //! A server that changes when it is told to: its tool, a resource that everybody watches, and a flood that few watch.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "JSON that is missing reads as null, and what is written to is an object of ours"
+)]
 
 use std::pin::Pin;
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc,
     atomic::{AtomicU64, Ordering},
 };
 use std::task::{Context, Poll};
@@ -11,6 +15,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -55,7 +60,7 @@ impl Source {
 
     /// Subscriptions to resources that were ever opened, and those that are open.
     pub(super) fn subscriptions(&self) -> (u64, usize) {
-        let listens = self.listens.lock().unwrap_or_else(PoisonError::into_inner);
+        let listens = self.listens.lock();
         let open = listens
             .iter()
             .filter(|listen| listen.resources && !listen.to.is_closed());
@@ -63,7 +68,7 @@ impl Source {
     }
 
     fn say(&self, to: impl Fn(&Listen) -> bool, method: &str, members: &Value) {
-        let mut listens = self.listens.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listens = self.listens.lock();
         listens.retain(|listen| !listen.to.is_closed());
         for listen in listens.iter().filter(|listen| to(listen)) {
             let mut params = members.clone();
@@ -87,7 +92,7 @@ impl Source {
             resources,
             to,
         };
-        self.listens.lock().unwrap_or_else(PoisonError::into_inner).push(listen);
+        self.listens.lock().push(listen);
         Told::Stream(from)
     }
 }

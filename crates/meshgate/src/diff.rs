@@ -44,7 +44,7 @@ pub(crate) fn compared(state: &StatePath, source: Option<Source>) -> Result<Comp
     let body = match source {
         None => Vec::new(),
         Some(source) => {
-            let Source { name, text, .. } = source.from_root();
+            let Source { name, text, .. } = source.under_root();
             serde_json::to_vec(&Candidate { name, text })
                 .map_err(|cause| Failure::new(UNAVAILABLE, format!("the file cannot be sent: {cause}")))?
         }

@@ -62,7 +62,7 @@ impl Source {
     }
 
     /// The same under its path from the root.
-    pub(crate) fn from_root(self) -> Self {
+    pub(crate) fn under_root(self) -> Self {
         let name = std::path::absolute(&self.name).map_or(self.name, |path| path.display().to_string());
         Self { name, ..self }
     }

@@ -50,7 +50,7 @@ pub(crate) fn run(args: &UpArgs, state: Option<&Path>) -> Result<ExitCode, Failu
     source.snapshot()?;
     // What is wrong is said in the words that were typed; what is served has paths from the root, so that the same file
     // means the same when it is read again.
-    let source = source.from_root();
+    let source = source.under_root();
     let snapshot = source.snapshot_quietly()?;
     let state = StateDirectory::open(StatePath::find(state)?)?;
     let _log = log::start();

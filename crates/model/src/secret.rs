@@ -70,9 +70,7 @@ pub(crate) fn may_be_secret(name: &str) -> bool {
 
 /// Whether a text looks like a key or token, or holds a password as the user part of a URL.
 pub(crate) fn looks_secret(text: &str) -> bool {
-    text.split([' ', '=', ':', '?', '&', '/', ',', '"', '\''])
-        .any(is_key)
-        || has_password(text)
+    text.split([' ', '=', ':', '?', '&', '/', ',', '"', '\'']).any(is_key) || has_password(text)
 }
 
 fn is_key(piece: &str) -> bool {

@@ -229,11 +229,11 @@ async fn a_batch_that_is_not_sound_runs_nothing() {
     let lone = client.post(&batch(&[initialize.to_owned()])).to(&gateway).await;
     assert_eq!(lone.status, 400, "{}", lone.text());
     // Without a session there is no revision, so no batch.
-    let stranger = Post::legacy(&batch(&[sound.clone()])).to(&gateway).await;
+    let stranger = Post::legacy(&batch(std::slice::from_ref(&sound))).to(&gateway).await;
     assert_eq!(stranger.status, 400, "{}", stranger.text());
     for revision in ["2024-11-05", "2025-06-18", "2025-11-25"] {
         let other = LegacyClient::open(&gateway, revision, "{}").await;
-        let answer = other.post(&batch(&[sound.clone()])).to(&gateway).await;
+        let answer = other.post(&batch(std::slice::from_ref(&sound))).to(&gateway).await;
         assert_eq!(
             (answer.status, &answer.json()["error"]["code"]),
             (400, &json!(-32600)),

@@ -235,7 +235,7 @@ async fn a_lost_subscription_is_opened_again_and_everything_counts_as_updated() 
     go(&server, "word-1").await;
     wishes_of(&server, 3).await;
     broken.store(false, Ordering::SeqCst);
-    let mut told_first = vec![first.next().await, first.next().await];
+    let mut told_first = [first.next().await, first.next().await];
     told_first.sort_by_key(|message| message["params"]["uri"].to_string());
     let uris: Vec<&Value> = told_first.iter().map(|message| &message["params"]["uri"]).collect();
     assert_eq!(uris, ["file:///a", "file:///b"]);

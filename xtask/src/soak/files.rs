@@ -47,7 +47,7 @@ impl Files {
 
     /// Makes the change of this number: every second one is bad, and they come in two ways.
     pub(super) fn change(&mut self, number: usize) -> Result<Kind, Failure> {
-        let (kind, text) = if number % 2 == 0 {
+        let (kind, text) = if number.is_multiple_of(2) {
             (Kind::Good, self.good_text(number / 2))
         } else {
             (Kind::Bad, self.bad_text(number / 2))

@@ -56,7 +56,7 @@ impl Watched {
             token: token(),
             pid: 0,
         };
-        watched.pid = watched.status()?["pid"].as_u64().unwrap_or_default();
+        watched.pid = watched.status()?.get("pid").and_then(Value::as_u64).unwrap_or_default();
         Ok(watched)
     }
 
@@ -95,7 +95,8 @@ impl Watched {
 }
 
 fn counted(status: &Value) -> Counted {
-    let number = |name: &str| status["configuration"][name].as_u64().unwrap_or_default();
+    let configuration = status.get("configuration");
+    let number = |name: &str| configuration.and_then(|c| c.get(name)?.as_u64()).unwrap_or_default();
     Counted {
         applied: number("reloads"),
         refused: number("refused"),

@@ -1,4 +1,5 @@
 //! Children that serve well until a tool is called, and then misbehave in one way each.
+#![allow(clippy::exit, reason = "a child that dies is what these are for")]
 
 use std::io::{BufRead as _, Write as _};
 use std::os::unix::process::CommandExt as _;

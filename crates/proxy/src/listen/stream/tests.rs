@@ -42,17 +42,15 @@ async fn h2_piece_bytes_one_below_at_and_one_above() {
 }
 
 /// A stream whose client takes a piece for each permit, until five are taken.
-fn stream(held: Arc<Held>, taken: Arc<Semaphore>) -> impl Future<Output = ()> {
-    async move {
-        for _ in 0..5 {
-            held.waits.store(true, Ordering::Relaxed);
-            held.pieces.fetch_add(1, Ordering::Relaxed);
-            taken.acquire().await.unwrap().forget();
-        }
-        held.waits.store(false, Ordering::Relaxed);
-        // The server takes its time now, and that is no fault of the client.
-        tokio::time::sleep(10 * STALL).await;
+async fn stream(held: Arc<Held>, taken: Arc<Semaphore>) {
+    for _ in 0..5 {
+        held.waits.store(true, Ordering::Relaxed);
+        held.pieces.fetch_add(1, Ordering::Relaxed);
+        taken.acquire().await.unwrap().forget();
     }
+    held.waits.store(false, Ordering::Relaxed);
+    // The server takes its time now, and that is no fault of the client.
+    tokio::time::sleep(10 * STALL).await;
 }
 
 #[tokio::test(start_paused = true)]
