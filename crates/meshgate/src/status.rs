@@ -134,7 +134,11 @@ fn row(server: &ServerStatus) -> [String; 8] {
         None => server.reach.clone(),
     };
     let note = match (&server.why, server.away_seconds) {
-        (Some(why), Some(seconds)) => format!("for {}: {}", ago(seconds), out::one_line(why, 120)),
+        (Some(why), Some(seconds)) => {
+            let next = server.next_attempt_seconds;
+            let next = next.map_or_else(String::new, |next| format!("; tried again in {next} s"));
+            format!("for {}: {}{next}", ago(seconds), out::one_line(why, 120))
+        }
         (Some(why), None) => out::one_line(why, 120),
         (None, _) => server.revision.clone().unwrap_or_default(),
     };

@@ -84,6 +84,9 @@ pub struct ServerStatus {
     /// Seconds it has been away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub away_seconds: Option<u64>,
+    /// Seconds until it is tried again, while a pause between two attempts lasts; longer after each failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt_seconds: Option<u64>,
     /// `legacy` or `modern`, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub era: Option<String>,
@@ -100,6 +103,9 @@ pub struct ServerStatus {
     pub restarts: u64,
     /// Calls it is working on.
     pub calls_in_flight: usize,
+    /// Calls that wait for their turn at it.
+    #[serde(default)]
+    pub calls_waiting: usize,
 }
 
 /// How busy a gateway is.

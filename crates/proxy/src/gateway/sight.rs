@@ -61,6 +61,11 @@ impl GatewaySight {
                         (None, None) => "starting".to_owned(),
                     },
                     why: away.as_ref().map(|(told, _)| why_away(&status.state, told)),
+                    // Rounded up, so that a pause is never shown as none.
+                    next_attempt_seconds: status
+                        .next_attempt
+                        .map(|pause| pause.as_millis().div_ceil(1000))
+                        .and_then(|seconds| u64::try_from(seconds).ok()),
                     away_seconds: away.as_ref().map(|(_, since)| since.elapsed().as_secs()),
                     era: status.era.map(|era| match era {
                         Era::Legacy => "legacy".to_owned(),
@@ -71,6 +76,7 @@ impl GatewaySight {
                     pid: status.pid,
                     restarts: status.restarts,
                     calls_in_flight: status.in_flight,
+                    calls_waiting: status.waiting,
                 }
             })
             .collect()
