@@ -4,7 +4,8 @@
 //! what needs a build that failed is left out, and then counts as failed.
 
 use crate::{
-    Failure, bench, codegen, command, conformance, e2e, fuzz, interop, place::Place, setup, steps::Steps, tidy,
+    Failure, bench, codegen, command, conformance, e2e, fuzz, instructions, interop, place::Place, setup, steps::Steps,
+    tidy,
 };
 
 #[derive(clap::Args)]
@@ -75,6 +76,7 @@ fn after_build(place: &Place, options: &Options, built: bool, steps: &mut Steps)
     step("demo", &|| demo(place));
     step("e2e", &|| e2e::run(place));
     step("bench, short", &|| bench::short(place));
+    step("bench, instructions", &|| instructions::run(place, false));
     step("listens, short", &|| bench::short_listens(place));
     if !options.offline {
         step("conformance of the fixture alone", &|| {
