@@ -27,7 +27,6 @@ mod up;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -43,20 +42,8 @@ fn main() -> ExitCode {
     {
         return meshgate_proxy::supervise::main(args);
     }
-    raise_open_files();
     match cli::run(cli::Cli::parse()) {
         Ok(code) => code,
         Err(failure) => failure.report(),
     }
-}
-
-/// Each connection is an open file, and many systems start a program with room for a thousand though it may have more.
-/// Children of servers get limits of their own.
-fn raise_open_files() {
-    let now = getrlimit(Resource::Nofile);
-    let all = Rlimit {
-        current: now.maximum,
-        ..now
-    };
-    let _ = setrlimit(Resource::Nofile, all);
 }
