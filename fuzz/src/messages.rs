@@ -74,6 +74,8 @@ fn same_as_another_reader(src: &[u8], root: Span) {
                 open.extend(found.into_iter().zip(items));
             }
             (Kind::String, serde_json::Value::String(text)) => assert_eq!(value.str(src).as_deref(), Some(&**text)),
+            // A float to the other reader, a zero to ours.
+            (Kind::Number, serde_json::Value::Number(_)) if value.raw(src) == b"-0" => {}
             (Kind::Number, serde_json::Value::Number(number)) => {
                 if let Some(read) = value.u64(src) {
                     assert_eq!(number.as_u64(), Some(read));
