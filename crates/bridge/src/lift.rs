@@ -51,4 +51,9 @@ impl Unlifted {
             message: message.into(),
         }
     }
+
+    /// A refusal of the table, with the names it speaks of.
+    pub(crate) fn listed(why: &crate::eras::Cannot, names: &[&str]) -> Self {
+        Self::new(why.code(), why.say(names))
+    }
 }

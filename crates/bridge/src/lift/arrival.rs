@@ -5,11 +5,12 @@
 
 use std::ops::Range;
 
-use meshgate_mcp::{Envelope, Kind, Message, Method, Rules, Value, codes, elements, json, message};
+use meshgate_mcp::{Envelope, Kind, Message, Method, Rules, Value, elements, json, message};
 
 use smallvec::{SmallVec, smallvec};
 
 use super::Level;
+use crate::eras::cannot;
 
 /// What a message of the server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +43,8 @@ pub fn sort(src: &[u8], arrived: &Message) -> Arrival {
         (Envelope::Result | Envelope::Error, _) => Arrival::Response(arrived.id.and_then(|id| number(src, &id))),
         (Envelope::Request, Method::Ping) => Arrival::Question(message::result(id(), b"{}")),
         (Envelope::Request, _) => {
-            let why = format!("`{method}` is not available: this client declared no such capability");
-            Arrival::Question(message::error(Some(id()), codes::METHOD_NOT_FOUND, &why, None))
+            let why = cannot::QUESTION.say(&[&method]);
+            Arrival::Question(message::error(Some(id()), cannot::QUESTION.code(), &why, None))
         }
         (Envelope::Notification, Method::Progress) => Arrival::Progress(
             arrived

@@ -6,6 +6,7 @@
 use meshgate_mcp::{Member, Message, Method, Object, Rules, Splice, Value, codes, lookup, meta, scan};
 
 use super::{Filter, Level, Session, Unlifted};
+use crate::eras::cannot;
 
 /// What to do with a modern request.
 #[derive(Clone, Debug)]
@@ -69,22 +70,15 @@ impl Session {
                 self.forward(src, &request, method)
             }
             Method::Other => self.forward(src, &request, method),
-            _ => Err(Unlifted::new(
-                codes::METHOD_NOT_FOUND,
-                format!("method `{}` does not exist for this server", method.as_str()),
-            )),
+            _ => Err(Unlifted::listed(&cannot::NO_SUCH_METHOD, &[method.as_str()])),
         }
     }
 
     fn offers(&self, method: Method) -> Result<(), Unlifted> {
         match method.row().capability {
-            Some(capability) if !self.offered.has(capability) => Err(Unlifted::new(
-                codes::METHOD_NOT_FOUND,
-                format!(
-                    "method `{}` needs the capability `{capability}`, which this server does not offer",
-                    method.as_str()
-                ),
-            )),
+            Some(capability) if !self.offered.has(capability) => {
+                Err(Unlifted::listed(&cannot::NO_CAPABILITY, &[method.as_str(), capability]))
+            }
             _ => Ok(()),
         }
     }
@@ -142,13 +136,7 @@ fn log_level(src: &[u8], request: &Message) -> Result<Option<Level>, Unlifted> {
     };
     match asked.str(src).and_then(|name| Level::parse(&name)) {
         Some(level) => Ok(Some(level)),
-        None => Err(Unlifted::new(
-            codes::INVALID_PARAMS,
-            format!(
-                "_meta `{}` must be one of debug, info, notice, warning, error, critical, alert, emergency",
-                meta::LOG_LEVEL
-            ),
-        )),
+        None => Err(Unlifted::listed(&cannot::LOG_LEVEL, &[meta::LOG_LEVEL])),
     }
 }
 
@@ -159,10 +147,7 @@ fn refuse_second_round(src: &[u8], params: &Object) -> Result<(), Unlifted> {
         .find(|name| params.find(src, name).is_some())
     {
         None => Ok(()),
-        Some(name) => Err(Unlifted::new(
-            codes::INVALID_PARAMS,
-            format!("`{name}` answers a question that this server did not ask: call again without it"),
-        )),
+        Some(name) => Err(Unlifted::listed(&cannot::NOT_ASKED, &[name])),
     }
 }
 

@@ -7,6 +7,8 @@
 
 use meshgate_mcp::{Kind, Message, Method, Object, Revision, Splice, Value, codes, elements, json, message, meta};
 
+use crate::eras::cannot;
+
 /// Lowers the response to a request of `method`. `msg` is the scan of `src`.
 pub fn lower_answer(src: &[u8], msg: &Message, method: Method, revision: &Revision) -> Vec<u8> {
     let Some(body) = &msg.body else { return src.to_vec() };
@@ -31,14 +33,9 @@ fn unknown_result_type(src: &[u8], body: &Object) -> Option<String> {
 }
 
 fn not_carried(src: &[u8], msg: &Message, kind: &str) -> Vec<u8> {
-    let text =
-        format!("the server answered with a `{kind}` result, which this client's protocol revision does not have");
-    message::error(
-        msg.id.as_ref().map(|id| id.raw(src)),
-        codes::INTERNAL_ERROR,
-        &text,
-        None,
-    )
+    let text = cannot::NO_RESULT_TYPE.say(&[kind]);
+    let id = msg.id.as_ref().map(|id| id.raw(src));
+    message::error(id, cannot::NO_RESULT_TYPE.code(), &text, None)
 }
 
 fn lower_result(src: &[u8], msg: &Message, body: &Object, method: Method, revision: &Revision, out: &mut Splice<'_>) {

@@ -11,6 +11,7 @@ use meshgate_mcp::{Envelope, Kind, Message, Method, Object, Revision, Rules, cod
 use super::questions::{self, Ask, Mint, Open, Unaskable};
 use super::stamp::retry;
 use super::{Capabilities, Progress, lower_answer, lower_notice};
+use crate::eras::cannot;
 
 /// Rounds that one call may take; the count at which the official SDKs stop, too.
 pub const ROUNDS_MAX: u32 = 10;
@@ -152,7 +153,7 @@ impl Rounds {
 
     fn input_required(&mut self, src: &[u8], body: &Object, mint: &mut dyn Mint) -> Step {
         if !self.method.row().rounds {
-            return self.fail("the server asked for input where the protocol has no place for it");
+            return self.fail(cannot::UNPLACED.words);
         }
         if self.round >= ROUNDS_MAX {
             return self.fail(&format!("the server asked for input in more than {ROUNDS_MAX} rounds"));
@@ -186,16 +187,10 @@ impl Rounds {
 
     fn unaskable(&mut self, why: Unaskable) -> Step {
         match why {
-            Unaskable::Undeclared(what) => self.fail(&format!(
-                "the server needs `{}`, which this client did not declare",
-                what.name()
-            )),
+            Unaskable::Undeclared(what) => self.fail(&cannot::UNDECLARED.say(&[what.name()])),
             Unaskable::Malformed(what) => self.fail(&format!("the server {what}")),
             Unaskable::Url { url, message } => {
-                let text = format!(
-                    "{message}\nThis client cannot open the page by itself. Ask the user to open {url} and, when it is \
-                     done, call this again."
-                );
+                let text = cannot::URL_IN_WORDS.say(&[&message, &url]);
                 if self.method == Method::ToolsCall {
                     self.tool_error(&text)
                 } else {

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{HeaderMap, StatusCode, header};
+use meshgate_bridge::eras::cannot;
 use meshgate_bridge::lower::{answer_id, initialize_result, open};
 use meshgate_mcp::{Envelope, Era, Message, Method, Revision, codes, encode_sse, message};
 
@@ -53,10 +54,7 @@ impl Lower {
     pub fn takes_batch(&self, edge: &Edge<'_>, messages: &[(Bytes, Message)]) -> Result<&'static Revision, Refusal> {
         let session = self.session(edge)?;
         if !session.revision.batching {
-            return Err(Refusal::new(
-                Reason::InvalidRequest,
-                "batches are not part of this session's protocol revision; send one message in each request",
-            ));
+            return Err(Refusal::new(Reason::InvalidRequest, cannot::BATCH.words));
         }
         if messages
             .iter()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use meshgate_bridge::eras::cannot;
 use meshgate_bridge::lower::{Capabilities, Offer, Rounds, stamp};
 use meshgate_mcp::{Message, Method, Span, lookup, message};
 use tokio::sync::oneshot;
@@ -56,7 +57,7 @@ impl Lower {
             },
             method if !is_ours_to_carry(method) => {
                 let name = msg.method.and_then(|m| m.str(body)).unwrap_or_default();
-                let text = format!("method `{name}` is not offered in a session");
+                let text = cannot::NO_SESSION_METHOD.say(&[&name]);
                 refused(&Refusal::new(Reason::MethodNotFound, text))
             }
             _ => self.call(edge, session, body, msg, method).await,
