@@ -27,7 +27,7 @@ use meshgate_mcp::{Revision, codes};
 
 use self::channel::Fault;
 use self::limits::ERRAND_MAX;
-use self::shared::Shared;
+use self::shared::{Shared, now};
 use crate::call::{Outbound, Reply};
 use crate::refusal::{Executed, Reason, Refusal};
 use crate::upstream::http::HttpLink;
@@ -122,7 +122,7 @@ impl Lifted {
         self.shared.stop.cancel();
         let live = self.shared.live();
         if let (Link::Http(link), true) = (&self.shared.link, live.named) {
-            let _ = link.delete(live.headers.clone(), Instant::now() + ERRAND_MAX).await;
+            let _ = link.delete(live.headers.clone(), now() + ERRAND_MAX).await;
         }
         self.shared.gone.cancel();
     }
