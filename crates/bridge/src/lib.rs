@@ -15,6 +15,9 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod capabilities;
 pub mod eras;
 pub mod lift;
 pub mod lower;
+
+pub use capabilities::Capabilities;

@@ -80,6 +80,7 @@ impl Lifted {
             let forward = match live.session.plan(&out.body, out.method).map_err(|why| refusal(&why))? {
                 Plan::Discover => return Ok(Reply::One(live.session.discover(out.id).into())),
                 Plan::Listen(filter) => return Ok(listening::open(&self.shared, out.id, filter).await),
+                Plan::Resume(_) => return Err(gone("no call of yours waits under this `requestState`")),
                 Plan::Forward(forward) => forward,
             };
             match flow::run(&self.shared, &live, &out, forward).await {
@@ -150,4 +151,14 @@ fn refusal(why: &Unlifted) -> Refusal {
         _ => Reason::Internal,
     };
     Refusal::new(reason, why.message.clone())
+}
+
+/// What a request hears that wants to go on with a call which is not there any more. It is never made again.
+fn gone(why: &str) -> Refusal {
+    let message = format!("{why}: it may have run, and is not made a second time; call again without `requestState`");
+    Refusal {
+        executed: Executed::Unknown,
+        ..Refusal::new(Reason::ParkedCallGone, message)
+    }
+    .rule("lift/parked")
 }

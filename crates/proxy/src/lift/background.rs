@@ -58,7 +58,13 @@ fn receive(shared: &Arc<Shared>, live: &Live, frame: &Bytes, pass_logs: bool) {
             Arrival::Changed => shared.publish(&part, &message),
             // Nobody hears it when nobody has asked.
             Arrival::Log(_) if pass_logs && part.len() <= NOTICE_BYTES_MAX => drop(shared.logs.send(part)),
-            Arrival::Response(_) | Arrival::Progress(_) | Arrival::Log(_) | Arrival::Unknown | Arrival::Dropped => {}
+            Arrival::Response(_)
+            | Arrival::Progress(_)
+            | Arrival::Log(_)
+            | Arrival::Withdrawn
+            | Arrival::Completed
+            | Arrival::Unknown
+            | Arrival::Dropped => {}
         }
     }
 }

@@ -129,7 +129,12 @@ async fn granted(shared: &Arc<Shared>, live: &Live, id: u64, body: Bytes, deadli
                 }
                 Arrival::Question(reply) => answer(shared, live, reply),
                 Arrival::Changed => shared.publish(&part, &message),
-                Arrival::Progress(_) | Arrival::Log(_) | Arrival::Unknown | Arrival::Dropped => {}
+                Arrival::Progress(_)
+                | Arrival::Log(_)
+                | Arrival::Withdrawn
+                | Arrival::Completed
+                | Arrival::Unknown
+                | Arrival::Dropped => {}
             }
         }
     }
