@@ -228,6 +228,8 @@ impl Reshape {
                     .unwrap_or_default();
                 let param = |name: &str| lookup(body, request.value.span, &["params", name]);
                 let mode = param("mode").and_then(|m| m.str(body));
+                let page = param("url").and_then(|url| url.str(body)).unwrap_or_default();
+                self.check_allowed(&method, mode.as_deref(), &page)?;
                 if self.lowered && mode.as_deref() == Some("url") {
                     continue;
                 }
@@ -252,6 +254,38 @@ impl Reshape {
             None => splice.insert(result, "requestState", json::quote(&sealed)),
         }
         Ok(())
+    }
+
+    /// Refuses what the operator does not let this server ask. It was not told that the client could answer, so only a
+    /// page's address is left to a server that keeps to the protocol.
+    fn check_allowed(&self, method: &str, mode: Option<&str>, page: &str) -> Result<(), Refusal> {
+        let Some(server) = self.view.servers.get(self.destination.server) else {
+            return Ok(());
+        };
+        let questions = &server.server.questions;
+        let denied = match (Method::parse(method), mode) {
+            (Method::ElicitationCreate, Some("url")) => questions.page(page).err(),
+            (Method::ElicitationCreate, _) => (!questions.elicitation).then_some("`questions.elicitation` denies it"),
+            (Method::SamplingCreate, _) => (!questions.sampling).then_some("`questions.sampling` denies it"),
+            (Method::RootsList, _) => (!questions.roots).then_some("`questions.roots` denies it"),
+            _ => None,
+        };
+        let Some(why) = denied else { return Ok(()) };
+        let what = match (Method::parse(method), mode) {
+            (Method::ElicitationCreate, Some("url")) => "a page that nobody may be sent to",
+            (Method::ElicitationCreate, _) => "input from a person",
+            (Method::SamplingCreate, _) => "the application's model",
+            _ => "the application's folders",
+        };
+        let message = format!(
+            "the server `{}` asks for {what}: {why}; the operator may allow it for this server",
+            server.server.name
+        );
+        let refusal = Refusal {
+            executed: Executed::Unknown,
+            ..Refusal::new(Reason::Forbidden, message)
+        };
+        Err(refusal.rule("questions"))
     }
 
     fn check_capability(&self, method: &str, mode: Option<&str>, with_tools: bool) -> Result<(), Refusal> {

@@ -52,6 +52,7 @@ pub(super) fn server(what: &[&str], change: impl FnOnce(&mut Server)) -> Arc<Ser
         validate_results: Check::Off,
         duplicate_arguments: false,
         catalogue_refresh: Duration::from_secs(60),
+        questions: Default::default(),
     };
     change(&mut server);
     Arc::new(server)
