@@ -9,7 +9,6 @@ mod calls;
 mod gateway;
 mod mesh;
 mod names;
-mod questions;
 mod report;
 mod servers;
 mod unpinned;

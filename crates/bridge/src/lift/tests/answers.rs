@@ -7,7 +7,7 @@ fn pending(method: Method) -> Pending {
     Pending {
         method,
         uri: Some("file:///a\"b".into()),
-        can: crate::Capabilities::NONE,
+        url_elicitation: false,
     }
 }
 
@@ -103,7 +103,7 @@ fn a_url_that_must_be_opened_first_is_refused_in_words_a_modern_client_knows() {
     );
     let with = lifted(
         &Pending {
-            can: crate::Capabilities::ELICITATION_URL,
+            url_elicitation: true,
             ..pending(Method::ToolsCall)
         },
         error,
