@@ -3,9 +3,11 @@
 //! A step that fails does not stop the next ones, because a person who waits for a run wants to know all of it; only
 //! what needs a build that failed is left out, and then counts as failed.
 
+use std::collections::BTreeSet;
+
 use crate::{
-    Failure, bench, codegen, command, conformance, e2e, fuzz, instructions, interop, place::Place, setup, steps::Steps,
-    tidy,
+    Failure, bench, codegen, command, conformance, e2e, fuzz, instructions, interop, place::Place, setup, sim,
+    steps::Steps, tidy,
 };
 
 #[derive(clap::Args)]
@@ -52,7 +54,7 @@ pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
         &["deny", "--log-level", "error", "check", "licenses", "bans", "sources"],
     );
     steps.run("tidy", || tidy::run(place));
-    cargo(&mut steps, "tests", &["nextest", "run", "--workspace", "--locked"]);
+    steps.run("tests", || tests(place));
     steps.run("fuzz corpus", || fuzz::corpus(place));
     let built = cargo(
         &mut steps,
@@ -61,6 +63,34 @@ pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
     );
     after_build(place, options, built, &mut steps);
     steps.finish()
+}
+
+/// All tests of the workspace; a failure begins with the names of those that failed.
+fn tests(place: &Place) -> Result<(), Failure> {
+    let log = place.log("test-tests");
+    let mut run = command::cargo(place, &["nextest", "run", "--workspace", "--locked"]);
+    command::run_logged(&mut run, &log).map_err(|failure| {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        let failed: BTreeSet<&str> = text.lines().filter_map(failed_test).collect();
+        if failed.is_empty() {
+            return failure;
+        }
+        let names: Vec<&str> = failed.into_iter().collect();
+        format!("{}\n{failure}", names.join(", "))
+    })
+}
+
+/// `package::binary test` of a line like `FAIL [   5.121s] ( 971/1161) package::binary test`.
+fn failed_test(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let ended_badly = ["FAIL", "TIMEOUT", "SIG", "ABORT", "LEAK-FAIL"];
+    ended_badly.iter().any(|word| line.starts_with(word)).then_some(())?;
+    let (_, rest) = line.split_once(']')?;
+    let rest = rest.trim_start();
+    match rest.strip_prefix('(') {
+        Some(counted) => Some(counted.split_once(')')?.1.trim()),
+        None => Some(rest),
+    }
 }
 
 /// The steps that run the built programs.
@@ -75,6 +105,7 @@ fn after_build(place: &Place, options: &Options, built: bool, steps: &mut Steps)
     step("generated files", &|| codegen::run(place, &codegen::Options::compare()));
     step("demo", &|| demo(place));
     step("e2e", &|| e2e::run(place));
+    step("sim, bridge", &|| sim::short(place));
     step("bench, short", &|| bench::short(place));
     step("bench, instructions", &|| instructions::run(place, false));
     step("listens, short", &|| bench::short_listens(place));
@@ -107,4 +138,24 @@ fn demo(place: &Place) -> Result<(), Failure> {
     answer("demo", &["demo"], &["Titan", FIRST_LEAD])?;
     let question = format!("What is the plan of Project {OTHER_PROJECT}, and who leads it?");
     answer("demo-ask", &["demo", "--ask", &question], &[OTHER_PROJECT, OTHER_LEAD])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::failed_test;
+
+    #[test]
+    fn the_names_of_failed_tests_are_found_in_the_log() {
+        let lines = [
+            "        FAIL [   5.121s] ( 971/1161) meshgate-proxy::upstream_stdio a_test",
+            "     TIMEOUT [ 120.001s] meshgate-mcp::scan another",
+            "        PASS [   0.1s] (1/2) meshgate-mcp::scan one_that_passes",
+            "     Summary [  95.102s] 1161 tests run: 1160 passed, 1 failed, 0 skipped",
+        ];
+        let found: Vec<_> = lines.into_iter().filter_map(failed_test).collect();
+        assert_eq!(
+            found,
+            ["meshgate-proxy::upstream_stdio a_test", "meshgate-mcp::scan another"]
+        );
+    }
 }

@@ -2,8 +2,10 @@
 //!
 //! Four runs: two revisions, with a fixture over HTTP and one over stdio behind a view of one server. The suite scores 30
 //! scenarios for 2025-11-25 and 37 for 2026-07-28; anything less fails, and there is no list of expected failures. Run it
-//! `--alone` when a scenario fails, to see whose fault that is. `--client` runs the suite's other half.
+//! `--alone` when a scenario fails, to see whose fault that is. `--across` puts servers of one era there, `--client` runs
+//! the suite's other half.
 
+mod across;
 mod client;
 
 use std::{fs, path::Path, process::Command};
@@ -30,6 +32,9 @@ pub(crate) struct Options {
     /// The suite's client half through the gateway, against the committed list of scenarios
     #[arg(long)]
     client: bool,
+    /// Servers of one era, and clients of each era before them, against the committed list of what cannot cross
+    #[arg(long, conflicts_with = "client")]
+    across: bool,
     /// Test the fixture (or the client) itself, with no gateway between
     #[arg(long)]
     alone: bool,
@@ -39,8 +44,8 @@ pub(crate) struct Options {
     /// Only this revision
     #[arg(long)]
     revision: Option<String>,
-    /// The fixture's era: both (what counts), legacy or modern
-    #[arg(long, default_value = "both")]
+    /// The fixture's era: both (what counts, and unless it is said), legacy or modern
+    #[arg(long)]
     era: Option<String>,
 }
 
@@ -60,11 +65,20 @@ impl Options {
             ..Self::default()
         }
     }
+
+    /// The ways to the fixture that are wanted.
+    fn upstreams(&self) -> impl Iterator<Item = &'static str> {
+        let only = self.upstream.as_deref();
+        ["http", "stdio"]
+            .into_iter()
+            .filter(move |upstream| only.is_none_or(|only| only == *upstream))
+    }
 }
 
 /// One run of the suite.
 struct Run {
     name: String,
+    revision: &'static str,
     expected: usize,
     /// Scored scenarios and whether they passed.
     scored: Vec<(String, bool)>,
@@ -74,27 +88,29 @@ pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
     if options.client {
         return client::run(place, options);
     }
+    if options.across {
+        return across::run(place, options);
+    }
     let mut runs = Vec::new();
     let era = options.era.as_deref().unwrap_or("both");
     if options.alone {
         let fixture = Fixture::start(place, era)?;
         suite(place, options, "alone", fixture.url(), &mut runs)?;
     } else {
-        for upstream in ["http", "stdio"]
-            .into_iter()
-            .filter(|u| options.upstream.as_deref().is_none_or(|o| o == *u))
-        {
-            through_gateway(place, options, upstream, era, &mut runs)?;
+        for upstream in options.upstreams() {
+            through_gateway(place, options, upstream, era, upstream, &mut runs)?;
         }
     }
     report(&runs)
 }
 
+/// The suite through a gateway whose only server is the fixture of this era, reached this way.
 fn through_gateway(
     place: &Place,
     options: &Options,
     upstream: &str,
     era: &str,
+    name: &str,
     runs: &mut Vec<Run>,
 ) -> Result<(), Failure> {
     let fixture = if upstream == "http" {
@@ -105,9 +121,12 @@ fn through_gateway(
     let url = fixture.as_ref().map_or(FIXTURE_URL, Fixture::url).to_owned();
     let mesh = format!("tests/conformance/mesh-{upstream}.yaml");
     let replacements = [(FIXTURE_URL, url.as_str()), ("--era=both", &format!("--era={era}"))];
-    let mut gateway = Gateway::start(place, &format!("conformance-{upstream}"), &mesh, &replacements)?;
+    let mut gateway = Gateway::start(place, &format!("conformance-{name}"), &mesh, &replacements)?;
     gateway.wait_for_tools(VIEW, None, &["test_simple_text"])?;
-    suite(place, options, upstream, &gateway.url(VIEW), runs)
+    if era != "both" {
+        across::expect_era(&gateway.status(place)?, era)?;
+    }
+    suite(place, options, name, &gateway.url(VIEW), runs)
 }
 
 /// Runs the suite for each wanted revision against one URL.
@@ -135,6 +154,7 @@ fn suite(place: &Place, options: &Options, name: &str, url: &str, runs: &mut Vec
         }
         runs.push(Run {
             name,
+            revision,
             expected: *expected,
             scored,
         });

@@ -21,6 +21,7 @@ mod instructions;
 mod interop;
 mod place;
 mod setup;
+mod sim;
 mod soak;
 mod steps;
 mod tidy;
@@ -58,6 +59,8 @@ enum Verb {
     ThroughGateway { server: String },
     /// What a caller is told against what really ran, with processes that die at the worst moment
     E2e,
+    /// Thousands of seeded worlds around the real gateway: `sim bridge [--seed N | --seeds N --from N]`
+    Sim(sim::Options),
     /// What only shows after a thousand times: `soak reload`
     #[command(subcommand)]
     Soak(soak::What),
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Verb::Conformance(options) => conformance::run(&place, &options),
         Verb::ThroughGateway { server } => conformance::drive(&place, &server),
         Verb::E2e => e2e::run(&place),
+        Verb::Sim(options) => sim::run(&place, &options),
         Verb::Soak(what) => soak::run(&place, &what),
         Verb::Interop(options) => interop::run(&place, &options),
         Verb::Bench(options) => bench::run(&place, &options),

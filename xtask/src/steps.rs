@@ -20,7 +20,8 @@ struct Row {
 
 enum Outcome {
     Passed,
-    Failed,
+    /// Why, in one line.
+    Failed(String),
     Skipped(String),
 }
 
@@ -35,7 +36,7 @@ impl Steps {
             Ok(()) => Outcome::Passed,
             Err(failure) => {
                 eprintln!("{name} failed: {failure}");
-                Outcome::Failed
+                Outcome::Failed(failure.lines().next().unwrap_or_default().to_owned())
             }
         };
         let passed = matches!(outcome, Outcome::Passed);
@@ -65,11 +66,13 @@ impl Steps {
         for row in &self.rows {
             let outcome = match &row.outcome {
                 Outcome::Passed => "passed".to_owned(),
-                Outcome::Failed => "FAILED".to_owned(),
+                Outcome::Failed(_) => "FAILED".to_owned(),
                 Outcome::Skipped(why) => format!("not run: {why}"),
             };
-            if !matches!(row.outcome, Outcome::Passed) {
-                failed.push(row.name.as_str());
+            match &row.outcome {
+                Outcome::Passed => {}
+                Outcome::Failed(why) => failed.push(format!("{} ({why})", row.name)),
+                Outcome::Skipped(_) => failed.push(row.name.clone()),
             }
             table.add_row([row.name.clone(), outcome, format!("{:.1} s", row.took.as_secs_f64())]);
         }

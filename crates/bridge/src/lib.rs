@@ -6,6 +6,7 @@
 //!
 //! * [`lift`] makes a legacy server modern: handshake, discovery, requests, answers, subscriptions, logging.
 //! * [`lower`] makes a modern answer legacy, for the client that asked in an older revision.
+//! * [`eras`] lists what crosses between two revisions and what cannot, with the words that refusals use.
 //!
 //! Messages are edited by splicing spans, never by decoding and encoding: what a rule does not name arrives byte for
 //! byte.
@@ -14,5 +15,9 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod capabilities;
+pub mod eras;
 pub mod lift;
 pub mod lower;
+
+pub use capabilities::Capabilities;

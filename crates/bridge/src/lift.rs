@@ -7,18 +7,23 @@
 //! * [`Handshake`] leads to a [`Session`]: the revision both speak and what the server offers.
 //! * [`Session::plan`] turns a modern request into what the server understands, or says why it cannot be carried.
 //! * [`Session::answer`] turns the server's response into a modern one.
-//! * [`sort`] says what any other message of the server is, and answers its questions: no question can be carried yet,
-//!   and the handshake declared no client capability, so each is refused and the server goes on without.
+//! * [`sort`] says what any other message of the server is. A question is refused where nobody can be asked: on the
+//!   session that all callers share, whose handshake declared no client capability.
+//! * On a session of one caller, [`Question`] and [`Asked`] make a question part of an `input_required` result and an
+//!   answer in the next request a response for the server; between the two the call waits in [`Parking`].
 //! * [`Subscriptions`] and [`Logs`] hold what legacy makes session-wide and modern makes part of one request.
 //!
-//! One session is shared by everybody who calls the server. What that makes impossible is refused, never guessed:
-//! a log message is delivered only while one request is in flight, because nothing in it says which request it is about.
+//! What a shared session makes impossible is refused, never guessed: a log message is delivered only while one request is
+//! in flight, because nothing in it says which request it is about, and questions for the same reason only where one call
+//! has the session to itself.
 
 mod answer;
 mod arrival;
 mod asks;
 mod listen;
 mod logs;
+mod park;
+mod questions;
 mod request;
 mod session;
 #[cfg(test)]
@@ -31,7 +36,9 @@ pub use arrival::{Arrival, sort, split};
 pub use asks::{INITIALIZED, cancelled, ping, set_level, subscribe, unsubscribe};
 pub use listen::{Filter, Subscriptions};
 pub use logs::{Level, Logs};
-pub use request::{Forward, Pending, Plan};
+pub use park::{Full, Gone, ParkLimits, Parking, Place, Taken};
+pub use questions::{Answers, Asked, Question, Unusable};
+pub use request::{Forward, Pending, Plan, Resume};
 pub use session::{Handshake, HandshakeError, Offered, Session, Settled};
 
 /// A request that the legacy server cannot be asked. Nothing of it was sent.
@@ -50,5 +57,10 @@ impl Unlifted {
             code,
             message: message.into(),
         }
+    }
+
+    /// A refusal of the table, with the names it speaks of.
+    pub(crate) fn listed(why: &crate::eras::Cannot, names: &[&str]) -> Self {
+        Self::new(why.code(), why.say(names))
     }
 }

@@ -17,6 +17,8 @@ use crate::out;
 pub(crate) enum Page {
     /// Commands, options, exit codes.
     Cli,
+    /// What crosses from one revision to another, and what cannot.
+    Eras,
     /// Refusals, JSON-RPC codes, findings.
     Errors,
     /// Metrics and the fields of access records.
@@ -29,6 +31,7 @@ pub(crate) enum Page {
 pub(crate) fn run(page: Page, command: Command) -> ExitCode {
     let text = match page {
         Page::Cli => command_line::markdown(command),
+        Page::Eras => meshgate_bridge::eras::markdown(),
         Page::Errors => errors::markdown(),
         Page::Metrics => meshgate_telemetry::reference::markdown(),
         Page::Kinds => meshgate_model::kinds_markdown(),

@@ -9,6 +9,7 @@ mod calls;
 mod gateway;
 mod mesh;
 mod names;
+mod questions;
 mod report;
 mod servers;
 mod unpinned;

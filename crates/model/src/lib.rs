@@ -26,7 +26,8 @@ pub use parse::{Config, Surroundings, parse, parse_in, project_of};
 pub use reference::{json_schema, json_schema_text, kinds_markdown};
 pub use snapshot::{
     AccessLog, Application, Check, Concurrency, Deadlines, Digest, EnvValue, EraChoice, GatewaySpec, LOCAL_APPLICATION,
-    Limits, Listener, MeshSpec, Naming, Reach, Server, Snapshot, TlsFiles, TokenSource, ToolFilter, View, ViewServer,
+    Limits, Listener, MeshSpec, Naming, PAGE_BYTES_MAX, Questions, Reach, Server, Snapshot, TlsFiles, TokenSource,
+    ToolFilter, View, ViewServer,
 };
 
 /// The `apiVersion` of every document.

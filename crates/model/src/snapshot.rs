@@ -11,9 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod calls;
+mod questions;
 mod source;
 
 pub use calls::{Concurrency, Deadlines};
+pub use questions::{PAGE_BYTES_MAX, Questions, is_host};
 pub use source::{EnvValue, TokenSource};
 
 /// The application that the generated local token proves.
@@ -166,6 +168,8 @@ pub struct Server {
     pub tools: BTreeMap<Arc<str>, Deadlines>,
     /// How many calls it is given at once.
     pub concurrency: Concurrency,
+    /// What it may ask in the middle of a call.
+    pub questions: Questions,
     /// Arguments against the tool's `inputSchema`.
     pub validate_arguments: Check,
     /// Structured results against the tool's `outputSchema`; never `Enforce`, because the call has run.
@@ -178,11 +182,13 @@ pub struct Server {
 
 impl Server {
     /// Whether a connection made for this definition serves the other one too: the two differ at most in how the server
-    /// is named in views, who owns it, and how its catalogue is read and its calls are checked.
+    /// is named in views, who owns it, and how its catalogue is read and its calls and questions
+    /// are checked.
     pub fn is_reached_as(&self, other: &Self) -> bool {
         let same = Self {
             team: other.team.clone(),
             alias: other.alias.clone(),
+            questions: other.questions.clone(),
             validate_arguments: other.validate_arguments,
             validate_results: other.validate_results,
             duplicate_arguments: other.duplicate_arguments,

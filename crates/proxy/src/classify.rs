@@ -7,12 +7,9 @@
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use meshgate_bridge::lift::Level;
 use meshgate_identity::KeyRing;
 use meshgate_mcp::content::{self, Direction};
-use meshgate_mcp::{
-    Envelope, Kind, Message, Method, Object, Rules, Splice, Target, Value, codes, json, lookup, meta, scan,
-};
+use meshgate_mcp::{Envelope, Kind, Message, Method, Object, Rules, Splice, Target, codes, json, lookup, meta, scan};
 
 use crate::call::Caller;
 use crate::catalogue::{ViewState, gateway_identity};
@@ -65,8 +62,8 @@ pub struct Reshape {
     pub keys: Arc<KeyRing>,
     /// The id of the call on the hop to the server.
     pub hop_id: u64,
-    /// Tells Unix seconds: the life of a state begins when its question is asked, however long the call took until then.
-    pub now: fn() -> u64,
+    /// Unix seconds, for the life of states.
+    pub now: u64,
     /// The largest message that is taken, in bytes.
     pub bytes_max: usize,
     /// The last progress given on, so that it can only increase.
@@ -135,19 +132,14 @@ impl Reshape {
                 splice.replace(ours.span, token.to_vec());
             }
             Method::LogMessage => {
-                let asked = self.call.message.meta.as_ref();
-                let asked = asked.and_then(|m| m.get(&self.call.body, meta::LOG_LEVEL));
-                let Some(asked) = asked else {
+                let asked = self
+                    .call
+                    .message
+                    .meta
+                    .as_ref()
+                    .is_some_and(|m| m.get(&self.call.body, meta::LOG_LEVEL).is_some());
+                if !asked {
                     return Shaped::Dropped("log_unasked");
-                };
-                // A level that nobody knows is passed on: what it means is not for the gateway to say.
-                let level = |value: Option<&Value>, src| Level::parse(&value?.str(src)?);
-                let said = level(params.and_then(|p| p.get(body, "level")), body);
-                if said
-                    .zip(level(Some(asked), &self.call.body))
-                    .is_some_and(|(said, asked)| said < asked)
-                {
-                    return Shaped::Dropped("log_below_level");
                 }
             }
             // Nobody here knows what it means, and an extension may.
@@ -236,6 +228,8 @@ impl Reshape {
                     .unwrap_or_default();
                 let param = |name: &str| lookup(body, request.value.span, &["params", name]);
                 let mode = param("mode").and_then(|m| m.str(body));
+                let page = param("url").and_then(|url| url.str(body)).unwrap_or_default();
+                self.check_allowed(&method, mode.as_deref(), &page)?;
                 if self.lowered && mode.as_deref() == Some("url") {
                     continue;
                 }
@@ -252,7 +246,7 @@ impl Reshape {
             &self.destination,
             &self.caller,
             &self.keys,
-            (self.now)(),
+            self.now,
             inner,
         )?;
         match result.get(body, "requestState") {
@@ -260,6 +254,38 @@ impl Reshape {
             None => splice.insert(result, "requestState", json::quote(&sealed)),
         }
         Ok(())
+    }
+
+    /// Refuses what the operator does not let this server ask. It was not told that the client could answer, so only a
+    /// page's address is left to a server that keeps to the protocol.
+    fn check_allowed(&self, method: &str, mode: Option<&str>, page: &str) -> Result<(), Refusal> {
+        let Some(server) = self.view.servers.get(self.destination.server) else {
+            return Ok(());
+        };
+        let questions = &server.server.questions;
+        let denied = match (Method::parse(method), mode) {
+            (Method::ElicitationCreate, Some("url")) => questions.page(page).err(),
+            (Method::ElicitationCreate, _) => (!questions.elicitation).then_some("`questions.elicitation` denies it"),
+            (Method::SamplingCreate, _) => (!questions.sampling).then_some("`questions.sampling` denies it"),
+            (Method::RootsList, _) => (!questions.roots).then_some("`questions.roots` denies it"),
+            _ => None,
+        };
+        let Some(why) = denied else { return Ok(()) };
+        let what = match (Method::parse(method), mode) {
+            (Method::ElicitationCreate, Some("url")) => "a page that nobody may be sent to",
+            (Method::ElicitationCreate, _) => "input from a person",
+            (Method::SamplingCreate, _) => "the application's model",
+            _ => "the application's folders",
+        };
+        let message = format!(
+            "the server `{}` asks for {what}: {why}; the operator may allow it for this server",
+            server.server.name
+        );
+        let refusal = Refusal {
+            executed: Executed::Unknown,
+            ..Refusal::new(Reason::Forbidden, message)
+        };
+        Err(refusal.rule("questions"))
     }
 
     fn check_capability(&self, method: &str, mode: Option<&str>, with_tools: bool) -> Result<(), Refusal> {
@@ -286,11 +312,12 @@ impl Reshape {
             [only] => format!("{{\"requiredCapabilities\":{{\"{only}\":{{}}}}}}"),
             _ => "{\"requiredCapabilities\":{}}".to_owned(),
         };
-        let text = format!(
-            "the server needs `{}`, which this client has not declared; use a client that has it, or another tool",
-            path.join(".")
-        );
-        Err(Refusal::server(Reason::MissingCapability, Executed::Unknown, text).data(required.into_bytes()))
+        Err(Refusal::server(
+            Reason::MissingCapability,
+            Executed::Unknown,
+            "the server asks for something that this client has not declared it can answer",
+        )
+        .data(required.into_bytes()))
     }
 
     /// Whether the client has declared this capability on this request.

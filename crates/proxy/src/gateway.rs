@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+use futures_core::future::BoxFuture;
 use meshgate_identity::KeyRing;
 use meshgate_model::{Server, Snapshot};
 use meshgate_telemetry::{Metrics, Records};
 use thiserror::Error;
+use tokio::io::DuplexStream;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +24,7 @@ use crate::catalogue::Catalogues;
 use crate::drain::Drain;
 use crate::limit::{Rate, Room, Seats};
 use crate::limits::Limits;
-use crate::listen::{Bound, Caps, Listen, TlsSource};
+use crate::listen::{Bound, Caps, Door, Listen, TlsSource};
 use crate::listen_hub::Hub;
 use crate::lower::{Lower, Seams, SessionLimits};
 use crate::observe::Observer;
@@ -148,6 +150,21 @@ impl Gateway {
     /// The catalogues, for whoever wants to wait for the servers' first answers.
     pub fn catalogues(&self) -> Arc<Catalogues> {
         self.core.catalogues.clone()
+    }
+
+    /// A way in without a socket, with the manners of the first listener: each call serves one connection.
+    #[doc(hidden)]
+    pub fn door(&self) -> Option<impl Fn(DuplexStream) -> BoxFuture<'static, ()> + use<>> {
+        let (bound, authorities) = self.listeners.first()?;
+        let edge = Edge {
+            core: self.core.clone(),
+            authorities: authorities.clone(),
+        };
+        let address = bound.local_address();
+        let service = move |request, connection| edge.clone().answer(request, connection);
+        let (limits, drain) = (self.core.limits.clone(), self.core.drain.clone());
+        let door = Door::new(address, service, limits, self.sight.caps.clone(), drain);
+        Some(move |pipe| -> BoxFuture<'static, ()> { Box::pin(door.clone().serve(pipe, address)) })
     }
 
     /// Serves until the drain has asked to finish and every call has ended or was broken off, then ends the servers.

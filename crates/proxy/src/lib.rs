@@ -6,6 +6,8 @@
 //!
 //! Modules may use only those above them in this list; `cargo xtask tidy` checks it.
 // tidy: module order begins
+#[doc(hidden)]
+pub mod simulated;
 pub mod limits;
 pub mod refusal;
 pub mod call;

@@ -27,7 +27,7 @@ use meshgate_mcp::{Revision, codes};
 
 use self::channel::Fault;
 use self::limits::ERRAND_MAX;
-use self::shared::Shared;
+use self::shared::{Shared, now};
 use crate::call::{Outbound, Reply};
 use crate::refusal::{Executed, Reason, Refusal};
 use crate::upstream::http::HttpLink;
@@ -80,6 +80,7 @@ impl Lifted {
             let forward = match live.session.plan(&out.body, out.method).map_err(|why| refusal(&why))? {
                 Plan::Discover => return Ok(Reply::One(live.session.discover(out.id).into())),
                 Plan::Listen(filter) => return Ok(listening::open(&self.shared, out.id, filter).await),
+                Plan::Resume(_) => return Err(gone("no call of yours waits under this `requestState`")),
                 Plan::Forward(forward) => forward,
             };
             match flow::run(&self.shared, &live, &out, forward).await {
@@ -122,7 +123,7 @@ impl Lifted {
         self.shared.stop.cancel();
         let live = self.shared.live();
         if let (Link::Http(link), true) = (&self.shared.link, live.named) {
-            let _ = link.delete(live.headers.clone(), Instant::now() + ERRAND_MAX).await;
+            let _ = link.delete(live.headers.clone(), now() + ERRAND_MAX).await;
         }
         self.shared.gone.cancel();
     }
@@ -150,4 +151,14 @@ fn refusal(why: &Unlifted) -> Refusal {
         _ => Reason::Internal,
     };
     Refusal::new(reason, why.message.clone())
+}
+
+/// What a request hears that wants to go on with a call which is not there any more. It is never made again.
+fn gone(why: &str) -> Refusal {
+    let message = format!("{why}: it may have run, and is not made a second time; call again without `requestState`");
+    Refusal {
+        executed: Executed::Unknown,
+        ..Refusal::new(Reason::ParkedCallGone, message)
+    }
+    .rule("lift/parked")
 }

@@ -13,6 +13,7 @@ mod body;
 mod caps;
 mod connection;
 mod descriptors;
+mod door;
 mod drive;
 mod head;
 mod refused;
@@ -39,6 +40,8 @@ pub use self::caps::{Caps, network};
 pub use self::connection::{Connection, Unproven};
 use self::descriptors::Descriptors;
 pub use self::descriptors::raise_descriptors;
+#[doc(hidden)]
+pub use self::door::Door;
 pub use self::head::{authority, check_head};
 pub use self::refused::Refused;
 pub use self::wire::Version;

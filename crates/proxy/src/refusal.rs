@@ -109,6 +109,10 @@ reasons! {
     Deadline = OK, INTERNAL_ERROR, "deadline", "ask whether the call ran before sending it again; the operator may raise `deadline`";
     /// The server broke off, or broke the protocol.
     ServerBroken = OK, INTERNAL_ERROR, "server_broken", "ask whether the call ran before sending it again; the operator sees why in the log";
+    /// The call that this request goes on with is not there any more.
+    ParkedCallGone = OK, INVALID_PARAMS, "parked_call_gone", "ask whether the call ran; call again only if it may run twice";
+    /// The person did not agree to what the server wants before the call.
+    Declined = OK, INTERNAL_ERROR, "declined", "call again when the person agrees";
     /// A message cannot be carried between the two eras.
     Unbridgeable = OK, INTERNAL_ERROR, "unbridgeable", "use a client or server of the other era for this call";
     /// A fault of the gateway.

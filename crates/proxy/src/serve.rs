@@ -374,7 +374,7 @@ impl Core {
             caller: context.caller.clone(),
             keys: self.keys.clone(),
             hop_id,
-            now: unix_now,
+            now: unix,
             bytes_max: self.limits.response_bytes,
             progress: None,
             // Only the modern face gets its headers this far.

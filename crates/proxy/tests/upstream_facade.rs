@@ -34,6 +34,7 @@ fn definition(url: &str) -> Server {
         validate_results: Check::Off,
         duplicate_arguments: false,
         catalogue_refresh: Duration::from_secs(60),
+        questions: Default::default(),
     }
 }
 

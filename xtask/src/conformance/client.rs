@@ -47,9 +47,9 @@ struct Judged {
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct LeftOut {
-    reason: String,
-    scenarios: Vec<String>,
+pub(super) struct LeftOut {
+    pub(super) reason: String,
+    pub(super) scenarios: Vec<String>,
 }
 
 /// One run of the suite.

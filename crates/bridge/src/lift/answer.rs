@@ -6,6 +6,8 @@
 use meshgate_mcp::{Envelope, Message, Object, Splice, codes, json, lookup};
 
 use super::{Pending, Session};
+use crate::Capabilities;
+use crate::eras::{Cannot, cannot};
 
 /// A response that is none. The request may have run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,21 +71,20 @@ fn name_the_resource(pending: &Pending, src: &[u8], error: &Object, splice: &mut
     }
 }
 
-/// The server wants its user to open a URL first. The handshake never said that this client can, and the question
-/// cannot be carried, so the call ends with an error that says what is missing.
+/// The server wants its user to open a URL first. Where the client can be asked to, it is asked before this is called; what
+/// arrives here has nobody to ask, so the call ends with an error that says what is missing.
 fn refuse_url(pending: &Pending, error: &Object, splice: &mut Splice<'_>) {
-    let (code, data): (i64, &[u8]) = if pending.url_elicitation {
-        (codes::INTERNAL_ERROR, b"{\"legacyCode\":-32042}")
+    let (why, data): (&Cannot, &[u8]) = if pending.can.contains(Capabilities::ELICITATION_URL) {
+        (&cannot::UNPLACED, b"{\"legacyCode\":-32042}")
     } else {
         (
-            codes::MISSING_CAPABILITY,
+            &cannot::URL_REQUIRED,
             b"{\"requiredCapabilities\":{\"elicitation\":{\"url\":{}}}}",
         )
     };
-    let message: &[u8] = b"\"the server wants its user to open a URL before this call, and questions of servers \
-        older than 2026-07-28 are not carried: the call did not run\"";
-    let code = code.to_string().into_bytes();
-    for (name, value) in [("code", code.as_slice()), ("message", message), ("data", data)] {
-        splice.set(error, name, value.to_vec());
+    let code = why.code().to_string().into_bytes();
+    let message = json::quote(&why.say(&[]));
+    for (name, value) in [("code", code), ("message", message), ("data", data.to_vec())] {
+        splice.set(error, name, value);
     }
 }

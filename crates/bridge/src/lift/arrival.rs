@@ -1,23 +1,28 @@
 //! Everything a legacy server sends besides responses, sorted by what becomes of it.
 //!
-//! Questions are answered here and now with an error, because a server that waits for an answer holds its caller's call
-//! open. Which notification concerns whom is said by its kind; what concerns nobody is dropped.
+//! A question that nobody can be asked is answered here and now with an error, because a server that waits for an answer
+//! holds its caller's call open. Which notification concerns whom is said by its kind; what concerns nobody is dropped.
 
 use std::ops::Range;
 
-use meshgate_mcp::{Envelope, Kind, Message, Method, Rules, Value, codes, elements, json, message};
+use meshgate_mcp::{Envelope, Kind, Message, Method, Rules, Value, elements, json, message};
 
 use smallvec::{SmallVec, smallvec};
 
 use super::Level;
+use crate::eras::cannot;
 
 /// What a message of the server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Arrival {
     /// The response to the request with that id, if the id is one of ours.
     Response(Option<u64>),
-    /// A question. Send this answer; the question goes no further.
+    /// A question. Send this answer, unless [`super::Question::read`] finds that the caller can be asked.
     Question(Vec<u8>),
+    /// The server does not want the answer to a question any more: for [`super::Asked::withdraw`].
+    Withdrawn,
+    /// What a page was opened for is done: for [`super::Asked::complete`].
+    Completed,
     /// Progress of the request whose token is that number.
     Progress(Option<u64>),
     /// A log message.
@@ -42,8 +47,8 @@ pub fn sort(src: &[u8], arrived: &Message) -> Arrival {
         (Envelope::Result | Envelope::Error, _) => Arrival::Response(arrived.id.and_then(|id| number(src, &id))),
         (Envelope::Request, Method::Ping) => Arrival::Question(message::result(id(), b"{}")),
         (Envelope::Request, _) => {
-            let why = format!("`{method}` is not available: this client declared no such capability");
-            Arrival::Question(message::error(Some(id()), codes::METHOD_NOT_FOUND, &why, None))
+            let why = cannot::QUESTION.say(&[&method]);
+            Arrival::Question(message::error(Some(id()), cannot::QUESTION.code(), &why, None))
         }
         (Envelope::Notification, Method::Progress) => Arrival::Progress(
             arrived
@@ -61,6 +66,8 @@ pub fn sort(src: &[u8], arrived: &Message) -> Arrival {
             Envelope::Notification,
             Method::ToolsChanged | Method::PromptsChanged | Method::ResourcesChanged | Method::ResourceUpdated,
         ) => Arrival::Changed,
+        (Envelope::Notification, Method::Cancelled) => Arrival::Withdrawn,
+        (Envelope::Notification, Method::ElicitationComplete) => Arrival::Completed,
         (Envelope::Notification, Method::Other) => Arrival::Unknown,
         (Envelope::Notification, _) => Arrival::Dropped,
     }

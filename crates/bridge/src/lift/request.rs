@@ -3,9 +3,11 @@
 //! A modern request carries its version, its client and its capabilities in `_meta`; a legacy server settled those in
 //! the handshake and must not see them. Everything else stays where it is, byte for byte.
 
-use meshgate_mcp::{Member, Message, Method, Object, Rules, Splice, Value, codes, lookup, meta, scan};
+use meshgate_mcp::{Member, Message, Method, Object, Rules, Splice, Value, codes, meta, scan};
 
-use super::{Filter, Level, Session, Unlifted};
+use super::{Answers, Filter, Level, Session, Unlifted};
+use crate::Capabilities;
+use crate::eras::cannot;
 
 /// What to do with a modern request.
 #[derive(Clone, Debug)]
@@ -16,6 +18,19 @@ pub enum Plan {
     Listen(Filter),
     /// Send this to the server.
     Forward(Forward),
+    /// Go on with a call that the server was sent in an earlier round.
+    Resume(Resume),
+}
+
+/// The next round of a call that is parked.
+#[derive(Clone, Debug)]
+pub struct Resume {
+    /// Which call: what [`super::Parking`] made of it.
+    pub state: Box<str>,
+    /// What the client answers.
+    pub answers: Answers,
+    /// The call as it would be sent, for a server that has said that it did not run.
+    pub forward: Forward,
 }
 
 /// A request for the server, and what its answer will need.
@@ -37,8 +52,8 @@ pub struct Pending {
     pub method: Method,
     /// The resource that was read.
     pub uri: Option<Box<str>>,
-    /// Whether the client can show its user a URL.
-    pub url_elicitation: bool,
+    /// What the client can be asked.
+    pub can: Capabilities,
 }
 
 /// Members of `_meta` that only modern requests have.
@@ -69,22 +84,15 @@ impl Session {
                 self.forward(src, &request, method)
             }
             Method::Other => self.forward(src, &request, method),
-            _ => Err(Unlifted::new(
-                codes::METHOD_NOT_FOUND,
-                format!("method `{}` does not exist for this server", method.as_str()),
-            )),
+            _ => Err(Unlifted::listed(&cannot::NO_SUCH_METHOD, &[method.as_str()])),
         }
     }
 
     fn offers(&self, method: Method) -> Result<(), Unlifted> {
         match method.row().capability {
-            Some(capability) if !self.offered.has(capability) => Err(Unlifted::new(
-                codes::METHOD_NOT_FOUND,
-                format!(
-                    "method `{}` needs the capability `{capability}`, which this server does not offer",
-                    method.as_str()
-                ),
-            )),
+            Some(capability) if !self.offered.has(capability) => {
+                Err(Unlifted::listed(&cannot::NO_CAPABILITY, &[method.as_str(), capability]))
+            }
             _ => Ok(()),
         }
     }
@@ -94,7 +102,7 @@ impl Session {
         let mut pending = Pending {
             method,
             uri: None,
-            url_elicitation: false,
+            can: Capabilities::NONE,
         };
         let Some(params) = &request.body else {
             return Ok(Plan::Forward(Forward {
@@ -103,15 +111,8 @@ impl Session {
                 pending,
             }));
         };
-        if method.row().rounds {
-            refuse_second_round(src, params)?;
-        }
-        pending.url_elicitation = lookup(
-            src,
-            params.span,
-            &["_meta", meta::CLIENT_CAPABILITIES, "elicitation", "url"],
-        )
-        .is_some();
+        let declared = request.meta_value(src, meta::CLIENT_CAPABILITIES);
+        pending.can = declared.map_or(Capabilities::NONE, |declared| Capabilities::read(src, declared.span));
         if method == Method::ResourcesRead {
             pending.uri = text(src, params.get(src, "uri"));
         }
@@ -128,11 +129,23 @@ impl Session {
         if !unknown_there.is_empty() {
             splice.remove_named(params, unknown_there);
         }
-        Ok(Plan::Forward(Forward {
+        let answers = match method.row().rounds {
+            true => later_round(src, params, &mut splice)?,
+            false => None,
+        };
+        let forward = Forward {
             body: splice.finish(),
             level,
             pending,
-        }))
+        };
+        Ok(match answers {
+            Some((state, answers)) => Plan::Resume(Resume {
+                state,
+                answers,
+                forward,
+            }),
+            None => Plan::Forward(forward),
+        })
     }
 }
 
@@ -142,28 +155,28 @@ fn log_level(src: &[u8], request: &Message) -> Result<Option<Level>, Unlifted> {
     };
     match asked.str(src).and_then(|name| Level::parse(&name)) {
         Some(level) => Ok(Some(level)),
-        None => Err(Unlifted::new(
-            codes::INVALID_PARAMS,
-            format!(
-                "_meta `{}` must be one of debug, info, notice, warning, error, critical, alert, emergency",
-                meta::LOG_LEVEL
-            ),
-        )),
+        None => Err(Unlifted::listed(&cannot::LOG_LEVEL, &[meta::LOG_LEVEL])),
     }
 }
 
-/// No question of this server was ever carried to a client, so there is none that could be answered.
-fn refuse_second_round(src: &[u8], params: &Object) -> Result<(), Unlifted> {
-    match ["inputResponses", "requestState"]
-        .into_iter()
-        .find(|name| params.find(src, name).is_some())
-    {
-        None => Ok(()),
-        Some(name) => Err(Unlifted::new(
-            codes::INVALID_PARAMS,
-            format!("`{name}` answers a question that this server did not ask: call again without it"),
-        )),
+/// What a retry brings for a parked call. It has no place in what a legacy server is sent.
+fn later_round(src: &[u8], params: &Object, splice: &mut Splice<'_>) -> Result<Option<(Box<str>, Answers)>, Unlifted> {
+    let (state, answers) = (params.get(src, "requestState"), params.get(src, "inputResponses"));
+    if state.is_none() && answers.is_none() {
+        return Ok(None);
     }
+    let Some(state) = text(src, state) else {
+        let name = if answers.is_some() {
+            "inputResponses"
+        } else {
+            "requestState"
+        };
+        return Err(Unlifted::listed(&cannot::NOT_ASKED, &[name]));
+    };
+    let answers = Answers::read(src, answers)?;
+    splice.remove_named(params, "requestState");
+    splice.remove_named(params, "inputResponses");
+    Ok(Some((state, answers)))
 }
 
 /// Takes the modern members out of `_meta`, and `_meta` itself when nothing else was in it.

@@ -1,7 +1,7 @@
 //! The handshake with a legacy server, and what it settles for the life of the session.
 //!
-//! The newest legacy revision is offered with *empty* client capabilities: one session serves every caller, so nothing
-//! may be promised that only some of them can do. From the `InitializeResult` the answer to `server/discover` is made
+//! The newest legacy revision is offered with *empty* client capabilities where one session serves every caller: nothing may
+//! be promised there that only some of them can do. A session of one caller declares what that caller can. From the `InitializeResult` the answer to `server/discover` is made
 //! once; callers get those bytes.
 
 use std::borrow::Cow;
@@ -11,10 +11,13 @@ use meshgate_mcp::{
     message, meta, scan,
 };
 
+use crate::Capabilities;
+
 /// The opening exchange: one `initialize`, or two when the server names an older revision in its refusal.
 #[derive(Clone, Copy, Debug)]
 pub struct Handshake {
     offer: &'static Revision,
+    can: Capabilities,
     repeated: bool,
 }
 
@@ -53,17 +56,29 @@ impl Default for Handshake {
     fn default() -> Self {
         Self {
             offer: LATEST_LEGACY,
+            can: Capabilities::NONE,
             repeated: false,
         }
     }
 }
 
 impl Handshake {
+    /// The handshake of one caller's own session, with a server that has spoken `revision` before: what the caller can be
+    /// asked is declared as that revision spells it.
+    pub fn own(revision: &'static Revision, can: Capabilities) -> Self {
+        Self {
+            offer: revision,
+            can,
+            repeated: false,
+        }
+    }
+
     /// The `initialize` request to send.
     pub fn request(&self, id: u64) -> Vec<u8> {
         let params = format!(
-            r#"{{"protocolVersion":"{}","capabilities":{{}},"clientInfo":{{"name":"meshgate","version":"{}"}}}}"#,
+            r#"{{"protocolVersion":"{}","capabilities":{},"clientInfo":{{"name":"meshgate","version":"{}"}}}}"#,
             self.offer.name,
+            self.can.to_legacy(self.offer),
             env!("CARGO_PKG_VERSION")
         );
         message::request(id.to_string().as_bytes(), "initialize", params.as_bytes())
@@ -99,6 +114,7 @@ impl Handshake {
             *self = Self {
                 offer: older,
                 repeated: true,
+                ..*self
             };
             return Ok(Settled::Again);
         }

@@ -3,7 +3,9 @@
 mod answers;
 mod handshake;
 mod listens;
+mod parked;
 mod properties;
+mod questions;
 mod requests;
 
 use super::{Handshake, Session, Settled};

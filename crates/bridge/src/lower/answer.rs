@@ -7,6 +7,8 @@
 
 use meshgate_mcp::{Kind, Message, Method, Object, Revision, Splice, Value, codes, elements, json, message, meta};
 
+use crate::eras::cannot;
+
 /// Lowers the response to a request of `method`. `msg` is the scan of `src`.
 pub fn lower_answer(src: &[u8], msg: &Message, method: Method, revision: &Revision) -> Vec<u8> {
     let Some(body) = &msg.body else { return src.to_vec() };
@@ -31,14 +33,9 @@ fn unknown_result_type(src: &[u8], body: &Object) -> Option<String> {
 }
 
 fn not_carried(src: &[u8], msg: &Message, kind: &str) -> Vec<u8> {
-    let text =
-        format!("the server answered with a `{kind}` result, which this client's protocol revision does not have");
-    message::error(
-        msg.id.as_ref().map(|id| id.raw(src)),
-        codes::INTERNAL_ERROR,
-        &text,
-        None,
-    )
+    let text = cannot::NO_RESULT_TYPE.say(&[kind]);
+    let id = msg.id.as_ref().map(|id| id.raw(src));
+    message::error(id, cannot::NO_RESULT_TYPE.code(), &text, None)
 }
 
 fn lower_result(src: &[u8], msg: &Message, body: &Object, method: Method, revision: &Revision, out: &mut Splice<'_>) {
@@ -138,18 +135,13 @@ fn lower_prompt(src: &[u8], body: &Object, revision: &Revision, out: &mut Splice
 }
 
 /// One content block: a kind that the revision does not have becomes text that says the same to a model.
-fn lower_block(src: &[u8], block: &Value, revision: &Revision, out: &mut Splice<'_>) {
-    if let Some(text) = lowered_block(src, block, revision) {
-        out.replace(block.span, text);
-    }
-}
-
-/// The text in place of a content block of a kind that the revision does not have; `None` where it has the kind.
-pub(super) fn lowered_block(src: &[u8], block: &Value, revision: &Revision) -> Option<Vec<u8>> {
+pub(super) fn lower_block(src: &[u8], block: &Value, revision: &Revision, out: &mut Splice<'_>) {
     if revision.resource_link && revision.audio {
-        return None;
+        return;
     }
-    let object = Object::read(src, block.span).filter(|_| block.kind == Kind::Object)?;
+    let Some(object) = Object::read(src, block.span).filter(|_| block.kind == Kind::Object) else {
+        return;
+    };
     let text = |name: &str| object.get(src, name).and_then(|v| v.str(src)).unwrap_or_default();
     let said = match &*text("type") {
         "resource_link" if !revision.resource_link => {
@@ -169,9 +161,10 @@ pub(super) fn lowered_block(src: &[u8], block: &Value, revision: &Revision) -> O
                 text("mimeType")
             )
         }
-        _ => return None,
+        _ => return,
     };
-    Some(text_block(&said, &kept_members(src, &object)))
+    let kept = kept_members(src, &object);
+    out.replace(block.span, text_block(&said, &kept));
 }
 
 /// `annotations` and `_meta` of a block, which mean the same on text.
@@ -195,21 +188,10 @@ fn text_block(text: &str, more: &str) -> Vec<u8> {
 fn lower_error(src: &[u8], body: &Object, method: Method, revision: &Revision, out: &mut Splice<'_>) {
     let Some(code) = body.get(src, "code") else { return };
     let lowered = match code.i64(src) {
-        Some(codes::INVALID_PARAMS) if method == Method::ResourcesRead && is_about_the_resource(src, body) => {
-            revision.resource_not_found
-        }
+        Some(codes::INVALID_PARAMS) if method == Method::ResourcesRead => revision.resource_not_found,
         Some(codes::HEADER_MISMATCH | codes::UNSUPPORTED_VERSION) => codes::INTERNAL_ERROR,
         Some(codes::MISSING_CAPABILITY) => codes::INVALID_PARAMS,
         _ => return,
     };
     out.replace(code.span, lowered.to_string().into_bytes());
-}
-
-/// Whether wrong parameters of a read mean that there is no such resource. What the gateway refuses for another reason
-/// carries its refusal and names no resource.
-fn is_about_the_resource(src: &[u8], error: &Object) -> bool {
-    let Some(data) = error.get(src, "data").and_then(|data| Object::read(src, data.span)) else {
-        return true;
-    };
-    data.get(src, meta::VENDOR_REFUSAL).is_none() || data.get(src, "uri").is_some()
 }

@@ -5,68 +5,12 @@
 
 use meshgate_mcp::{Kind, Object, Revision, Splice, Value};
 
+pub use crate::capabilities::Capabilities;
+
 /// Capability JSON longer than this is reduced to the capabilities that we understand.
 const CAPABILITIES_BYTES_MAX: usize = 8 * 1024;
 
 pub(super) const TASKS_EXTENSION: &str = "io.modelcontextprotocol/tasks";
-
-/// A set of the client capabilities that decide whether a question can be asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Capabilities(u16);
-
-impl Capabilities {
-    /// Nothing declared.
-    pub const NONE: Self = Self(0);
-    /// Elicitation by form.
-    pub const ELICITATION_FORM: Self = Self(1);
-    /// Elicitation by URL.
-    pub const ELICITATION_URL: Self = Self(1 << 1);
-    /// Sampling.
-    pub const SAMPLING: Self = Self(1 << 2);
-    /// Sampling with `tools` and `toolChoice`.
-    pub const SAMPLING_TOOLS: Self = Self(1 << 3);
-    /// Listing roots.
-    pub const ROOTS: Self = Self(1 << 4);
-
-    /// Sampling with the context of servers (`includeContext`).
-    pub const SAMPLING_CONTEXT: Self = Self(1 << 5);
-
-    const ALL: u16 = 0b11_1111;
-
-    /// Whether everything in `other` is in here.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// Both together.
-    #[must_use]
-    pub const fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// The set as bits, for a sealed claim.
-    pub const fn bits(self) -> u16 {
-        self.0
-    }
-
-    /// The set of these bits; unknown bits mean nothing.
-    pub const fn from_bits(bits: u16) -> Self {
-        Self(bits & Self::ALL)
-    }
-
-    /// The name a person knows the capability by.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ELICITATION_FORM => "elicitation.form",
-            Self::ELICITATION_URL => "elicitation.url",
-            Self::SAMPLING => "sampling",
-            Self::SAMPLING_TOOLS => "sampling.tools",
-            Self::SAMPLING_CONTEXT => "sampling.context",
-            Self::ROOTS => "roots",
-            _ => "capabilities",
-        }
-    }
-}
 
 /// A client's capabilities as they go inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,9 +59,6 @@ fn read_set(src: &[u8], capabilities: &Object, revision: &Revision) -> Capabilit
         set = set.with(Capabilities::SAMPLING);
         if revision.sampling_tools && object(src, &sampling, "tools").is_some() {
             set = set.with(Capabilities::SAMPLING_TOOLS);
-        }
-        if revision.sampling_tools && object(src, &sampling, "context").is_some() {
-            set = set.with(Capabilities::SAMPLING_CONTEXT);
         }
     }
     if let Some(elicitation) = object(src, capabilities, "elicitation").filter(|_| revision.elicitation_form) {
@@ -187,29 +128,19 @@ fn elicitation(set: Capabilities) -> &'static [u8] {
     }
 }
 
-fn sampling(set: Capabilities) -> &'static [u8] {
-    match (
-        set.contains(Capabilities::SAMPLING_TOOLS),
-        set.contains(Capabilities::SAMPLING_CONTEXT),
-    ) {
-        (true, true) => br#""sampling":{"tools":{},"context":{}}"#,
-        (true, false) => br#""sampling":{"tools":{}}"#,
-        (false, true) => br#""sampling":{"context":{}}"#,
-        (false, false) => br#""sampling":{}"#,
-    }
-}
-
 fn minimal(set: Capabilities) -> Vec<u8> {
     let mut members: Vec<&[u8]> = Vec::new();
     if set.contains(Capabilities::ROOTS) {
         members.push(br#""roots":{}"#);
     }
-    if set.contains(Capabilities::SAMPLING) {
-        members.push(sampling(set));
+    if set.contains(Capabilities::SAMPLING_TOOLS) {
+        members.push(br#""sampling":{"tools":{}}"#);
+    } else if set.contains(Capabilities::SAMPLING) {
+        members.push(br#""sampling":{}"#);
     }
     let asks = elicitation(set);
     let elicitation = [br#""elicitation":"#, asks].concat();
-    if set.0 & (Capabilities::ELICITATION_FORM.0 | Capabilities::ELICITATION_URL.0) != 0 {
+    if set.contains(Capabilities::ELICITATION_FORM) || set.contains(Capabilities::ELICITATION_URL) {
         members.push(&elicitation);
     }
     [b"{".as_slice(), &members.join(b",".as_slice()), b"}"].concat()

@@ -10,7 +10,11 @@ use meshgate_mcp::{Envelope, Kind, Message, Method, Object, Revision, Rules, cod
 
 use super::questions::{self, Ask, Mint, Open, Unaskable};
 use super::stamp::retry;
-use super::{ANSWERS_BYTES_MAX, Capabilities, Progress, ROUNDS_MAX, lower_answer, lower_notice};
+use super::{Capabilities, Progress, lower_answer, lower_notice};
+use crate::eras::cannot;
+
+/// Rounds that one call may take; the count at which the official SDKs stop, too.
+pub const ROUNDS_MAX: u32 = 10;
 
 /// A question for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,8 +54,6 @@ pub enum Ending {
     Deadline,
     /// A question waits for a client that has gone away.
     Away,
-    /// A question has waited for as long as the server's state is good for.
-    Unanswered,
 }
 
 impl Ending {
@@ -72,11 +74,6 @@ impl Ending {
                 "unbridgeable",
                 "the client went away while the server waited for its answer",
             ),
-            Self::Unanswered => (
-                codes::INTERNAL_ERROR,
-                "deadline",
-                "the client did not answer the server's question in time; call again",
-            ),
         }
     }
 }
@@ -94,8 +91,6 @@ pub struct Rounds {
     round: u32,
     progress: Progress,
     open: Vec<Open>,
-    /// What the answers of this round take.
-    answers_bytes: usize,
     /// The server's state for the next round, raw.
     state: Option<Vec<u8>>,
     /// URL elicitations that the client accepted.
@@ -114,7 +109,6 @@ impl Rounds {
             round: 1,
             progress: Progress::default(),
             open: Vec::new(),
-            answers_bytes: 0,
             state: None,
             accepted: Vec::new(),
         }
@@ -136,11 +130,7 @@ impl Rounds {
             Envelope::Notification => self.notice(src, msg),
             // A modern server has no requests to make; one that does gets no answer and the client never sees it.
             Envelope::Request => Step::Quiet,
-            Envelope::Error => {
-                // Nobody knows what became of the pages that were opened.
-                self.accepted.clear();
-                self.done(lower_answer(src, msg, self.method, self.revision))
-            }
+            Envelope::Error => self.done(lower_answer(src, msg, self.method, self.revision)),
             Envelope::Result => match msg.body.as_ref().filter(|body| wants_input(src, body)) {
                 Some(body) => self.input_required(src, body, mint),
                 None => self.done(lower_answer(src, msg, self.method, self.revision)),
@@ -163,7 +153,7 @@ impl Rounds {
 
     fn input_required(&mut self, src: &[u8], body: &Object, mint: &mut dyn Mint) -> Step {
         if !self.method.row().rounds {
-            return self.fail("the server asked for input where the protocol has no place for it");
+            return self.fail(cannot::UNPLACED.words);
         }
         if self.round >= ROUNDS_MAX {
             return self.fail(&format!("the server asked for input in more than {ROUNDS_MAX} rounds"));
@@ -197,17 +187,10 @@ impl Rounds {
 
     fn unaskable(&mut self, why: Unaskable) -> Step {
         match why {
-            Unaskable::Undeclared(what) => self.undeclared(what),
-            Unaskable::Unspellable(what) => self.fail(&format!(
-                "the server asks with {what}, and revision {} of this client has no words for it; use a newer client",
-                self.revision.name
-            )),
+            Unaskable::Undeclared(what) => self.fail(&cannot::UNDECLARED.say(&[what.name()])),
             Unaskable::Malformed(what) => self.fail(&format!("the server {what}")),
             Unaskable::Url { url, message } => {
-                let text = format!(
-                    "{message}\nThis client cannot open the page by itself. Ask the user to open {url} and, when it is \
-                     done, call this again."
-                );
+                let text = cannot::URL_IN_WORDS.say(&[&message, &url]);
                 if self.method == Method::ToolsCall {
                     self.tool_error(&text)
                 } else {
@@ -227,11 +210,6 @@ impl Rounds {
             .get(src, "result")
             .filter(|v| v.kind == Kind::Object)
             .map(|v| v.raw(src).to_vec());
-        self.answers_bytes += result.as_ref().map_or(0, Vec::len);
-        if self.answers_bytes > ANSWERS_BYTES_MAX {
-            let text = format!("the client's answers of one round are longer than {ANSWERS_BYTES_MAX} bytes together");
-            return self.fail(&text);
-        }
         match (result, question.ask) {
             (Some(result), ask) => {
                 if ask == Ask::Url && accepts(&result) {
@@ -266,12 +244,12 @@ impl Rounds {
 
     /// Ends the call from outside.
     pub fn end(&mut self, why: Ending) -> Step {
-        self.fail_with(why.said(), None)
+        let (code, reason, text) = why.said();
+        self.fail_with(code, reason, text)
     }
 
     fn next_round(&mut self, responses: Option<Vec<u8>>) -> Step {
         self.open.clear();
-        self.answers_bytes = 0;
         self.round += 1;
         self.progress.next_round();
         let state = self.state.take();
@@ -295,35 +273,15 @@ impl Rounds {
     }
 
     fn fail(&mut self, why: &str) -> Step {
-        self.fail_with((codes::INTERNAL_ERROR, "unbridgeable", why), None)
-    }
-
-    /// Legacy has no code of its own for this; what a modern client would be told is kept beside it.
-    fn undeclared(&mut self, what: Capabilities) -> Step {
-        let name = what.name();
-        let why = format!(
-            "the server needs `{name}`, which this client did not declare; use a client that has it, or another tool"
-        );
-        let inner = name
-            .rsplit('.')
-            .fold("{}".to_owned(), |inner, name| format!("{{\"{name}\":{inner}}}"));
-        let member = format!("\"requiredCapabilities\":{inner}");
-        self.fail_with(
-            (codes::INVALID_PARAMS, "missing_capability", &why),
-            Some(member.as_bytes()),
-        )
+        self.fail_with(codes::INTERNAL_ERROR, "unbridgeable", why)
     }
 
     /// An error of our own. Questions that are still open are taken back first.
-    fn fail_with(&mut self, (code, reason, why): (i64, &str, &str), member: Option<&[u8]>) -> Step {
+    fn fail_with(&mut self, code: i64, reason: &str, why: &str) -> Step {
         let unanswered = self.open.drain(..).filter(|q| q.answer.is_none());
         let before = unanswered.map(|q| taken_back(&q.id)).collect();
         self.accepted.clear();
         let mut data = b"{".to_vec();
-        if let Some(member) = member {
-            data.extend_from_slice(member);
-            data.push(b',');
-        }
         json::push_quoted(&mut data, meta::VENDOR_REFUSAL);
         data.extend_from_slice(br#":{"by":"gateway","reason":"#);
         json::push_quoted(&mut data, reason);

@@ -5,7 +5,6 @@ mod handshake;
 mod listen;
 mod notice;
 mod rounds;
-mod spelling;
 mod stamp;
 
 use meshgate_mcp::{LATEST_LEGACY, Message, Method, Revision, Rules, scan};

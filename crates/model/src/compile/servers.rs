@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::report::Report;
-use super::{calls, unpinned, values};
+use super::{calls, questions, unpinned, values};
 use crate::finding::codes;
 use crate::kinds::{
     ArgumentCheck, Duplicates, Era, HttpSpec, ResultCheck, ServerSpec, StdioSpec, Transport, ValidationSpec,
@@ -54,6 +54,7 @@ pub(super) fn compile(
             hard_deadline: deadlines.hard,
             tools: calls::tools(document, spec, deadlines, report),
             concurrency: calls::concurrency(document, &spec.concurrency, report),
+            questions: questions::compile(document, &spec.questions, report),
             validate_arguments: arguments_check(spec.validation.arguments.or(mesh.arguments)),
             validate_results: results_check(spec.validation.results.or(mesh.results)),
             duplicate_arguments: spec.duplicate_arguments == Duplicates::Allow,

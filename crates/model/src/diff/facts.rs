@@ -233,6 +233,14 @@ fn of_server(server: &Server) -> Object {
     facts.add("concurrency.max", server.concurrency.max);
     facts.add("concurrency.queue", server.concurrency.queue);
     facts.add("concurrency.queueTime", period(server.concurrency.queue_time));
+    let asks = &server.questions;
+    let word = |may: bool| if may { "allow" } else { "deny" };
+    facts.add("questions.elicitation", word(asks.elicitation));
+    if let Some(hosts) = &asks.hosts {
+        facts.add("questions.hosts", hosts.join(" "));
+    }
+    facts.add("questions.sampling", word(asks.sampling));
+    facts.add("questions.roots", word(asks.roots));
     facts.add(
         "validateArguments",
         format!("{:?}", server.validate_arguments).to_lowercase(),

@@ -39,6 +39,8 @@ pub struct ServerSpec {
     pub tools: BTreeMap<String, ToolCallSpec>,
     /// How many calls it is given at once, and what happens to those beyond. Default: 256 at once, and 256 wait for `5s`.
     pub concurrency: ConcurrencySpec,
+    /// What it may ask the people and programs behind a call, in the middle of it.
+    pub questions: QuestionsSpec,
     /// How its arguments and results are checked. Default: what the `Mesh` document says.
     pub validation: ValidationSpec,
     /// What happens to arguments that name the same member twice. Default: `refuse`.
@@ -76,6 +78,36 @@ pub struct ConcurrencySpec {
     /// How long a call waits for its turn. Default: `5s`; 10 ms to 1 h.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue_time: Option<Period>,
+}
+
+/// What a server may ask in the middle of a call. A client that could answer is not said to be able to answer what is
+/// denied here, so a server that keeps to the protocol does without.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct QuestionsSpec {
+    /// Elicitation: forms that a person fills in, and pages that a person opens. Default: `allow`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub elicitation: Option<Permission>,
+    /// Hosts of the pages that a person may be asked to open, without a port; an empty list means none. A page is always
+    /// one of `https`, without a user name in its address. Default: every host, but for internationalized names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Vec<String>>,
+    /// Sampling: the server uses the application's model. Default: `deny`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<Permission>,
+    /// Roots: the server learns the names of the application's folders. Default: `deny`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roots: Option<Permission>,
+}
+
+/// Whether something may be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Permission {
+    /// It may.
+    Allow,
+    /// It may not.
+    Deny,
 }
 
 /// A program that the gateway starts. It sees a cleared environment: `env` and the few variables that every program needs.

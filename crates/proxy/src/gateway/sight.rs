@@ -190,3 +190,21 @@ fn whole(item: &[u8]) -> Option<meshgate_mcp::Span> {
         end: u32::try_from(item.len()).ok()?,
     })
 }
+
+impl GatewaySight {
+    /// What is still held for calls: nothing when none is under way. For simulations.
+    #[doc(hidden)]
+    pub fn left_over(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        for (name, upstream) in self.core.catalogues.upstreams() {
+            let status = upstream.status();
+            let counts = [
+                ("calls in flight", upstream.calls_in_flight()),
+                ("calls waiting", status.waiting),
+            ];
+            let held = counts.iter().filter(|(_, count)| *count > 0);
+            left.extend(held.map(|(what, count)| format!("{count} {what} at {name}")));
+        }
+        left
+    }
+}

@@ -1,7 +1,7 @@
 //! What a legacy server says when nobody has asked: on a pipe between the answers, over HTTP on a stream of its own.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -16,7 +16,7 @@ use super::limits::{
     FOLLOW_LONG, FOLLOW_MAX, FOLLOW_PAUSE_MAX, NOTICE_BYTES_MAX, RESUME_PAUSE, RESUME_PAUSE_MAX, RESUME_PAUSE_MIN,
     UNREACHABLE_MAX,
 };
-use super::shared::{Live, Shared};
+use super::shared::{Live, Shared, now};
 use super::{Link, errands, handshake};
 use crate::refusal::Executed;
 use crate::upstream::http::{Events, HttpAnswer, HttpLink};
@@ -58,7 +58,13 @@ fn receive(shared: &Arc<Shared>, live: &Live, frame: &Bytes, pass_logs: bool) {
             Arrival::Changed => shared.publish(&part, &message),
             // Nobody hears it when nobody has asked.
             Arrival::Log(_) if pass_logs && part.len() <= NOTICE_BYTES_MAX => drop(shared.logs.send(part)),
-            Arrival::Response(_) | Arrival::Progress(_) | Arrival::Log(_) | Arrival::Unknown | Arrival::Dropped => {}
+            Arrival::Response(_)
+            | Arrival::Progress(_)
+            | Arrival::Log(_)
+            | Arrival::Withdrawn
+            | Arrival::Completed
+            | Arrival::Unknown
+            | Arrival::Dropped => {}
         }
     }
 }
@@ -97,7 +103,7 @@ async fn follow_session(shared: &Arc<Shared>, link: &HttpLink, live: &Live) {
         if let Some(last_id) = followed.last_id.clone() {
             headers.insert(LAST_EVENT_ID, last_id);
         }
-        let deadline = Instant::now() + FOLLOW_MAX;
+        let deadline = now() + FOLLOW_MAX;
         let answer = link.get(headers, deadline).await;
         let unreached = matches!(&answer, Err(refusal) if refusal.executed == Executed::No);
         followed.unreachable = if unreached { followed.unreachable + 1 } else { 0 };
@@ -133,7 +139,7 @@ async fn read_stream(
     mut events: Events,
     followed: &mut Followed,
 ) -> Option<Duration> {
-    let opened = Instant::now();
+    let opened = tokio::time::Instant::now();
     let mut pause = None;
     followed.opened = true;
     while let Some(Ok(event)) = events.next().await {

@@ -12,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::channel::{self, Fault};
 use super::handshake;
 use super::limits::{ERRAND_MAX, SUBSCRIBING_MAX};
-use super::shared::{Live, Shared, own_id, soon};
+use super::shared::{Live, Shared, now, own_id, soon};
 
 /// Answers a question of the server, unless it asks faster than it listens.
 pub(super) fn answer(shared: &Arc<Shared>, live: &Live, reply: Vec<u8>) {
@@ -31,7 +31,7 @@ fn post(shared: &Arc<Shared>, live: &Live, message: Vec<u8>, room: Option<OwnedS
     let (owned, headers) = (Arc::clone(shared), live.headers.clone());
     shared.errand(ERRAND_MAX, async move {
         let _room = room;
-        let deadline = Instant::now() + ERRAND_MAX;
+        let deadline = now() + ERRAND_MAX;
         let _ = channel::notify(&owned.link, headers, message.into(), deadline).await;
     });
 }
@@ -69,7 +69,7 @@ pub(super) fn unsubscribe(shared: &Arc<Shared>, uris: Vec<String>) {
         let watched = owned.watched();
         for uri in uris.into_iter().filter(|uri| !watched.contains(uri)) {
             let id = own_id();
-            ask(&owned, id, lift::unsubscribe(id, &uri), Instant::now() + ERRAND_MAX).await;
+            ask(&owned, id, lift::unsubscribe(id, &uri), now() + ERRAND_MAX).await;
         }
     });
 }
@@ -84,7 +84,7 @@ pub(super) fn resubscribe(shared: &Arc<Shared>) {
     let owned = Arc::clone(shared);
     shared.errand(ERRAND_MAX * 2, async move {
         let _one_at_a_time = owned.subscribing.lock().await;
-        let refused = subscribe(&owned, uris.clone(), Instant::now() + ERRAND_MAX).await;
+        let refused = subscribe(&owned, uris.clone(), now() + ERRAND_MAX).await;
         for uri in uris.iter().filter(|uri| !refused.contains(uri)) {
             let params = [b"{\"uri\":".as_slice(), &json::quote(uri), b"}"].concat();
             let updated = message::notification(Method::ResourceUpdated.as_str(), Some(&params));
@@ -129,7 +129,12 @@ async fn granted(shared: &Arc<Shared>, live: &Live, id: u64, body: Bytes, deadli
                 }
                 Arrival::Question(reply) => answer(shared, live, reply),
                 Arrival::Changed => shared.publish(&part, &message),
-                Arrival::Progress(_) | Arrival::Log(_) | Arrival::Unknown | Arrival::Dropped => {}
+                Arrival::Progress(_)
+                | Arrival::Log(_)
+                | Arrival::Withdrawn
+                | Arrival::Completed
+                | Arrival::Unknown
+                | Arrival::Dropped => {}
             }
         }
     }

@@ -176,7 +176,12 @@ impl Flow {
             Arrival::Log(level) if self.ticket.carries(level) => self.ready.push_back(part.clone()),
             Arrival::Changed => self.cancel.shared.publish(part, message),
             Arrival::Unknown => self.ready.push_back(part.clone()),
-            Arrival::Response(_) | Arrival::Progress(_) | Arrival::Log(_) | Arrival::Dropped => {}
+            Arrival::Response(_)
+            | Arrival::Progress(_)
+            | Arrival::Log(_)
+            | Arrival::Withdrawn
+            | Arrival::Completed
+            | Arrival::Dropped => {}
         }
         Ok(())
     }

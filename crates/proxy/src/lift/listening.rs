@@ -1,7 +1,6 @@
 //! `subscriptions/listen` on a server that has none: a row in the session's subscriptions and a queue.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use meshgate_bridge::lift::{Filter, Subscriptions};
@@ -9,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::errands;
 use super::limits::{ERRAND_MAX, LISTEN_RESOURCES_MAX};
-use super::shared::Shared;
+use super::shared::{Shared, now};
 use crate::call::Reply;
 use crate::refusal::{Executed, Reason, Refusal};
 
@@ -24,7 +23,7 @@ pub(super) async fn open(shared: &Arc<Shared>, id: u64, mut filter: Filter) -> R
         shared: Arc::clone(shared),
         id,
     };
-    for refused in errands::subscribe(shared, fresh, Instant::now() + ERRAND_MAX).await {
+    for refused in errands::subscribe(shared, fresh, now() + ERRAND_MAX).await {
         shared.refuse_resource(id, &refused);
     }
     drop(one_at_a_time);

@@ -262,5 +262,10 @@ impl Drop for Ticket {
 
 /// The earlier of a moment and `time_max` from now.
 pub(super) fn soon(deadline: Instant, time_max: Duration) -> Instant {
-    deadline.min(Instant::now() + time_max)
+    deadline.min(now() + time_max)
+}
+
+/// The runtime's time, which stands still in tests: a moment of the system's own clock is long past there.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }

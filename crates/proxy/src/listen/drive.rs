@@ -20,7 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -36,6 +36,7 @@ use super::wire::{self, Guard, Version};
 use super::{Never, Service, TlsSource};
 use crate::drain::Drain;
 use crate::limits::Limits;
+use crate::simulated;
 
 /// What all connections of one listener share.
 pub(super) struct Edge<S> {
@@ -62,6 +63,24 @@ impl<S> Edge<S> {
             biased;
             () = drain.forced() => tracing::debug!(%peer, "connection broken off by the drain"),
             ended = self.run::<B>(stream, peer, slot) => if let Err(error) = ended {
+                tracing::debug!(%peer, %error, "connection ended");
+            },
+        }
+    }
+
+    /// Serves a connection that is no socket.
+    pub(super) async fn drive_pipe<B>(self: Arc<Self>, stream: DuplexStream, peer: SocketAddr, slot: Slot)
+    where
+        S: Service<B>,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let drain = self.drain.clone();
+        let _work = drain.work();
+        tokio::select! {
+            biased;
+            () = drain.forced() => {}
+            ended = self.http::<B, _>(stream, peer, slot, None) => if let Err(error) = ended {
                 tracing::debug!(%peer, %error, "connection ended");
             },
         }
@@ -255,7 +274,7 @@ fn saturate(limit: usize) -> u32 {
 /// A tenth more or less, so that connections that began together do not end together.
 fn jittered(time: Duration) -> Duration {
     let tenth = time.as_millis() as u64 / 10;
-    let spread = getrandom::u64().unwrap_or(0) % (2 * tenth + 1);
+    let spread = simulated::random() % (2 * tenth + 1);
     (time + Duration::from_millis(spread)).saturating_sub(Duration::from_millis(tenth))
 }
 

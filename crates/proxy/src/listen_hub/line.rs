@@ -344,6 +344,6 @@ async fn sleep_until(at: Option<Instant>) {
 
 /// A random part of a pause.
 fn random_part(longest: Duration) -> Duration {
-    let random = getrandom::u64().unwrap_or(0) % 1_000;
+    let random = crate::simulated::random() % 1_000;
     longest * u32::try_from(random).unwrap_or(0) / 1_000
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use meshgate_mcp::content::{self, Direction};
 use meshgate_mcp::{Method, Object, Splice, Target, json, meta};
-use meshgate_model::naming;
+use meshgate_model::{Questions, naming};
 use meshgate_telemetry::Traceparent;
 use meshgate_telemetry::trace::tracestate_is_sound;
 
@@ -52,6 +52,11 @@ pub fn outbound(
         }
     }
     if let Some(fields) = &call.message.meta {
+        if let Some(server) = view.servers.get(destination.server)
+            && !server.server.questions.allows_every_kind()
+        {
+            narrow(body, fields, &server.server.questions, &mut splice);
+        }
         if let Some(token) = fields.get(body, meta::PROGRESS_TOKEN) {
             splice.replace(token.span, hop_id.as_bytes());
         }
@@ -86,6 +91,33 @@ pub fn outbound(
         traceparent: Some(trace.traceparent),
         caller: None,
     })
+}
+
+/// Takes out of the client's capabilities what this server may not ask, so that it does not: what a client could answer
+/// may be made less on the way, and never more.
+fn narrow(body: &[u8], fields: &Object, questions: &Questions, splice: &mut Splice<'_>) {
+    let object = |of: &Object, name: &str| of.get(body, name).and_then(|value| Object::read(body, value.span));
+    let Some(declared) = object(fields, meta::CLIENT_CAPABILITIES).filter(|declared| !declared.members.is_empty())
+    else {
+        return;
+    };
+    if !questions.sampling {
+        splice.remove_named(&declared, "sampling");
+    }
+    if !questions.roots {
+        splice.remove_named(&declared, "roots");
+    }
+    if questions.pages() {
+        return;
+    }
+    match object(&declared, "elicitation") {
+        // Nothing in it means forms, so what is left without `url` must not be nothing.
+        Some(kinds) if questions.elicitation && kinds.find(body, "url").is_none() => {}
+        Some(kinds) if questions.elicitation && kinds.find(body, "form").is_some() => {
+            splice.remove_named(&kinds, "url");
+        }
+        _ => splice.remove_named(&declared, "elicitation"),
+    }
 }
 
 fn is_state(fields: &Object, body: &[u8], index: usize) -> bool {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, WaitOptions, getpid, getsid, kill_process, set_child_subreaper, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid};
 
 use super::family::{Process, below, processes};
 
@@ -56,15 +56,9 @@ pub(crate) fn end(supervisor: u32, time_max: Duration) {
 /// Whether there was anything to end.
 fn end_some(supervisor: i32) -> bool {
     let me = getpid().as_raw_nonzero().get();
-    let session = getsid(None).map_or(0, |session| session.as_raw_nonzero().get());
     let supervisors = SUPERVISORS.lock();
     let all: Vec<Process> = processes().collect();
-    let is_orphan = |process: &&Process| {
-        let foreign = process.session != session && !supervisors.contains(&process.pid);
-        // The first process of a container adopts from everybody, so there only what is known for sure is ended.
-        process.parent == me && foreign && (me != 1 || process.session == supervisor)
-    };
-    let orphans: Vec<&Process> = all.iter().filter(is_orphan).collect();
+    let orphans = left_behind(&all, me, supervisor, &supervisors);
     for orphan in &orphans {
         for process in below(&all, orphan.pid).chain([*orphan]) {
             if let Some(pid) = Pid::from_raw(process.pid).filter(|_| !process.dead) {
@@ -77,4 +71,57 @@ fn end_some(supervisor: i32) -> bool {
         }
     }
     !orphans.is_empty()
+}
+
+/// The processes that `me` has adopted. Its own session is read where the others' are: a container's first processes are
+/// often in one that was opened outside, which is 0 here and which `getsid` has no name for.
+fn left_behind<'a>(all: &'a [Process], me: i32, supervisor: i32, supervisors: &BTreeSet<i32>) -> Vec<&'a Process> {
+    let Some(session) = all.iter().find(|process| process.pid == me).map(|me| me.session) else {
+        return Vec::new();
+    };
+    let is_orphan = |process: &&Process| {
+        let foreign = process.session != session && !supervisors.contains(&process.pid);
+        // The first process of a container adopts from everybody, so there only what is known for sure is ended.
+        process.parent == me && foreign && (me != 1 || process.session == supervisor)
+    };
+    all.iter().filter(is_orphan).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process((pid, parent, session): (i32, i32, i32)) -> Process {
+        Process {
+            pid,
+            parent,
+            session,
+            dead: false,
+        }
+    }
+
+    fn left(all: &[(i32, i32, i32)], me: i32) -> Vec<i32> {
+        let all: Vec<_> = all.iter().copied().map(process).collect();
+        let found = left_behind(&all, me, 20, &BTreeSet::from([30]));
+        found.into_iter().map(|process| process.pid).collect()
+    }
+
+    #[test]
+    fn orphans_of_a_killed_supervisor_are_told_from_the_gateways_own_children() {
+        // A child of the gateway's own, a living supervisor, an orphan, and what is below it.
+        let family = [(10, 2, 10), (11, 10, 10), (30, 10, 30), (21, 10, 20), (22, 21, 20)];
+        assert_eq!(left(&family, 10), [21]);
+    }
+
+    #[test]
+    fn a_gateway_whose_session_was_opened_outside_of_its_container_finds_its_orphans() {
+        assert_eq!(left(&[(10, 2, 0), (11, 10, 0), (30, 10, 30), (21, 10, 20)], 10), [21]);
+        // As the container's first process it adopts from everybody.
+        assert_eq!(left(&[(1, 0, 0), (21, 1, 20), (40, 1, 40)], 1), [21]);
+    }
+
+    #[test]
+    fn nothing_is_ended_where_the_gateway_does_not_find_itself() {
+        assert!(left(&[(21, 10, 20)], 10).is_empty());
+    }
 }

@@ -21,6 +21,7 @@ use super::stdio::{StdioCommand, StdioLink, read_value};
 use super::{Phase, Shared};
 use crate::lift::{Lifted, Link};
 use crate::refusal::{Executed, Reason, Refusal};
+use crate::simulated;
 
 /// The pause after the first failure: short enough that a child that crashed once is hardly missed.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -260,10 +261,8 @@ fn backoff(failures: u32) -> Duration {
         0 | 1 => FIRST_PAUSE,
         more => Duration::from_secs(1u64.checked_shl(more - 2).unwrap_or(u64::MAX)).min(BACKOFF_MAX),
     };
-    let mut random = [0; 1];
-    // Without randomness the pause is as good, only less spread.
-    let _ = getrandom::fill(&mut random);
-    pause.mul_f64(0.9 + 0.2 * f64::from(u8::from_ne_bytes(random)) / 255.0)
+    let [random, ..] = simulated::random().to_ne_bytes();
+    pause.mul_f64(0.9 + 0.2 * f64::from(random) / 255.0)
 }
 
 /// The operator's own headers for a server.

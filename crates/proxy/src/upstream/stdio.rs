@@ -25,8 +25,8 @@ use futures_core::Stream;
 use meshgate_mcp::LineDecoder;
 use meshgate_model::EnvValue;
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
+use tokio::process::{Child, Command};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +40,7 @@ use self::routes::{Outbox, Routes};
 use super::limits::{ORPHANS_MAX, WRITE_BATCH_BYTES, WireLimits};
 use crate::call::Messages;
 use crate::refusal::{Executed, Reason, Refusal};
+use crate::simulated;
 use crate::supervise::{CANNOT_START, SupervisorProgram, orphans};
 
 /// How long a child may take to end once its input is closed; the supervisor kills it before that.
@@ -80,6 +81,13 @@ impl StdioLink {
         supervisor: &SupervisorProgram,
         limits: WireLimits,
     ) -> Result<Arc<Self>, Refusal> {
+        if let Some(outside) = simulated::outside() {
+            let away = || Refusal::server(Reason::ServerAway, Executed::No, "server process cannot be started");
+            return Ok(Self::over_pipe(
+                outside.child(&command.server).ok_or_else(away)?,
+                limits,
+            ));
+        }
         let environment = Environment::build(&command.server, &command.env)?;
         let mut child = start(command, supervisor, &environment).map_err(|error| {
             let message = format!("server is away: its process cannot be started: {}", error.kind());
@@ -117,6 +125,26 @@ impl StdioLink {
         tasks.spawn(wait(Arc::clone(&link.routes), child, link.tail.clone()));
         drop(tasks);
         Ok(Arc::new(link))
+    }
+
+    /// A link to a child that is no process, in a simulation.
+    fn over_pipe(pipe: DuplexStream, limits: WireLimits) -> Arc<Self> {
+        let (routes, outbox) = Routes::new(limits.line_bytes_max, limits.stream_buffer_bytes_max);
+        let link = Self {
+            routes: Arc::new(routes),
+            tail: stderr::Tail::default(),
+            pid: None,
+            finish: CancellationToken::new(),
+            tasks: Mutex::default(),
+        };
+        let (from, to) = tokio::io::split(pipe);
+        let mut tasks = link.tasks.lock();
+        let routes = || Arc::clone(&link.routes);
+        let decoder = LineDecoder::new(limits.line_bytes_max);
+        tasks.spawn(until_gone(routes(), read(routes(), from, decoder)));
+        tasks.spawn(until_gone(routes(), write(routes(), to, outbox, link.finish.clone())));
+        drop(tasks);
+        Arc::new(link)
     }
 
     /// Sends a request and yields what belongs to it: notifications, then the response. Dropping the messages before the
@@ -306,7 +334,7 @@ async fn until_gone(routes: Arc<Routes>, work: impl Future<Output = ()>) {
     }
 }
 
-async fn read(routes: Arc<Routes>, mut from: ChildStdout, mut decoder: LineDecoder) {
+async fn read(routes: Arc<Routes>, mut from: impl AsyncRead + Unpin, mut decoder: LineDecoder) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
         decoder.push(buffer.get(..count).unwrap_or_default());
@@ -326,13 +354,17 @@ async fn read(routes: Arc<Routes>, mut from: ChildStdout, mut decoder: LineDecod
     routes.close("server closed its standard output");
 }
 
-async fn write(routes: Arc<Routes>, mut to: ChildStdin, mut outbox: Outbox, finish: CancellationToken) {
+async fn write(routes: Arc<Routes>, mut to: impl AsyncWrite + Unpin, mut outbox: Outbox, finish: CancellationToken) {
     let mut batch = Vec::new();
     loop {
         batch.clear();
         tokio::select! {
             biased;
-            () = finish.cancelled() => return,
+            () = finish.cancelled() => {
+                // A process sees the end of its input when this is dropped; a pipe of another kind has to be told.
+                let _ = to.shutdown().await;
+                return;
+            }
             Some(line) = outbox.cancels.recv() => push_line(&mut batch, &line),
             Some(first) = outbox.lines.recv() => {
                 let mut next = Some(first);

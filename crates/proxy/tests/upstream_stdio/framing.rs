@@ -166,7 +166,7 @@ async fn f05_killed() {
     let refusal = first(&link, 2, "tools/call").await.unwrap_err();
     let other = waiting.next().await.unwrap().unwrap_err();
     // By construction 20 ms after its end is seen; the rest of this bound is for a busy machine.
-    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(began.elapsed() < Duration::from_secs(15));
     for refusal in [refusal, other] {
         assert_eq!(
             (refusal.reason, refusal.executed),

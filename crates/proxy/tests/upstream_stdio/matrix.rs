@@ -22,7 +22,7 @@ const HEAD: &str = "apiVersion: meshgate.dev/v1alpha1\n";
 /// Calls to each good server.
 const ROUNDS: usize = 4;
 /// When a good call must be over, on a machine that compiles something else meanwhile.
-const ENOUGH: Duration = Duration::from_secs(10);
+const ENOUGH: Duration = Duration::from_secs(30);
 
 pub(super) fn trials() -> Vec<Trial> {
     let pipes = [

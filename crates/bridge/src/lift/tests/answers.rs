@@ -7,7 +7,7 @@ fn pending(method: Method) -> Pending {
     Pending {
         method,
         uri: Some("file:///a\"b".into()),
-        url_elicitation: false,
+        can: crate::Capabilities::NONE,
     }
 }
 
@@ -103,7 +103,7 @@ fn a_url_that_must_be_opened_first_is_refused_in_words_a_modern_client_knows() {
     );
     let with = lifted(
         &Pending {
-            url_elicitation: true,
+            can: crate::Capabilities::ELICITATION_URL,
             ..pending(Method::ToolsCall)
         },
         error,

@@ -81,7 +81,7 @@ proptest! {
     fn a_result_gains_exactly_what_the_rules_name(result in any_object()) {
         let response = json!({"jsonrpc": "2.0", "id": 5, "result": result}).to_string();
         let message = scan(response.as_bytes(), &Rules::SERVER).unwrap();
-        let pending = Pending { method: Method::ToolsList, uri: None, url_elicitation: false };
+        let pending = Pending { method: Method::ToolsList, uri: None, can: crate::Capabilities::NONE };
         let answer = session("2025-06-18", EVERYTHING).answer(&pending, response.as_bytes(), &message).unwrap();
         let mut expected = result;
         expected.insert("resultType".into(), json!("complete"));
@@ -96,7 +96,7 @@ proptest! {
         error.insert("code".into(), json!(-32_000 - i64::from(code)));
         let response = json!({"jsonrpc": "2.0", "id": 5, "error": error}).to_string();
         let message = scan(response.as_bytes(), &Rules::SERVER).unwrap();
-        let pending = Pending { method: Method::ResourcesRead, uri: Some("u".into()), url_elicitation: false };
+        let pending = Pending { method: Method::ResourcesRead, uri: Some("u".into()), can: crate::Capabilities::NONE };
         let answer = session("2025-06-18", EVERYTHING).answer(&pending, response.as_bytes(), &message).unwrap();
         let answer: Value = serde_json::from_slice(&answer).unwrap();
         prop_assert!(!matches!(answer["error"]["code"].as_i64(), None | Some(-32002 | -32042)), "{}", answer);

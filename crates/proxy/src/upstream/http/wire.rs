@@ -12,12 +12,13 @@ use std::task::{Context, Poll, Waker};
 use http::Uri;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::refusal::{Executed, Reason, Refusal};
+use crate::simulated;
 use crate::upstream::limits::{CONNECT_MAX, TCP_SILENCE_MAX};
 
 /// Where a server listens.
@@ -83,6 +84,10 @@ impl Target {
     }
 
     async fn dial(&self) -> io::Result<Wire> {
+        if let Some(outside) = simulated::outside() {
+            let piped = outside.dial(&self.host);
+            return piped.map(Wire::Piped).ok_or(io::ErrorKind::ConnectionRefused.into());
+        }
         let tcp = match self.host.parse() {
             Ok(address) => TcpStream::connect(SocketAddr::new(address, self.port)).await?,
             Err(_) => TcpStream::connect((self.host.as_str(), self.port)).await?,
@@ -158,6 +163,8 @@ pub fn client_config(roots: rustls::RootCertStore) -> Result<Arc<ClientConfig>, 
 pub(super) enum Wire {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// Of a simulation.
+    Piped(DuplexStream),
 }
 
 impl Wire {
@@ -173,14 +180,15 @@ impl Wire {
             Self::Plain(tcp) => {
                 matches!(tcp.try_read(&mut room), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
             }
-            Self::Tls(tls) => {
-                let cx = &mut Context::from_waker(Waker::noop());
-                Pin::new(tls.as_mut())
-                    .poll_read(cx, &mut ReadBuf::new(&mut room))
-                    .is_pending()
-            }
+            Self::Tls(tls) => is_pending(Pin::new(tls.as_mut()), &mut room),
+            Self::Piped(pipe) => is_pending(Pin::new(pipe), &mut room),
         }
     }
+}
+
+fn is_pending(wire: Pin<&mut impl AsyncRead>, room: &mut [u8]) -> bool {
+    let cx = &mut Context::from_waker(Waker::noop());
+    wire.poll_read(cx, &mut ReadBuf::new(room)).is_pending()
 }
 
 macro_rules! delegate {
@@ -192,6 +200,10 @@ macro_rules! delegate {
             }
             Wire::Tls($wire) => {
                 let $wire = Pin::new($wire.as_mut());
+                $call
+            }
+            Wire::Piped($wire) => {
+                let $wire = Pin::new($wire);
                 $call
             }
         }
@@ -221,6 +233,7 @@ impl AsyncWrite for Wire {
         match self {
             Self::Plain(wire) => wire.is_write_vectored(),
             Self::Tls(wire) => wire.is_write_vectored(),
+            Self::Piped(wire) => wire.is_write_vectored(),
         }
     }
 
