@@ -2,7 +2,8 @@
 //
 // Prints one JSON line for each operation: its name and either the text that came back or the error. The second argument
 // says which client and how it negotiates: `legacy` is what the client package does unasked, `auto` lets it probe for the
-// modern revision first, `sdk` is the older package that knows no modern revision.
+// modern revision first, `sdk` is the older package that knows no modern revision. An operation that says `asked` is done
+// by a second client, which declares that it can be asked, and answers.
 import { readFileSync } from 'node:fs';
 
 const WAIT_MS = 10_000;
@@ -11,9 +12,28 @@ const report = (operation, outcome) => console.log(JSON.stringify({ operation, .
 const headers = { Authorization: `Bearer ${process.env.MESHGATE_TOKEN}` };
 const identity = { name: 'meshgate-interop', version: '0.1.0' };
 
+const capabilities = { elicitation: { form: {}, url: {} }, sampling: {}, roots: {} };
+/** What the one who is asked says, as `operations.json` expects it. */
+const answers = {
+  'elicitation/create': ({ params }) =>
+    params.mode === 'url' ? { action: 'accept' } : { action: 'accept', content: { name: 'Amara Okonjo-Bell' } },
+  'sampling/createMessage': () => ({
+    role: 'assistant',
+    model: 'interop',
+    content: { type: 'text', text: 'In the north.' },
+  }),
+  'roots/list': () => ({ roots: [{ uri: 'file:///srv/documents', name: 'Documents' }] }),
+};
+
 /** A connected client with its revision and its way to hear a notification. */
-async function connect() {
+async function connect(asked) {
   const url = new URL(process.env.MESHGATE_URL);
+  const options = asked ? { capabilities } : {};
+  const answer = (client, named) => {
+    for (const [method, said] of asked ? Object.entries(answers) : []) {
+      client.setRequestHandler(named(method), async (request) => said(request));
+    }
+  };
   if (kind === 'sdk') {
     const { Client } = await import('@modelcontextprotocol/sdk/client/index.js');
     const { StreamableHTTPClientTransport } = await import('@modelcontextprotocol/sdk/client/streamableHttp.js');
@@ -21,22 +41,30 @@ async function connect() {
     const schemas = {
       'notifications/resources/updated': types.ResourceUpdatedNotificationSchema,
       'notifications/resources/list_changed': types.ResourceListChangedNotificationSchema,
+      'elicitation/create': types.ElicitRequestSchema,
+      'sampling/createMessage': types.CreateMessageRequestSchema,
+      'roots/list': types.ListRootsRequestSchema,
     };
-    const client = new Client(identity);
+    const client = new Client(identity, options);
+    answer(client, (method) => schemas[method]);
     const transport = new StreamableHTTPClientTransport(url, { requestInit: { headers } });
     await client.connect(transport);
     const on = (method, heard) => client.setNotificationHandler(schemas[method], heard);
     return { client, on, revision: transport.protocolVersion };
   }
   const { Client, StreamableHTTPClientTransport } = await import('@modelcontextprotocol/client');
-  const options = kind === 'auto' ? { versionNegotiation: { mode: 'auto' } } : {};
-  const client = new Client(identity, options);
+  const negotiation = kind === 'auto' ? { versionNegotiation: { mode: 'auto' } } : {};
+  const client = new Client(identity, { ...options, ...negotiation });
+  answer(client, (method) => method);
   await client.connect(new StreamableHTTPClientTransport(url, { requestInit: { headers } }));
   const on = (method, heard) => client.setNotificationHandler(method, heard);
   return { client, on, revision: client.getNegotiatedProtocolVersion() };
 }
 
-const { client, on, revision } = await connect();
+const operations = JSON.parse(readFileSync(file, 'utf8'));
+const plain = await connect(false);
+const asked = operations.some((operation) => operation.asked) ? await connect(true) : plain;
+let { client, on } = plain;
 const modern = kind === 'auto';
 
 const call = ({ tool, arguments: given }) => client.callTool({ name: tool, arguments: given });
@@ -125,12 +153,14 @@ const does = {
   },
 };
 
-report('connect', { text: String(revision) });
-for (const operation of JSON.parse(readFileSync(file, 'utf8'))) {
+report('connect', { text: String(plain.revision) });
+for (const operation of operations) {
+  ({ client, on } = operation.asked ? asked : plain);
   try {
     report(operation.operation, { text: JSON.stringify(await does[operation.do](operation)) });
   } catch (error) {
     report(operation.operation, { error: String(error) });
   }
 }
-await client.close();
+await plain.client.close();
+if (asked !== plain) await asked.client.close();

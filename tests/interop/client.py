@@ -1,40 +1,77 @@
 """The official Python client and FastMCP's, doing the operations of one file through one endpoint.
 
 Prints one JSON line for each operation: its name and either the text that came back or the error. The second argument
-chooses the client: `mcp` or `fastmcp`. FastMCP's methods that return whole results end in `_mcp`.
+chooses the client: `mcp`, `modern` (the same one, which then knows no handshake) or `fastmcp`. FastMCP's methods that return whole results end in `_mcp`.
+
+An operation that says `asked` is done by a second client, which declares that it can be asked, and answers.
 """
 
 import json
 import os
 import sys
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
 import httpx2
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
-from mcp_types import PromptReference, ResourceTemplateReference
+from mcp_types import (
+    CreateMessageResult,
+    ElicitResult,
+    ListRootsResult,
+    PromptReference,
+    ResourceTemplateReference,
+    Root,
+    TextContent,
+)
 
 WAIT_SECONDS = 10
+# What the one who is asked says, as `operations.json` expects it.
+USER = {"name": "Amara Okonjo-Bell"}
+MODEL = "In the north."
+ROOT = Root(uri="file:///srv/documents", name="Documents")
 
 
 def report(operation: str, **outcome: str) -> None:
     print(json.dumps({"operation": operation, **outcome}), flush=True)
 
 
+async def elicited(context, params) -> ElicitResult:
+    return ElicitResult(action="accept", content=None if params.mode == "url" else USER)
+
+
+async def sampled(context, params) -> CreateMessageResult:
+    return CreateMessageResult(role="assistant", model="interop", content=TextContent(type="text", text=MODEL))
+
+
+async def rooted(context) -> ListRootsResult:
+    return ListRootsResult(roots=[ROOT])
+
+
 @asynccontextmanager
-async def official():
+async def official(asked: bool, mode: str = "auto"):
     headers = {"Authorization": f"Bearer {os.environ['MESHGATE_TOKEN']}"}
+    answers = {"elicitation_callback": elicited, "sampling_callback": sampled, "list_roots_callback": rooted}
     async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
-        async with Client(streamable_http_client(os.environ["MESHGATE_URL"], http_client=http)) as client:
+        transport = streamable_http_client(os.environ["MESHGATE_URL"], http_client=http)
+        async with Client(transport, mode=mode, **(answers if asked else {})) as client:
             yield client, ""
 
 
+def modern(asked: bool):
+    return official(asked, mode="2026-07-28")
+
+
 @asynccontextmanager
-async def fastmcp():
+async def fastmcp(asked: bool):
     from fastmcp import Client as FastClient
 
-    async with FastClient(os.environ["MESHGATE_URL"], auth=os.environ["MESHGATE_TOKEN"]) as client:
+    async def user(message, response_type, params, context):
+        return await elicited(context, params)
+
+    answers = {"elicitation_handler": user, "sampling_handler": lambda *_: MODEL, "roots": [ROOT]}
+    url, token = os.environ["MESHGATE_URL"], os.environ["MESHGATE_TOKEN"]
+    async with FastClient(url, auth=token, **(answers if asked else {})) as client:
         yield client, "_mcp"
 
 
@@ -110,10 +147,15 @@ def text(result) -> str:
 async def main() -> None:
     with open(sys.argv[1], encoding="utf-8") as file:
         operations = json.load(file)
-    async with {"mcp": official, "fastmcp": fastmcp}[sys.argv[2]]() as (client, suffix):
+    connect = {"mcp": official, "modern": modern, "fastmcp": fastmcp}[sys.argv[2]]
+    async with AsyncExitStack() as stack:
+        client, suffix = await stack.enter_async_context(connect(asked=False))
         report("connect", text=client.protocol_version)
-        performer = Performer(client, suffix)
+        plain = asked = Performer(client, suffix)
+        if any(operation.get("asked") for operation in operations):
+            asked = Performer(*await stack.enter_async_context(connect(asked=True)))
         for operation in operations:
+            performer = asked if operation.get("asked") else plain
             try:
                 result = await getattr(performer, operation["do"])(operation)
                 report(operation["operation"], text=text(result))

@@ -120,6 +120,9 @@ fn after_build(place: &Place, options: &Options, built: bool, steps: &mut Steps)
             conformance::run(place, &conformance::Options::client())
         });
         step("interop", &|| interop::run(place, &interop::Options::default()));
+        step("interop, every revision in one view", &|| {
+            interop::run(place, &interop::Options::more())
+        });
     }
 }
 

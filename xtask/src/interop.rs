@@ -32,9 +32,20 @@ pub(crate) struct Options {
     /// Only this client, by its name in the table
     #[arg(long)]
     client: Option<String>,
-    /// Other servers than the usual ones: `more`, which are installed first, and met by one client unless --client says more
+    /// Other servers than the usual ones: `more`, which are installed first and have no revision in common; they are met by
+    /// a modern-only and a legacy-only client unless --client says another
     #[arg(long)]
     servers: Option<String>,
+}
+
+impl Options {
+    /// The servers that have no revision in common.
+    pub(crate) fn more() -> Self {
+        Self {
+            servers: Some("more".to_owned()),
+            ..Self::default()
+        }
+    }
 }
 
 /// Where a client finds everything it needs.
@@ -78,7 +89,7 @@ pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
         .map(|list| list.expect.iter().map(String::as_str).collect())
         .unwrap_or_default();
     gateway.wait_for_tools(VIEW, Some(&token), &wanted)?;
-    servers::show(place, &gateway)?;
+    servers::show(place, &gateway, set.revisions)?;
 
     let stage = Stage {
         place,
@@ -88,10 +99,10 @@ pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
         text,
         operations,
     };
-    let only = options.client.as_deref().or(set.client);
-    let chosen = CLIENTS
-        .iter()
-        .filter(|client| only.is_none_or(|only| only == client.name));
+    let chosen = CLIENTS.iter().filter(|client| match options.client.as_deref() {
+        Some(only) => only == client.name,
+        None => set.clients.is_empty() || set.clients.contains(&client.name),
+    });
     let done: Vec<Done<'_>> = chosen.map(|client| (client, (client.run)(&stage))).collect();
     if done.is_empty() {
         return Err(format!("no such client; there are {}", names.join(", ")));

@@ -28,6 +28,7 @@ pub(crate) fn run(place: &Place) -> Result<(), Failure> {
     steps.run("PyPI: interop servers and clients", || {
         venv(place, "interop", "interop/requirements.txt")
     });
+    steps.run("npm and PyPI: servers of every revision", || more_servers(place));
     steps.finish()
 }
 

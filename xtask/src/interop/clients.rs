@@ -26,6 +26,12 @@ pub(super) const CLIENTS: &[Client] = &[
         revision: MODERN,
         run: |stage| python(stage, "python", "mcp"),
     },
+    // Pinned to the newest revision: it never leads a handshake.
+    Client {
+        name: "python-modern",
+        revision: MODERN,
+        run: |stage| python(stage, "python-modern", "modern"),
+    },
     Client {
         name: "fastmcp",
         revision: MODERN,

@@ -15,13 +15,37 @@ const DOCUMENTS: &str = "/srv/documents";
 const REPOSITORY: &str = "/srv/repository";
 const EVERYTHING: &str = "127.0.0.1:7393";
 const MORE: &str = "/srv/more";
+/// A client that knows only the modern revision, and one that knows none of it.
+const ONE_ERA: &[&str] = &["python-modern", "typescript-sdk"];
 const START_MAX: Duration = Duration::from_secs(60);
+
+/// Servers by name with the newest revision that each speaks.
+pub(super) type Revisions = &'static [(&'static str, &'static str)];
+
+const USUAL: Revisions = &[
+    ("everything", "2025-11-25"),
+    ("files", "2025-11-25"),
+    ("git", "2026-07-28"),
+    ("time", "2026-07-28"),
+];
+const EIGHT: Revisions = &[
+    ("alchemy", "2026-07-28"),
+    ("backlog", "2025-11-25"),
+    ("dbhub", "2026-07-28"),
+    ("kanban", "2024-11-05"),
+    ("memory", "2025-11-25"),
+    ("sqlite", "2025-11-25"),
+    ("thinking", "2025-11-25"),
+    ("time", "2026-07-28"),
+];
 
 /// One set of servers, ready for a gateway.
 pub(super) struct Set {
     pub(super) folder: &'static str,
-    /// The one client that meets them unless a person asks for another; all, when there is none.
-    pub(super) client: Option<&'static str>,
+    /// The clients that meet them unless a person asks for another; all, when there are none.
+    pub(super) clients: &'static [&'static str],
+    /// The revision that each server must be met with.
+    pub(super) revisions: Revisions,
     texts: Vec<(&'static str, String)>,
     _running: Option<Running>,
 }
@@ -34,7 +58,8 @@ impl Set {
         let running = start_everything(place, &everything)?;
         Ok(Self {
             folder: "tests/interop",
-            client: None,
+            clients: &[],
+            revisions: USUAL,
             texts: vec![
                 (DOCUMENTS, documents),
                 (REPOSITORY, repository),
@@ -44,7 +69,7 @@ impl Set {
         })
     }
 
-    /// Seven others, whose packages only this set needs.
+    /// Eight others, from the first revision to the newest, most of whose packages only this set needs.
     pub(super) fn more(place: &Place, scratch: &Path) -> Result<Self, Failure> {
         setup::more_servers(place)?;
         for folder in ["backlog", "kanban"] {
@@ -63,7 +88,8 @@ impl Set {
         output(backlog.env("BACKLOG_CWD", scratch.join("backlog")))?;
         Ok(Self {
             folder: "tests/interop/more",
-            client: Some("python"),
+            clients: ONE_ERA,
+            revisions: EIGHT,
             texts: vec![(MORE, scratch.to_string_lossy().into_owned())],
             _running: None,
         })
