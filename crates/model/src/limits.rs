@@ -31,6 +31,10 @@ pub const CALLS_IN_FLIGHT: u32 = 4096;
 pub const CALLS_PER_SECOND: u32 = 50;
 /// Calls one caller may make at once before its rate counts.
 pub const CALL_BURST: u32 = 100;
+/// Calls per second of one caller to one tool that may change something.
+pub const WRITES_PER_SECOND: u32 = 10;
+/// Calls one caller may make at once to one such tool before its rate counts.
+pub const WRITE_BURST: u32 = 20;
 /// Requests per second of one address that has not proved who it is.
 pub const UNAUTHENTICATED_PER_SECOND: u32 = 20;
 /// Children that stdio servers may run as.

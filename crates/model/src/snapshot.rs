@@ -98,6 +98,10 @@ pub struct Limits {
     pub calls_per_second: u32,
     /// Calls one caller may make at once before its rate counts.
     pub call_burst: u32,
+    /// Calls per second of one caller to one tool that may change something.
+    pub writes_per_second: u32,
+    /// Calls of one caller to one such tool at once.
+    pub write_burst: u32,
     /// Requests per second of one address that has not proved who it is.
     pub unauthenticated_per_second: u32,
     /// Children that stdio servers may run as.

@@ -112,6 +112,8 @@ pub struct ToolFacts {
     pub input: Option<Schema>,
     /// `outputSchema`.
     pub output: Option<Schema>,
+    /// Whether it says that it changes nothing. It is the server's own word: good for counting, not for trusting.
+    pub reads_only: bool,
     /// Calls whose arguments did not match and were let through, since this definition was read.
     pub mismatches: AtomicU64,
 }

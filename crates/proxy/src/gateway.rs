@@ -109,6 +109,7 @@ impl Gateway {
             observer: Observer::new(parts.records.clone(), parts.entropy),
             ids,
             rate: Rate::new(limits.calls_per_second, limits.calls_burst),
+            write_rate: Rate::new(limits.writes_per_second, limits.writes_burst),
             unproven_rate: Rate::new(limits.unproven_calls_per_second, limits.unproven_calls_per_second),
             calls: Room::new(model.calls_in_flight_max),
             streams: Seats::new(limits.streams_per_caller),
@@ -264,6 +265,8 @@ fn limits(snapshot: &Snapshot) -> Limits {
         streams_per_caller: said.streams_per_caller_max,
         calls_per_second: said.calls_per_second,
         calls_burst: said.call_burst,
+        writes_per_second: said.writes_per_second,
+        writes_burst: said.write_burst,
         unproven_calls_per_second: said.unauthenticated_per_second,
         ..Limits::default()
     }

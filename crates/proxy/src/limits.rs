@@ -108,6 +108,10 @@ pub struct Limits {
     pub calls_per_second: u32,
     /// Calls of one caller, at once.
     pub calls_burst: u32,
+    /// Calls of one caller to one tool that may change something, sustained.
+    pub writes_per_second: u32,
+    /// The same, at once.
+    pub writes_burst: u32,
     /// Requests of one address (IPv6: one /64) that fail to authenticate, sustained.
     pub unproven_calls_per_second: u32,
 }
@@ -160,6 +164,8 @@ impl Default for Limits {
 
             calls_per_second: 50,
             calls_burst: 100,
+            writes_per_second: 10,
+            writes_burst: 20,
             unproven_calls_per_second: 20,
         }
     }

@@ -63,6 +63,8 @@ pub struct Core {
     pub lower: Arc<Lower>,
     /// Calls per caller.
     pub rate: Rate,
+    /// Calls per caller and tool that may change something.
+    pub write_rate: Rate,
     /// Requests per address that prove nobody.
     pub unproven_rate: Rate,
     /// Calls of everybody that are in flight.
@@ -355,6 +357,7 @@ impl Core {
             context.record.note(|r| r.outcome = Some(telemetry::Outcome::Error));
             return Ok(Answered::One(Told::Result(refused)));
         }
+        self.check_writes(&context, &call, &destination, &server.server.name)?;
         let hop_id = self.ids.fetch_add(1, Ordering::Relaxed);
         let trace = self.trace(&context, &call);
         let tool = destination.name.as_deref().filter(|_| call.method == Method::ToolsCall);

@@ -231,3 +231,37 @@ async fn what_is_wrong_with_the_form_is_said_before_proof_is_asked_for() {
     }
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_tool_that_may_change_something_has_a_rate_of_its_own_for_each_caller() {
+    let reads = r#"{"name":"reads","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}}"#;
+    let strict = r#"{"name":"strict","inputSchema":{"type":"object","required":["a"]}}"#;
+    let server = ScriptedServer::modern()
+        .tool("writes", OK)
+        .tool("also-writes", OK)
+        .tool_as("reads", reads, |_| Answer::result(OK))
+        .tool_as("strict", strict, |_| Answer::result(OK))
+        .start()
+        .await;
+    let limits = "callsPerSecond: 1000, callBurst: 1000, writesPerSecond: 1, writeBurst: 5";
+    let gateway = limited(&server, limits).await;
+    for n in 0..5 {
+        assert_eq!(call("writes").to(&gateway).await.status, 200, "call {n}");
+    }
+    let over = call("writes").to(&gateway).await;
+    assert_eq!(rule(&over), (429, "limit/writes".to_owned(), true), "{}", over.text());
+    assert_eq!(server.received("tools/call").len(), 5, "what is refused has not run");
+    // Another tool has its own rate, one that only reads has none, and neither has a view without rates.
+    assert_eq!(call("also-writes").to(&gateway).await.status, 200);
+    for _ in 0..20 {
+        assert_eq!(call("reads").to(&gateway).await.status, 200);
+        assert_eq!(call("writes").at("/views/lifted/mcp").to(&gateway).await.status, 200);
+    }
+    // A call that would not run is not counted.
+    for _ in 0..10 {
+        assert!(call("strict").to(&gateway).await.text().contains("isError"));
+    }
+    let good = Post::modern("1", "tools/call", r#""name":"strict","arguments":{"a":1}"#);
+    assert_eq!(good.to(&gateway).await.status, 200);
+    gateway.stop().await;
+}

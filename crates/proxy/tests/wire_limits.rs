@@ -70,6 +70,8 @@ fn table() -> Vec<(&'static str, &'static str)> {
         streams_per_caller: "a081_streams_over_the_limit_of_their_caller_are_refused_until_one_ends",
         calls_per_second: "a_burst_passes_whole_and_the_next_call_waits",
         calls_burst: "a_burst_passes_whole_and_the_next_call_waits",
+        writes_per_second: "a_tool_that_may_change_something_has_a_rate_of_its_own_for_each_caller",
+        writes_burst: "a_tool_that_may_change_something_has_a_rate_of_its_own_for_each_caller",
         unproven_calls_per_second: "a087_whoever_changes_tokens_and_addresses_of_one_network_is_slowed_all_the_same",
     });
     table.extend(shown!(SessionLimits {
@@ -154,6 +156,7 @@ fn the_defaults_are_those_that_are_promised() {
         (limits.streams_per_caller, limits.calls_per_second, limits.calls_burst),
         (32, 50, 100)
     );
+    assert_eq!((limits.writes_per_second, limits.writes_burst), (10, 20));
     assert_eq!((limits.unproven_calls_per_second, limits.descriptors_kept), (20, 64));
 }
 

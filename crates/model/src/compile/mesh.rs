@@ -120,6 +120,13 @@ fn all_limits(spec: &LimitsSpec, ranges: &mut Ranges<'_>) -> Limits {
             1..=1_000_000,
         ),
         call_burst: ranges.rate("callBurst", spec.call_burst, limits::CALL_BURST, 1..=1_000_000),
+        writes_per_second: ranges.rate(
+            "writesPerSecond",
+            spec.writes_per_second,
+            limits::WRITES_PER_SECOND,
+            1..=1_000_000,
+        ),
+        write_burst: ranges.rate("writeBurst", spec.write_burst, limits::WRITE_BURST, 1..=1_000_000),
         unauthenticated_per_second: ranges.rate(
             "unauthenticatedPerSecond",
             spec.unauthenticated_per_second,

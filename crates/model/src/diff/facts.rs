@@ -165,6 +165,8 @@ fn limits(facts: &mut Facts, limits: &Limits) {
     facts.add("limits.callsInFlight", limits.calls_in_flight_max);
     facts.add("limits.callsPerSecond", limits.calls_per_second);
     facts.add("limits.callBurst", limits.call_burst);
+    facts.add("limits.writesPerSecond", limits.writes_per_second);
+    facts.add("limits.writeBurst", limits.write_burst);
     facts.add("limits.unauthenticatedPerSecond", limits.unauthenticated_per_second);
     facts.add("limits.children", limits.children_max);
     facts.add("limits.drain", period(limits.drain));

@@ -93,6 +93,13 @@ pub struct LimitsSpec {
     /// Calls one caller may make at once before the rate counts. Default: 100; 1 to 1000000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call_burst: Option<u32>,
+    /// Calls per second of one caller to one tool that may change something, as a mean; that is every tool that does not
+    /// say `readOnlyHint: true`. Default: 10; 1 to 1000000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writes_per_second: Option<u32>,
+    /// Calls one caller may make at once to one such tool before the rate counts. Default: 20; 1 to 1000000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_burst: Option<u32>,
     /// Requests per second of one address that has not proved who it is. Default: 20; 1 to 100000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unauthenticated_per_second: Option<u32>,

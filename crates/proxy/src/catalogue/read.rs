@@ -288,6 +288,8 @@ fn tool_facts(server: &Server, body: &Bytes, tool: &Object, name: &str) -> Optio
         param_headers,
         input: published(server.validate_arguments, "inputSchema"),
         output: published(server.validate_results, "outputSchema"),
+        reads_only: lookup(body, tool.span, &["annotations", "readOnlyHint"]).and_then(|hint| hint.bool(body))
+            == Some(true),
         mismatches: AtomicU64::new(0),
     })
 }

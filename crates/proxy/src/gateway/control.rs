@@ -111,6 +111,7 @@ impl Control {
         let limits = &wanted.mesh.limits;
         let core = &self.core;
         core.rate.set(limits.calls_per_second, limits.call_burst);
+        core.write_rate.set(limits.writes_per_second, limits.write_burst);
         let unproven = limits.unauthenticated_per_second;
         core.unproven_rate.set(unproven, unproven);
         core.calls.set_max(limits.calls_in_flight_max);

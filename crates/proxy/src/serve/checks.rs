@@ -4,11 +4,12 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use meshgate_mcp::{json, meta};
+use meshgate_mcp::{Method, json, meta};
 use meshgate_model::Check;
+use smallvec::SmallVec;
 
-use super::CallContext;
 use super::own::result;
+use super::{CallContext, Core, now};
 use crate::admit;
 use crate::catalogue::{ToolFacts, gateway_identity};
 use crate::refusal::{Reason, Refusal};
@@ -51,6 +52,38 @@ pub(super) fn check_arguments(call: &Call, destination: &Destination, check: Che
     body.extend_from_slice(gateway_identity());
     body.extend_from_slice(b"}}");
     Some(result(call, &body))
+}
+
+impl Core {
+    /// Counts a call of a tool that may change something against what its caller may do of that. A call that has come
+    /// this far would run.
+    pub(super) fn check_writes(
+        &self,
+        context: &CallContext,
+        call: &Call,
+        destination: &Destination,
+        server: &str,
+    ) -> Result<(), Refusal> {
+        let reads_only = destination.tool.as_ref().is_none_or(|tool| tool.facts.reads_only);
+        if call.method != Method::ToolsCall || reads_only || context.view.view.limits_lifted {
+            return Ok(());
+        }
+        let tool = destination.name.as_deref().unwrap_or_default();
+        let mut key: SmallVec<[u8; 128]> = SmallVec::new();
+        // Each part with its length, so that no two sets of names are the same key.
+        for part in [context.caller.binding(), server.as_bytes(), tool.as_bytes()] {
+            key.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            key.extend_from_slice(part);
+        }
+        self.write_rate.admit(&key, 1, now()).map_err(|refusal| {
+            let message = "too many calls of a tool that may change something; wait as long as `Retry-After` says";
+            let refusal = Refusal {
+                message: message.into(),
+                ..refusal
+            };
+            refusal.rule("limit/writes")
+        })
+    }
 }
 
 /// Says that arguments do not match, at the first, second, fourth, eighth … time: an operator must see that it happens, and
