@@ -1,0 +1,173 @@
+//! Questions in the middle of a call: carried to the client and back, or refused as the table says.
+
+use meshgate_bridge::eras::{Cannot, Carriage, Feature, cannot};
+use serde_json::{Value, json};
+
+use super::{Scene, expect, holds};
+use crate::{
+    Failure,
+    client::{Exchange, Wish},
+    witness::Note,
+};
+
+impl Scene {
+    pub(super) fn question(&self, feature: Feature, kind: &str) -> Result<(), Failure> {
+        let word = self.word(feature);
+        let since = self.witness.now();
+        let reply = reply(kind, &word);
+        let answer = |_: &Value| reply.clone();
+        let wish = Wish {
+            answer: &answer,
+            ..Wish::none()
+        };
+        let arguments = json!({"kind": kind, "word": word});
+        let exchange = self.tool(&self.able, "ask", &arguments, &wish)?;
+        let runs = self.runs(since, &self.able, "ask", &word)?;
+        match self.listed(feature) {
+            Carriage::Refused(why) if why.told == cannot::Told::Server => {
+                self.refused_to_server(since, why, &exchange, &runs)
+            }
+            Carriage::Refused(why) => self.refused_to_client(why, &word, &exchange, &runs),
+            Carriage::Carried | Carriage::WithLoss(_) => {
+                self.asked(kind, &word, &exchange)?;
+                self.answered(since, &word, &reply, &runs)?;
+                self.agrees(feature, false)
+            }
+        }
+    }
+
+    /// What the client saw of a question that was carried.
+    fn asked(&self, kind: &str, word: &str, exchange: &Exchange) -> Result<(), Failure> {
+        let [question] = exchange.questions.as_slice() else {
+            return Err(format!("one question was expected; the client saw {exchange:?}"));
+        };
+        let method = match kind {
+            "sampling" => "sampling/createMessage",
+            "roots" => "roots/list",
+            _ => "elicitation/create",
+        };
+        expect("the question", &question.get("method"), &Some(&json!(method)))?;
+        let said = question.to_string().contains(&format!("the word is {word}"));
+        holds("the question's words are lost", said || kind == "roots", question)?;
+        if kind == "url" {
+            self.has_page(question, word)?;
+        }
+        let heard = exchange.text()?;
+        let wanted = if kind == "url" { "accept" } else { word };
+        holds("the answer is not in the result", heard.contains(wanted), &heard)
+    }
+
+    /// A page has an id in 2025-11-25 and none since.
+    fn has_page(&self, question: &Value, word: &str) -> Result<(), Failure> {
+        let page = json!(format!("https://example.com/consent/{word}"));
+        expect("the page", &question.pointer("/params/url"), &Some(&page))?;
+        let id = question.pointer("/params/elicitationId").is_some();
+        expect("the elicitationId", &id, &!self.able.is_modern())
+    }
+
+    /// What the server saw of the answer, and that it ran once (in 2026-07-28: one round for the question, one for the
+    /// answer).
+    fn answered(&self, since: usize, word: &str, reply: &Value, runs: &[Note]) -> Result<(), Failure> {
+        if !self.server_revision.is_modern() {
+            self.witness
+                .wait(&self.server, since, "the answer to its question", &|note| {
+                    note.message("/result") == Some(reply)
+                })?;
+            return expect("executions", &runs.len(), &1);
+        }
+        let [first, second] = runs else {
+            return Err(format!("two rounds were expected; the server saw {runs:?}"));
+        };
+        let responses = first.message("/params/inputResponses");
+        expect("answers in the first round", &responses, &None)?;
+        let answered = second.message(&format!("/params/inputResponses/k-{word}"));
+        expect("the answer in the second round", &answered, &Some(reply))?;
+        let state = second.message("/params/requestState");
+        expect("the server's own state", &state, &Some(&json!(format!("state-{word}"))))
+    }
+
+    /// The server was told, the client saw nothing of it, and the call went on to its own answer.
+    fn refused_to_server(&self, since: usize, why: &Cannot, exchange: &Exchange, runs: &[Note]) -> Result<(), Failure> {
+        holds("the client was asked", exchange.questions.is_empty(), exchange)?;
+        let told = self
+            .witness
+            .wait(&self.server, since, "a refusal of its question", &|note| {
+                note.message("/error").is_some()
+            })?;
+        expect("the code", &told.message("/error/code"), &Some(&json!(why.code())))?;
+        let words = told
+            .message("/error/message")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        holds("the words of the table", words.contains(why.constant()), &words)?;
+        let heard = exchange.text()?;
+        holds(
+            "the call did not go on",
+            heard.contains(&why.code().to_string()),
+            &heard,
+        )?;
+        expect("executions", &runs.len(), &1)
+    }
+
+    /// The client was told, and the server heard nothing more of that call.
+    fn refused_to_client(&self, why: &Cannot, word: &str, exchange: &Exchange, runs: &[Note]) -> Result<(), Failure> {
+        holds("the client was asked", exchange.questions.is_empty(), exchange)?;
+        let words = match why.code {
+            Some(code) => {
+                let told = exchange.error()?;
+                expect("the code", &told.0, &code)?;
+                told.1
+            }
+            None => {
+                let failed = exchange.result()?.get("isError");
+                expect("isError", &failed, &Some(&json!(true)))?;
+                let text = exchange.text()?;
+                let page = format!("https://example.com/consent/{word}");
+                holds("the page is not in the words", text.contains(&page), &text)?;
+                text.to_owned()
+            }
+        };
+        holds("the words of the table", words.contains(why.constant()), &words)?;
+        expect("rounds", &runs.len(), &1)
+    }
+
+    /// `-32042`: a server of 2025-11-25 wants a page opened before it runs the call at all.
+    pub(super) fn visit(&self) -> Result<(), Failure> {
+        if self.server_revision.is_modern() || !self.server_revision.elicitation_url {
+            return Ok(());
+        }
+        let word = format!("visit-{}", self.client_revision.name);
+        let since = self.witness.now();
+        let answer = |_: &Value| json!({"action": "accept"});
+        let wish = Wish {
+            answer: &answer,
+            ..Wish::none()
+        };
+        let exchange = self.tool(&self.able, "visit", &json!({"word": word}), &wish)?;
+        let runs = self.runs(since, &self.able, "visit", &word)?;
+        if !self.client_revision.elicitation_url {
+            holds("the client was asked", exchange.questions.is_empty(), &exchange)?;
+            let told = exchange.answer.to_string();
+            let page = format!("https://example.com/consent/{word}");
+            let is_told = told.contains(cannot::URL_REQUIRED.constant()) || told.contains(&page);
+            holds("the client is not told of the page", is_told, &told)?;
+            return expect("calls", &runs.len(), &1);
+        }
+        let [question] = exchange.questions.as_slice() else {
+            return Err(format!("one question was expected; the client saw {exchange:?}"));
+        };
+        self.has_page(question, &word)?;
+        expect("the answer", &exchange.text()?, &format!("visited {word}").as_str())?;
+        expect("calls, of which the first did not run", &runs.len(), &2)
+    }
+}
+
+/// What the client answers.
+fn reply(kind: &str, word: &str) -> Value {
+    match kind {
+        "form" => json!({"action": "accept", "content": {"word": word}}),
+        "url" => json!({"action": "accept"}),
+        "sampling" => json!({"role": "assistant", "content": {"type": "text", "text": word}, "model": "matrix"}),
+        _ => json!({"roots": [{"uri": format!("file:///{word}"), "name": "root"}]}),
+    }
+}
