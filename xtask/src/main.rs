@@ -19,6 +19,7 @@ mod gateway;
 mod http;
 mod instructions;
 mod interop;
+mod matrix;
 mod place;
 mod setup;
 mod sim;
@@ -66,6 +67,8 @@ enum Verb {
     Soak(soak::What),
     /// Unmodified public servers and clients through a merged view
     Interop(interop::Options),
+    /// Every client revision with every server revision, stdio and HTTP, feature by feature, looked at from both ends
+    Matrix(matrix::Options),
     /// Measure: `bench gateway`, `bench instructions [--update]`, and whatever else the bench package offers
     Bench(bench::Options),
     /// Write the generated files again, or with --check compare them
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Verb::Sim(options) => sim::run(&place, &options),
         Verb::Soak(what) => soak::run(&place, &what),
         Verb::Interop(options) => interop::run(&place, &options),
+        Verb::Matrix(options) => matrix::run(&place, &options),
         Verb::Bench(options) => bench::run(&place, &options),
         Verb::Codegen(options) => codegen::run(&place, &options),
         Verb::Fuzz(options) => fuzz::run(&place, &options),

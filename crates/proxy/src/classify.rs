@@ -7,6 +7,7 @@
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
+use meshgate_bridge::eras::cannot;
 use meshgate_identity::KeyRing;
 use meshgate_mcp::content::{self, Direction};
 use meshgate_mcp::{Envelope, Kind, Message, Method, Object, Rules, Splice, Target, codes, json, lookup, meta, scan};
@@ -315,7 +316,7 @@ impl Reshape {
         Err(Refusal::server(
             Reason::MissingCapability,
             Executed::Unknown,
-            "the server asks for something that this client has not declared it can answer",
+            cannot::UNDECLARED.say(&[&path.join(".")]),
         )
         .data(required.into_bytes()))
     }

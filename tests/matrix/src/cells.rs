@@ -37,8 +37,6 @@ pub(crate) struct Scene {
     /// Declares everything that its revision has.
     pub(crate) able: Client,
     pub(crate) changes: Changes,
-    /// Where the notes of this scene begin.
-    pub(crate) begins: usize,
 }
 
 impl Scene {
@@ -50,7 +48,6 @@ impl Scene {
         pair: (&'static Revision, &'static Revision, Link),
     ) -> Result<Self, Failure> {
         let path = format!("/views/{server}/mcp");
-        let begins = witness.now();
         let plain = Client::open(pair.0.name, authority, &path, false)?;
         let able = Client::open(pair.0.name, authority, &path, true)?;
         let changes = plain.changes(NOTE)?;
@@ -63,7 +60,6 @@ impl Scene {
             plain,
             able,
             changes,
-            begins,
         })
     }
 

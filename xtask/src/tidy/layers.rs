@@ -49,7 +49,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const TESTKIT: &str = "meshgate-testkit";
 
 /// Packages that must not be in what people run.
-const NEVER_IN_PRODUCT: &[&str] = &["rmcp", "meshgate-testkit", "meshgate-fixtures"];
+const NEVER_IN_PRODUCT: &[&str] = &["rmcp", "meshgate-testkit", "meshgate-fixtures", "meshgate-matrix"];
 
 pub(super) fn check(place: &Place) -> Result<Vec<Finding>, Failure> {
     let text = output(&mut cargo(place, &["metadata", "--format-version", "1", "--locked"]))?;

@@ -93,9 +93,10 @@ cannot! {
         "`{}` is not available: this client declared no such capability",
         why "elicitation came with 2025-06-18 and its pages with 2025-11-25; an older server is never told that the client can",
         remedy "run a newer release of the server";
-    UNDECLARED = "a question of a modern server that the legacy client did not declare", Client, Some(codes::INTERNAL_ERROR),
+    UNDECLARED = "a question of a modern server that the client did not declare", Client, Some(codes::MISSING_CAPABILITY),
         "the server needs `{}`, which this client did not declare",
-        why "the client's revision, or the client, does not have that question",
+        why "the client's revision, or the client, does not have that question (a legacy client gets the code -32602, its \
+            revision has no other)",
         remedy "use a newer client, or call a tool that does not ask";
     URL_IN_WORDS = "a page to open, for a client without that mode", Client, None,
         "{}\nThis client cannot open the page by itself. Ask the user to open {} and, when it is done, call this again.",

@@ -2,7 +2,7 @@
 
 use meshgate_mcp::Revision;
 
-use super::{Carriage, Feature, Row, Which, cannot};
+use super::{Carriage, Feature, Link, Row, Which, cannot};
 
 const ANY: Which = Which { has: |_| true };
 const MODERN: Which = Which {
@@ -88,6 +88,10 @@ pub const ROWS: &[Row] = &[
     row(Feature::Roots, ANY, ANY, Carriage::Carried),
     row(Feature::Progress, ANY, ANY, Carriage::Carried),
     row(Feature::Logging, ANY, LEGACY, lost(LOGS_LOST)),
+    Row {
+        link: Some(Link::Stdio),
+        ..row(Feature::Logging, ANY, MODERN, lost(PIPE_LOGS_LOST))
+    },
     row(Feature::Logging, ANY, ANY, Carriage::Carried),
     row(Feature::Cancel, ANY, ANY, Carriage::Carried),
     row(Feature::ListChanged, LEGACY, ANY, lost(UNHEARD)),
@@ -108,6 +112,8 @@ const CONTEXT_LOST: &str =
     "`context`, the arguments that are filled in already, is left out: the server has no word for it";
 const LOGS_LOST: &str = "a message is delivered while one request is in flight on the server's session, and dropped \
     otherwise: nothing in it says which request it is about";
+const PIPE_LOGS_LOST: &str = "a message is delivered while one call that wants log messages is in flight, and dropped \
+    otherwise: all of them arrive on one pipe, and nothing in one says which call it is about";
 const UNHEARD: &str = "told on the client's GET stream; a client that holds none hears nothing";
 
 const fn row(feature: Feature, client: Which, server: Which, carriage: Carriage) -> Row {

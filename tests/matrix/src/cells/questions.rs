@@ -115,6 +115,12 @@ impl Scene {
         let words = match why.code {
             Some(code) => {
                 let told = exchange.error()?;
+                // No revision before 2026-07-28 has a code of its own for it.
+                let code = if code == -32021 && !self.able.is_modern() {
+                    -32602
+                } else {
+                    code
+                };
                 expect("the code", &told.0, &code)?;
                 told.1
             }

@@ -124,9 +124,8 @@ fn fault(peer: &Peer, request: &Arrived, message: &Value, at: &str, opens: bool)
         return (needs && version != peer.revision)
             .then(|| (400, (-32600, format!("wrong protocol version {version}"))));
     }
-    if message.get("id").is_none() {
-        return None;
-    }
+    // What has no id is a notification, which no header mirrors.
+    message.get("id")?;
     let name = match method {
         "tools/call" | "prompts/get" => message.pointer("/params/name"),
         "resources/read" => message.pointer("/params/uri"),
