@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use meshgate_identity::KeyRing;
-use meshgate_mcp::{Message, Method, Rules, Splice, meta, scan};
+use meshgate_mcp::{Era, Message, Method, Rules, Splice, meta, scan};
 use meshgate_proxy::call::Caller;
 use meshgate_proxy::catalogue::ViewState;
 use meshgate_proxy::classify::{Reshape, Shaped};
@@ -46,8 +46,9 @@ pub(crate) const ALL: &[Measurement] = &[
     ("respond-result", || responding(SHORT_BYTES)),
     ("respond-result-16k", || responding(LONG_BYTES)),
     ("respond-refusal", refusing),
-    ("call-50", || calling(SHORT_BYTES)),
-    ("call-50-16k", || calling(LONG_BYTES)),
+    ("call-50", || calling(Era::Modern, SHORT_BYTES)),
+    ("call-50-16k", || calling(Era::Modern, LONG_BYTES)),
+    ("legacy-call-50", || calling(Era::Legacy, SHORT_BYTES)),
     ("list-50-tools", listing),
     ("records-50", recording),
 ];
@@ -141,7 +142,7 @@ fn responding(text_bytes: usize) -> Result<(), Failure> {
         caller: asked.caller,
         keys: asked.keys,
         hop_id: HOP_ID,
-        now: 0,
+        now: || 0,
         bytes_max: 8 << 20,
         progress: None,
         lowered: false,
@@ -162,8 +163,8 @@ fn refusing() -> Result<(), Failure> {
 }
 
 /// Whole calls, with what client and server cost.
-fn calling(text_bytes: usize) -> Result<(), Failure> {
-    let mut scene = Scene::new(text_bytes)?;
+fn calling(era: Era, text_bytes: usize) -> Result<(), Failure> {
+    let mut scene = Scene::of(era, text_bytes)?;
     measured(|| scene.calls(CALLS))
 }
 

@@ -51,6 +51,22 @@ fn tool(number: usize) -> String {
     )
 }
 
+/// A call of a tool by a client with a session.
+pub(crate) fn legacy_call(id: u64) -> Vec<u8> {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"only__echo","arguments":{{"text":"{TEXT}"}}}}}}"#
+    )
+    .into_bytes()
+}
+
+/// What opens a session.
+pub(crate) fn initialize(revision: &str) -> Vec<u8> {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{{"protocolVersion":"{revision}","capabilities":{{}},"clientInfo":{{"name":"bench","version":"1.0.0"}}}}}}"#
+    )
+    .into_bytes()
+}
+
 /// A tools/list request.
 pub(crate) fn ask_list(id: u64) -> Vec<u8> {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/list","params":{{{META}}}}}"#).into_bytes()

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshgate_identity::{KeyRing, token_digest};
+use meshgate_mcp::Era;
 use meshgate_proxy::catalogue::Catalogues;
 use meshgate_proxy::drain::{Drainer, drain};
 use meshgate_proxy::gateway::{Gateway, GatewayParts};
@@ -30,6 +31,8 @@ pub(crate) struct Scene {
     records: Arc<Records>,
     metrics: Arc<Metrics>,
     held: Vec<u8>,
+    /// The header of the session, where client and server have sessions.
+    session: Option<String>,
     next_id: u64,
     /// Held, because a gateway finishes when nobody can ask it to any more.
     _drainer: Drainer,
@@ -38,13 +41,18 @@ pub(crate) struct Scene {
 impl Scene {
     /// Starts everything; a call's answer will hold a text of `text_bytes`. The first calls have been made.
     pub(crate) fn new(text_bytes: usize) -> Result<Self, Failure> {
+        Self::of(Era::Modern, text_bytes)
+    }
+
+    /// The same with client and server of one era.
+    pub(crate) fn of(era: Era, text_bytes: usize) -> Result<Self, Failure> {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| format!("no runtime: {e}"))?;
         let records = Arc::new(Records::default());
         let metrics = Arc::new(Metrics::new());
-        let started = runtime.block_on(started(text_bytes, &records, &metrics))?;
+        let started = runtime.block_on(started((text_bytes, era), &records, &metrics))?;
         let (client, catalogues, drainer) = started;
         let mut scene = Self {
             runtime,
@@ -53,9 +61,13 @@ impl Scene {
             records,
             metrics,
             held: Vec::new(),
+            session: None,
             next_id: 1_000_000_000,
             _drainer: drainer,
         };
+        if era == Era::Legacy {
+            scene.initialize()?;
+        }
         scene.calls(10)?;
         scene.written();
         Ok(scene)
@@ -66,8 +78,28 @@ impl Scene {
         for _ in 0..count {
             let id = self.next_id;
             self.next_id += 1;
-            self.exchange("tools/call", "Mcp-Name: only__echo\r\n", &messages::call(id), id)?;
+            if self.session.is_some() {
+                self.exchange("", &messages::legacy_call(id), id)?;
+            } else {
+                let mirrored = mirrored("tools/call", "Mcp-Name: only__echo\r\n");
+                self.exchange(&mirrored, &messages::call(id), id)?;
+            }
         }
+        Ok(())
+    }
+
+    fn initialize(&mut self) -> Result<(), Failure> {
+        let head = self.exchange("", &messages::initialize(server::LEGACY), 1)?;
+        let found = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("mcp-session-id")
+                .then(|| value.trim().to_owned())
+        });
+        let id = found.ok_or("no session was opened")?;
+        self.session = Some(format!(
+            "Mcp-Session-Id: {id}\r\nMCP-Protocol-Version: {}\r\n",
+            server::LEGACY
+        ));
         Ok(())
     }
 
@@ -75,7 +107,8 @@ impl Scene {
     pub(crate) fn list(&mut self) -> Result<(), Failure> {
         let id = self.next_id;
         self.next_id += 1;
-        self.exchange("tools/list", "", &messages::ask_list(id), id)
+        self.exchange(&mirrored("tools/list", ""), &messages::ask_list(id), id)
+            .map(drop)
     }
 
     /// Counts and writes the records of the calls so far, as the keep runtime does ten times a second.
@@ -86,9 +119,11 @@ impl Scene {
             .block_on(records.run(metrics, Some(Box::new(std::io::sink())), once));
     }
 
-    fn exchange(&mut self, method: &str, name: &str, body: &[u8], id: u64) -> Result<(), Failure> {
+    /// Sends a request with more header lines, and gives back the head of its answer.
+    fn exchange(&mut self, more: &str, body: &[u8], id: u64) -> Result<String, Failure> {
+        let session = self.session.as_deref().unwrap_or_default();
         let head = format!(
-            "POST /mcp HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: {method}\r\n{name}Content-Length: {}\r\n\r\n",
+            "POST /mcp HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n{session}{more}Content-Length: {}\r\n\r\n",
             self.client.peer_addr().map_err(|e| format!("no peer: {e}"))?,
             body.len()
         );
@@ -111,7 +146,7 @@ impl Scene {
             let answer = String::from_utf8_lossy(held.get(start..end).unwrap_or_default());
             let sound = answer.contains(&format!("\"id\":{id},")) && answer.contains("\"result\"");
             if sound {
-                Ok(())
+                Ok(String::from_utf8_lossy(held.get(..start).unwrap_or_default()).into_owned())
             } else {
                 Err(format!("not the answer that was asked for: {answer}"))
             }
@@ -119,12 +154,17 @@ impl Scene {
     }
 }
 
+/// The header lines that mirror a modern request.
+fn mirrored(method: &str, name: &str) -> String {
+    format!("MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: {method}\r\n{name}")
+}
+
 async fn started(
-    text_bytes: usize,
+    (text_bytes, era): (usize, Era),
     records: &Arc<Records>,
     metrics: &Arc<Metrics>,
 ) -> Result<(TcpStream, Arc<Catalogues>, Drainer), Failure> {
-    let behind = server::start(text_bytes).await?;
+    let behind = server::start(text_bytes, era).await?;
     let config = meshgate_model::parse("bench.yaml", &mesh(&format!("http://{behind}/mcp")))
         .map_err(|findings| format!("{findings:?}"))?;
     let (mut snapshot, _) = config.compile().map_err(|findings| format!("{findings:?}"))?;

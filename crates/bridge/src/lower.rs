@@ -19,10 +19,12 @@
 mod answer;
 mod capabilities;
 mod handshake;
+mod limits;
 mod listen;
 mod notice;
 mod questions;
 mod rounds;
+mod spelling;
 mod stamp;
 #[cfg(test)]
 mod tests;
@@ -30,8 +32,9 @@ mod tests;
 pub use answer::lower_answer;
 pub use capabilities::{Capabilities, Declared};
 pub use handshake::{Offer, Opening, OpeningError, initialize_result, negotiate, open};
+pub use limits::{ANSWERS_BYTES_MAX, QUESTIONS_MAX, ROUNDS_MAX};
 pub use listen::{Acknowledged, Wanted};
 pub use notice::{Progress, lower_notice};
 pub use questions::Mint;
-pub use rounds::{Ending, Question, ROUNDS_MAX, Rounds, Step, answer_id, read_inside};
+pub use rounds::{Ending, Question, Rounds, Step, answer_id, read_inside};
 pub use stamp::{Stamp, stamp};

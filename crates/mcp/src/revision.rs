@@ -53,6 +53,8 @@ pub struct Revision {
     pub elicitation_form: bool,
     /// Elicitation by URL.
     pub elicitation_url: bool,
+    /// Fields of a form may take several choices, and choices may have titles.
+    pub elicitation_choices: bool,
     /// Sampling with tools.
     pub sampling_tools: bool,
     /// `structuredContent` and `outputSchema`.
@@ -105,6 +107,7 @@ const V2024_11_05: Revision = Revision {
     progress_message: false,
     elicitation_form: false,
     elicitation_url: false,
+    elicitation_choices: false,
     sampling_tools: false,
     structured_content: false,
     structured_any: false,
@@ -152,6 +155,7 @@ const V2025_11_25: Revision = Revision {
     name: "2025-11-25",
     sse_priming: true,
     elicitation_url: true,
+    elicitation_choices: true,
     sampling_tools: true,
     icons: true,
     core_tasks: true,

@@ -8,9 +8,12 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use meshgate_bridge::eras::cannot;
+use meshgate_bridge::lift::Level;
 use meshgate_identity::KeyRing;
 use meshgate_mcp::content::{self, Direction};
-use meshgate_mcp::{Envelope, Kind, Message, Method, Object, Rules, Splice, Target, codes, json, lookup, meta, scan};
+use meshgate_mcp::{
+    Envelope, Kind, Message, Method, Object, Rules, Splice, Target, Value, codes, json, lookup, meta, scan,
+};
 
 use crate::call::Caller;
 use crate::catalogue::{ViewState, gateway_identity};
@@ -63,8 +66,8 @@ pub struct Reshape {
     pub keys: Arc<KeyRing>,
     /// The id of the call on the hop to the server.
     pub hop_id: u64,
-    /// Unix seconds, for the life of states.
-    pub now: u64,
+    /// Tells Unix seconds: the life of a state begins when its question is asked, however long the call took until then.
+    pub now: fn() -> u64,
     /// The largest message that is taken, in bytes.
     pub bytes_max: usize,
     /// The last progress given on, so that it can only increase.
@@ -133,14 +136,19 @@ impl Reshape {
                 splice.replace(ours.span, token.to_vec());
             }
             Method::LogMessage => {
-                let asked = self
-                    .call
-                    .message
-                    .meta
-                    .as_ref()
-                    .is_some_and(|m| m.get(&self.call.body, meta::LOG_LEVEL).is_some());
-                if !asked {
+                let asked = self.call.message.meta.as_ref();
+                let asked = asked.and_then(|m| m.get(&self.call.body, meta::LOG_LEVEL));
+                let Some(asked) = asked else {
                     return Shaped::Dropped("log_unasked");
+                };
+                // A level that nobody knows is passed on: what it means is not for the gateway to say.
+                let level = |value: Option<&Value>, src| Level::parse(&value?.str(src)?);
+                let said = level(params.and_then(|p| p.get(body, "level")), body);
+                if said
+                    .zip(level(Some(asked), &self.call.body))
+                    .is_some_and(|(said, asked)| said < asked)
+                {
+                    return Shaped::Dropped("log_below_level");
                 }
             }
             // Nobody here knows what it means, and an extension may.
@@ -247,7 +255,7 @@ impl Reshape {
             &self.destination,
             &self.caller,
             &self.keys,
-            self.now,
+            (self.now)(),
             inner,
         )?;
         match result.get(body, "requestState") {

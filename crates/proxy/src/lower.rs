@@ -13,6 +13,7 @@
 //!
 //! Security posture: fed by untrusted clients; every message was scanned strictly before, and every caller is known.
 
+mod batch;
 mod claims;
 mod edge;
 mod errors;
@@ -25,6 +26,7 @@ mod requests;
 mod running;
 mod session;
 mod table;
+mod underway;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +44,7 @@ use meshgate_identity::keys::KeyRing;
 use meshgate_mcp::{Message, Revision};
 use tokio_util::task::TaskTracker;
 
+pub use batch::Taken;
 pub use limits::SessionLimits;
 
 use self::claims::Claims;

@@ -377,7 +377,7 @@ impl Core {
             caller: context.caller.clone(),
             keys: self.keys.clone(),
             hop_id,
-            now: unix,
+            now: unix_now,
             bytes_max: self.limits.response_bytes,
             progress: None,
             // Only the modern face gets its headers this far.

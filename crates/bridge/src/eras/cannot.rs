@@ -98,6 +98,12 @@ cannot! {
         why "the client's revision, or the client, does not have that question (a legacy client gets the code -32602, its \
             revision has no other)",
         remedy "use a newer client, or call a tool that does not ask";
+    UNSPELLABLE = "a question of a modern server that the client's revision has no words for", Client, Some(codes::INTERNAL_ERROR),
+        "the server asks with {}, and revision {} of this client has no words for it",
+        why "fields of a form that take several choices came with 2025-11-25; what is only said differently (titles of \
+            choices, several blocks of one message, sound) is said the older way, and `includeContext` is left out where \
+            the client did not declare `sampling.context`",
+        remedy "use a newer client";
     URL_IN_WORDS = "a page to open, for a client without that mode", Client, None,
         "{}\nThis client cannot open the page by itself. Ask the user to open {} and, when it is done, call this again.",
         why "elicitation by URL came with 2025-11-25; an older client has no word for it, so its model is told in words \

@@ -135,13 +135,18 @@ fn lower_prompt(src: &[u8], body: &Object, revision: &Revision, out: &mut Splice
 }
 
 /// One content block: a kind that the revision does not have becomes text that says the same to a model.
-pub(super) fn lower_block(src: &[u8], block: &Value, revision: &Revision, out: &mut Splice<'_>) {
-    if revision.resource_link && revision.audio {
-        return;
+fn lower_block(src: &[u8], block: &Value, revision: &Revision, out: &mut Splice<'_>) {
+    if let Some(text) = lowered_block(src, block, revision) {
+        out.replace(block.span, text);
     }
-    let Some(object) = Object::read(src, block.span).filter(|_| block.kind == Kind::Object) else {
-        return;
-    };
+}
+
+/// The text in place of a content block of a kind that the revision does not have; `None` where it has the kind.
+pub(super) fn lowered_block(src: &[u8], block: &Value, revision: &Revision) -> Option<Vec<u8>> {
+    if revision.resource_link && revision.audio {
+        return None;
+    }
+    let object = Object::read(src, block.span).filter(|_| block.kind == Kind::Object)?;
     let text = |name: &str| object.get(src, name).and_then(|v| v.str(src)).unwrap_or_default();
     let said = match &*text("type") {
         "resource_link" if !revision.resource_link => {
@@ -161,10 +166,9 @@ pub(super) fn lower_block(src: &[u8], block: &Value, revision: &Revision, out: &
                 text("mimeType")
             )
         }
-        _ => return,
+        _ => return None,
     };
-    let kept = kept_members(src, &object);
-    out.replace(block.span, text_block(&said, &kept));
+    Some(text_block(&said, &kept_members(src, &object)))
 }
 
 /// `annotations` and `_meta` of a block, which mean the same on text.
@@ -188,10 +192,21 @@ fn text_block(text: &str, more: &str) -> Vec<u8> {
 fn lower_error(src: &[u8], body: &Object, method: Method, revision: &Revision, out: &mut Splice<'_>) {
     let Some(code) = body.get(src, "code") else { return };
     let lowered = match code.i64(src) {
-        Some(codes::INVALID_PARAMS) if method == Method::ResourcesRead => revision.resource_not_found,
+        Some(codes::INVALID_PARAMS) if method == Method::ResourcesRead && is_about_the_resource(src, body) => {
+            revision.resource_not_found
+        }
         Some(codes::HEADER_MISMATCH | codes::UNSUPPORTED_VERSION) => codes::INTERNAL_ERROR,
         Some(codes::MISSING_CAPABILITY) => codes::INVALID_PARAMS,
         _ => return,
     };
     out.replace(code.span, lowered.to_string().into_bytes());
+}
+
+/// Whether wrong parameters of a read mean that there is no such resource. What the gateway refuses for another reason
+/// carries its refusal and names no resource.
+fn is_about_the_resource(src: &[u8], error: &Object) -> bool {
+    let Some(data) = error.get(src, "data").and_then(|data| Object::read(src, data.span)) else {
+        return true;
+    };
+    data.get(src, meta::VENDOR_REFUSAL).is_none() || data.get(src, "uri").is_some()
 }

@@ -60,6 +60,9 @@ fn read_set(src: &[u8], capabilities: &Object, revision: &Revision) -> Capabilit
         if revision.sampling_tools && object(src, &sampling, "tools").is_some() {
             set = set.with(Capabilities::SAMPLING_TOOLS);
         }
+        if revision.sampling_tools && object(src, &sampling, "context").is_some() {
+            set = set.with(Capabilities::SAMPLING_CONTEXT);
+        }
     }
     if let Some(elicitation) = object(src, capabilities, "elicitation").filter(|_| revision.elicitation_form) {
         let url = revision.elicitation_url && object(src, &elicitation, "url").is_some();
@@ -128,15 +131,25 @@ fn elicitation(set: Capabilities) -> &'static [u8] {
     }
 }
 
+fn sampling(set: Capabilities) -> &'static [u8] {
+    match (
+        set.contains(Capabilities::SAMPLING_TOOLS),
+        set.contains(Capabilities::SAMPLING_CONTEXT),
+    ) {
+        (true, true) => br#""sampling":{"tools":{},"context":{}}"#,
+        (true, false) => br#""sampling":{"tools":{}}"#,
+        (false, true) => br#""sampling":{"context":{}}"#,
+        (false, false) => br#""sampling":{}"#,
+    }
+}
+
 fn minimal(set: Capabilities) -> Vec<u8> {
     let mut members: Vec<&[u8]> = Vec::new();
     if set.contains(Capabilities::ROOTS) {
         members.push(br#""roots":{}"#);
     }
-    if set.contains(Capabilities::SAMPLING_TOOLS) {
-        members.push(br#""sampling":{"tools":{}}"#);
-    } else if set.contains(Capabilities::SAMPLING) {
-        members.push(br#""sampling":{}"#);
+    if set.contains(Capabilities::SAMPLING) {
+        members.push(sampling(set));
     }
     let asks = elicitation(set);
     let elicitation = [br#""elicitation":"#, asks].concat();

@@ -55,7 +55,7 @@ impl Progress {
         };
         let (span, progress) = number("progress")?;
         let moved = progress + self.base;
-        if self.last.is_some_and(|last| moved <= last) {
+        if self.last.is_some_and(|last| moved <= last) || !moved.is_finite() {
             return None;
         }
         self.last = Some(moved);
@@ -63,7 +63,8 @@ impl Progress {
         if self.base > 0.0 {
             splice.replace(span, moved.to_string().into_bytes());
             if let Some((span, total)) = number("total") {
-                splice.replace(span, (total + self.base).to_string().into_bytes());
+                let total = (total + self.base).min(f64::MAX);
+                splice.replace(span, total.to_string().into_bytes());
             }
         }
         Some(splice.finish())

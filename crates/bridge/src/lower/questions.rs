@@ -3,12 +3,10 @@
 //! Each question is checked against what the client declared before anything is sent: a round is asked whole or not at
 //! all, so that a call never hangs on a half that nobody can answer.
 
-use meshgate_mcp::{Kind, Method, Object, Revision, Span, Splice, json, message};
+use meshgate_mcp::{Kind, Method, Object, Revision, Span, json, message};
 
-use super::Capabilities;
-
-/// Questions in one round.
-const QUESTIONS_MAX: usize = 32;
+use super::spelling::{self, Unspellable};
+use super::{Capabilities, QUESTIONS_MAX};
 
 /// Gives ids of our own. Driven from outside because ids need randomness and name the session's home.
 pub trait Mint {
@@ -50,8 +48,16 @@ pub(super) enum Unaskable {
     Undeclared(Capabilities),
     /// The client has no URL mode; this is what a person would have been shown.
     Url { url: String, message: String },
+    /// The client's revision has no words for this.
+    Unspellable(String),
     /// The server broke the protocol.
     Malformed(&'static str),
+}
+
+impl From<Unspellable> for Unaskable {
+    fn from(Unspellable(what): Unspellable) -> Self {
+        Self::Unspellable(what)
+    }
 }
 
 /// Reads `inputRequests` into questions for a client of `revision` that declared `can`.
@@ -79,7 +85,13 @@ pub(super) fn read(
         permitted(src, ask, params, can)?;
         let id = mint.question();
         let elicitation = (ask == Ask::Url).then(|| mint.elicitation());
-        let params = lower_params(src, ask, params, revision, elicitation.as_deref());
+        let raw = params.map_or(&b"{}"[..], |span| span.of(src));
+        let params = match ask {
+            Ask::Form => spelling::form(raw, revision)?,
+            Ask::Url => spelling::url(raw, elicitation.as_deref().unwrap_or_default()),
+            Ask::Sampling => spelling::sampling(raw, revision, can),
+            Ask::Roots => raw.to_vec(),
+        };
         open.push(Open {
             key: [b"\"", member.key.of(src), b"\""].concat(),
             ask,
@@ -125,13 +137,22 @@ fn permitted(src: &[u8], ask: Ask, params: Option<Span>, can: Capabilities) -> R
                     .and_then(|v| v.str(src).map(String::from))
                     .unwrap_or_default()
             };
-            return Err(Unaskable::Url {
-                url: text("url"),
-                message: text("message"),
+            let (url, message) = (text("url"), text("message"));
+            return Err(if is_page(&url) {
+                Unaskable::Url { url, message }
+            } else {
+                Unaskable::Malformed("asked to open an address that is no http or https page")
             });
         }
-        Ask::Sampling if member("tools").or_else(|| member("toolChoice")).is_some() => Capabilities::SAMPLING_TOOLS,
-        Ask::Sampling => Capabilities::SAMPLING,
+        Ask::Sampling if !can.contains(Capabilities::SAMPLING) => Capabilities::SAMPLING,
+        Ask::Sampling => {
+            let params = params.and_then(|params| Object::read(src, params));
+            if params.is_some_and(|params| spelling::speaks_of_tools(src, &params)) {
+                Capabilities::SAMPLING_TOOLS
+            } else {
+                Capabilities::SAMPLING
+            }
+        }
     };
     if can.contains(needs) {
         Ok(())
@@ -140,30 +161,8 @@ fn permitted(src: &[u8], ask: Ask, params: Option<Span>, can: Capabilities) -> R
     }
 }
 
-/// The parameters as the client's revision has them.
-fn lower_params(src: &[u8], ask: Ask, params: Option<Span>, revision: &Revision, elicitation: Option<&str>) -> Vec<u8> {
-    let Some(span) = params else { return b"{}".to_vec() };
-    let raw = span.of(src);
-    let whole = Span {
-        start: 0,
-        end: u32::try_from(raw.len()).unwrap_or(u32::MAX),
-    };
-    let Some(object) = Object::read(raw, whole) else {
-        return raw.to_vec();
-    };
-    let mut splice = Splice::new(raw);
-    if let Some(id) = elicitation {
-        match object.get(raw, "elicitationId") {
-            Some(value) => splice.replace(value.span, json::quote(id)),
-            None => splice.insert(&object, "elicitationId", json::quote(id)),
-        }
-    }
-    // Before URL mode existed there was one mode, and no member to name it.
-    if ask == Ask::Form
-        && !revision.elicitation_url
-        && let Some(index) = object.find(raw, "mode")
-    {
-        splice.remove(&object, index);
-    }
-    splice.finish()
+/// Whether a person may be told in words to open it: nothing that a browser would run.
+fn is_page(url: &str) -> bool {
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http"))
 }

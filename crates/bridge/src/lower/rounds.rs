@@ -10,11 +10,8 @@ use meshgate_mcp::{Envelope, Kind, Message, Method, Object, Revision, Rules, cod
 
 use super::questions::{self, Ask, Mint, Open, Unaskable};
 use super::stamp::retry;
-use super::{Capabilities, Progress, lower_answer, lower_notice};
+use super::{ANSWERS_BYTES_MAX, Capabilities, Progress, ROUNDS_MAX, lower_answer, lower_notice};
 use crate::eras::cannot;
-
-/// Rounds that one call may take; the count at which the official SDKs stop, too.
-pub const ROUNDS_MAX: u32 = 10;
 
 /// A question for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +51,8 @@ pub enum Ending {
     Deadline,
     /// A question waits for a client that has gone away.
     Away,
+    /// A question has waited for as long as the server's state is good for.
+    Unanswered,
 }
 
 impl Ending {
@@ -74,6 +73,11 @@ impl Ending {
                 "unbridgeable",
                 "the client went away while the server waited for its answer",
             ),
+            Self::Unanswered => (
+                codes::INTERNAL_ERROR,
+                "deadline",
+                "the client did not answer the server's question in time; call again",
+            ),
         }
     }
 }
@@ -91,6 +95,8 @@ pub struct Rounds {
     round: u32,
     progress: Progress,
     open: Vec<Open>,
+    /// What the answers of this round take.
+    answers_bytes: usize,
     /// The server's state for the next round, raw.
     state: Option<Vec<u8>>,
     /// URL elicitations that the client accepted.
@@ -109,6 +115,7 @@ impl Rounds {
             round: 1,
             progress: Progress::default(),
             open: Vec::new(),
+            answers_bytes: 0,
             state: None,
             accepted: Vec::new(),
         }
@@ -130,7 +137,11 @@ impl Rounds {
             Envelope::Notification => self.notice(src, msg),
             // A modern server has no requests to make; one that does gets no answer and the client never sees it.
             Envelope::Request => Step::Quiet,
-            Envelope::Error => self.done(lower_answer(src, msg, self.method, self.revision)),
+            Envelope::Error => {
+                // Nobody knows what became of the pages that were opened.
+                self.accepted.clear();
+                self.done(lower_answer(src, msg, self.method, self.revision))
+            }
             Envelope::Result => match msg.body.as_ref().filter(|body| wants_input(src, body)) {
                 Some(body) => self.input_required(src, body, mint),
                 None => self.done(lower_answer(src, msg, self.method, self.revision)),
@@ -187,7 +198,8 @@ impl Rounds {
 
     fn unaskable(&mut self, why: Unaskable) -> Step {
         match why {
-            Unaskable::Undeclared(what) => self.fail(&cannot::UNDECLARED.say(&[what.name()])),
+            Unaskable::Undeclared(what) => self.undeclared(what),
+            Unaskable::Unspellable(what) => self.fail(&cannot::UNSPELLABLE.say(&[&what, self.revision.name])),
             Unaskable::Malformed(what) => self.fail(&format!("the server {what}")),
             Unaskable::Url { url, message } => {
                 let text = cannot::URL_IN_WORDS.say(&[&message, &url]);
@@ -210,6 +222,11 @@ impl Rounds {
             .get(src, "result")
             .filter(|v| v.kind == Kind::Object)
             .map(|v| v.raw(src).to_vec());
+        self.answers_bytes += result.as_ref().map_or(0, Vec::len);
+        if self.answers_bytes > ANSWERS_BYTES_MAX {
+            let text = format!("the client's answers of one round are longer than {ANSWERS_BYTES_MAX} bytes together");
+            return self.fail(&text);
+        }
         match (result, question.ask) {
             (Some(result), ask) => {
                 if ask == Ask::Url && accepts(&result) {
@@ -244,12 +261,12 @@ impl Rounds {
 
     /// Ends the call from outside.
     pub fn end(&mut self, why: Ending) -> Step {
-        let (code, reason, text) = why.said();
-        self.fail_with(code, reason, text)
+        self.fail_with(why.said(), None)
     }
 
     fn next_round(&mut self, responses: Option<Vec<u8>>) -> Step {
         self.open.clear();
+        self.answers_bytes = 0;
         self.round += 1;
         self.progress.next_round();
         let state = self.state.take();
@@ -273,15 +290,33 @@ impl Rounds {
     }
 
     fn fail(&mut self, why: &str) -> Step {
-        self.fail_with(codes::INTERNAL_ERROR, "unbridgeable", why)
+        self.fail_with((codes::INTERNAL_ERROR, "unbridgeable", why), None)
+    }
+
+    /// Legacy has no code of its own for this; what a modern client would be told is kept beside it.
+    fn undeclared(&mut self, what: Capabilities) -> Step {
+        let name = what.name();
+        let why = cannot::UNDECLARED.say(&[name]);
+        let inner = name
+            .rsplit('.')
+            .fold("{}".to_owned(), |inner, name| format!("{{\"{name}\":{inner}}}"));
+        let member = format!("\"requiredCapabilities\":{inner}");
+        self.fail_with(
+            (codes::INVALID_PARAMS, "missing_capability", &why),
+            Some(member.as_bytes()),
+        )
     }
 
     /// An error of our own. Questions that are still open are taken back first.
-    fn fail_with(&mut self, code: i64, reason: &str, why: &str) -> Step {
+    fn fail_with(&mut self, (code, reason, why): (i64, &str, &str), member: Option<&[u8]>) -> Step {
         let unanswered = self.open.drain(..).filter(|q| q.answer.is_none());
         let before = unanswered.map(|q| taken_back(&q.id)).collect();
         self.accepted.clear();
         let mut data = b"{".to_vec();
+        if let Some(member) = member {
+            data.extend_from_slice(member);
+            data.push(b',');
+        }
         json::push_quoted(&mut data, meta::VENDOR_REFUSAL);
         data.extend_from_slice(br#":{"by":"gateway","reason":"#);
         json::push_quoted(&mut data, reason);

@@ -5,6 +5,7 @@ mod handshake;
 mod listen;
 mod notice;
 mod rounds;
+mod spelling;
 mod stamp;
 
 use meshgate_mcp::{LATEST_LEGACY, Message, Method, Revision, Rules, scan};

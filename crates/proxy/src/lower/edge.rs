@@ -4,17 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use http::{HeaderMap, StatusCode, header};
-use meshgate_bridge::eras::cannot;
 use meshgate_bridge::lower::{answer_id, initialize_result, open};
-use meshgate_mcp::{Envelope, Era, Message, Method, Revision, codes, encode_sse, message};
+use meshgate_mcp::{Envelope, Era, Message, Method, Revision, codes, message};
 
+use super::batch::Joint;
 use super::claims::Claims;
-use super::errors::error_message;
 use super::session::{Beginning, CallId, ClientAnswer, Session};
-use super::{Answer, Edge, Lower, Part, SESSION_ID, content, empty, json, listening, sse};
-use crate::observe::CallRecord;
+use super::{Answer, Edge, Lower, SESSION_ID, empty, json, listening, sse};
 use crate::refusal::{Reason, Refusal};
 
 const PROTOCOL_VERSION: &str = "mcp-protocol-version";
@@ -23,6 +20,17 @@ const LAST_EVENT_ID: &str = "last-event-id";
 impl Lower {
     /// POST: a request, a notification, or the client's answer to a question.
     pub async fn post(&self, edge: &Edge<'_>, body: &Bytes, msg: &Message) -> Result<Answer, Refusal> {
+        self.take(edge, None, body, msg).await
+    }
+
+    /// One message, alone or in a batch.
+    pub(super) async fn take(
+        &self,
+        edge: &Edge<'_>,
+        batch: Option<&Joint>,
+        body: &Bytes,
+        msg: &Message,
+    ) -> Result<Answer, Refusal> {
         let method = msg
             .method
             .and_then(|m| m.str(body))
@@ -32,7 +40,7 @@ impl Lower {
         }
         let session = self.session(edge)?;
         match msg.envelope {
-            Envelope::Request => self.request(edge, session, body, msg, method).await,
+            Envelope::Request => self.request(edge, batch, session, (body, msg), method).await,
             Envelope::Notification => {
                 notice(&session, body, msg, method);
                 Ok(empty(StatusCode::ACCEPTED))
@@ -48,51 +56,6 @@ impl Lower {
                 Ok(empty(StatusCode::ACCEPTED))
             }
         }
-    }
-
-    /// Whether the session of these headers takes a batch of these messages. Only 2025-03-26 has batches.
-    pub fn takes_batch(&self, edge: &Edge<'_>, messages: &[(Bytes, Message)]) -> Result<&'static Revision, Refusal> {
-        let session = self.session(edge)?;
-        if !session.revision.batching {
-            return Err(Refusal::new(Reason::InvalidRequest, cannot::BATCH.words));
-        }
-        if messages
-            .iter()
-            .any(|(body, msg)| method_of(body, msg) == Method::Initialize)
-        {
-            return Err(Refusal::new(
-                Reason::InvalidRequest,
-                "initialize cannot be part of a batch; send it alone",
-            ));
-        }
-        Ok(session.revision)
-    }
-
-    /// POST of a batch that is taken: its messages run side by side and share one response. A message that is refused is
-    /// answered for itself, because the others run.
-    pub async fn post_batch(&self, revision: &Revision, parts: Vec<Part<'_>>) -> Answer {
-        let running = parts.iter().map(|part| {
-            Box::pin(async move {
-                let answer = self.post(&part.edge, part.body, part.message).await;
-                answer.unwrap_or_else(|refusal| refused_part(part, &refusal, revision))
-            })
-        });
-        let answers = futures_util::future::join_all(running).await;
-        let mut bodies = Vec::new();
-        let mut streams = Vec::new();
-        for (answer, part) in answers.into_iter().zip(&parts) {
-            match answer {
-                Answer::Json { body, .. } => {
-                    if let Some(record) = part.edge.record {
-                        record.leaves(body.len());
-                    }
-                    bodies.push(body);
-                }
-                Answer::Sse { events, .. } => streams.push(counted(events, part.edge.record)),
-                Answer::Empty { .. } => {}
-            }
-        }
-        joined(bodies, streams)
     }
 
     /// GET: the session's own stream, or one that broke off.
@@ -256,7 +219,7 @@ fn no_entropy() -> Refusal {
     Refusal::new(Reason::Internal, "the system's random source failed")
 }
 
-fn method_of(body: &[u8], msg: &Message) -> Method {
+pub(super) fn method_of(body: &[u8], msg: &Message) -> Method {
     msg.method
         .and_then(|m| m.str(body))
         .map_or(Method::Other, |m| Method::parse(&m))
@@ -304,42 +267,4 @@ pub(super) fn accepts_streams(headers: &HeaderMap) -> bool {
             .iter()
             .any(|accepted| kind.eq_ignore_ascii_case(accepted))
     })
-}
-
-fn refused_part(part: &Part<'_>, refusal: &Refusal, revision: &Revision) -> Answer {
-    part.edge.note(refusal);
-    let Some(id) = &part.message.id else {
-        return empty(StatusCode::ACCEPTED);
-    };
-    let method = method_of(part.body, part.message);
-    json(error_message(id.raw(part.body), refusal, method, revision))
-}
-
-/// Counts what a stream says in the record of its own call, which stays open for as long.
-fn counted(events: super::Events, record: Option<&CallRecord>) -> super::Events {
-    match record.cloned() {
-        None => events,
-        Some(record) => Box::pin(events.inspect(move |event| record.leaves(event.len()))),
-    }
-}
-
-/// The answers of a batch as one response: an array, or a stream when one of them is a stream.
-fn joined(bodies: Vec<Bytes>, streams: Vec<super::Events>) -> Answer {
-    if bodies.is_empty() && streams.is_empty() {
-        return empty(StatusCode::ACCEPTED);
-    }
-    if streams.is_empty() {
-        let bodies: Vec<&[u8]> = bodies.iter().map(|body| &body[..]).collect();
-        return json([b"[".as_slice(), &bodies.join(b",".as_slice()), b"]"].concat());
-    }
-    let plain = bodies.into_iter().map(|body| {
-        let mut event = Vec::new();
-        encode_sse(&mut event, None, &body);
-        Bytes::from(event)
-    });
-    let events = futures_util::stream::iter(plain).chain(futures_util::stream::select_all(streams));
-    Answer::Sse {
-        headers: content("text/event-stream"),
-        events: Box::pin(events),
-    }
 }

@@ -21,6 +21,9 @@ pub struct SessionLimits {
     pub subscription_bytes_max: usize,
     /// From a request to its answer, questions to the client included.
     pub call_max: Duration,
+    /// How long a question waits for its answer: less than the ten minutes that the server's state is sealed for, or a
+    /// person would answer for nothing.
+    pub answer_max: Duration,
     /// How long a question waits for a client that has gone away to come back.
     pub reattach_max: Duration,
     /// How long an answer may stay silent before the response becomes a stream with keep-alives.
@@ -54,6 +57,7 @@ impl Default for SessionLimits {
             subscriptions_per_session_max: 256,
             subscription_bytes_max: 4 * 1024,
             call_max: Duration::from_secs(30 * 60),
+            answer_max: Duration::from_secs(9 * 60),
             reattach_max: Duration::from_secs(30),
             silent_max: Duration::from_secs(15),
             keep_alive: Duration::from_secs(15),

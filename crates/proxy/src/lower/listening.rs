@@ -1,16 +1,18 @@
 //! What a session listens for, kept as one modern subscription inside.
 //!
-//! Every change of the wish is a new `subscriptions/listen`; the old one is closed only when the new one is
-//! acknowledged, so nothing falls between them and nothing is told twice. A subscription that breaks off is opened again,
-//! and because nobody can know what was missed, the client is told that the lists may have changed.
+//! Every change of the wish is a new `subscriptions/listen`. The old one is heard until the new one is acknowledged, and
+//! then to its last message; what both have said is told once. A subscription that breaks off is opened again, and
+//! because nobody can know what was missed, the client is told that the lists and its resources may have changed.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _};
 use meshgate_bridge::lower::{Acknowledged, Wanted, lower_notice, read_inside};
-use meshgate_mcp::{Envelope, json, message};
+use meshgate_mcp::{Envelope, Method, json, message};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -64,9 +66,9 @@ impl Default for Outcome {
 struct Outcome(Result<Arc<Acknowledged>, Arc<Refusal>>);
 
 impl Listening {
-    /// The subscribed resources.
-    pub(super) fn uris(&self) -> usize {
-        self.plan.borrow().wanted.uris.len()
+    /// Whether a resource is subscribed, or being so.
+    pub(super) fn has(&self, uri: &str) -> bool {
+        self.plan.borrow().wanted.uris.contains(uri)
     }
 
     /// Changes the wish; returns the number by which its outcome is known, or `None` when nothing changed.
@@ -117,6 +119,7 @@ pub(super) async fn run(session: Arc<Session>, limits: Arc<SessionLimits>) {
         limits: &limits,
         open: None,
         again: None,
+        lost: false,
         backoff: BACKOFF_MIN,
     };
     let listen = async {
@@ -128,11 +131,11 @@ pub(super) async fn run(session: Arc<Session>, limits: Arc<SessionLimits>) {
                         return;
                     }
                     let plan = plans.borrow_and_update().clone();
-                    ear.follow(&plan, false).await;
+                    ear.follow(&plan).await;
                 }
                 () = wait_until(ear.again), if ear.again.is_some() => {
                     let plan = plans.borrow_and_update().clone();
-                    ear.follow(&plan, true).await;
+                    ear.follow(&plan).await;
                 }
                 heard = next(&mut ear.open), if ear.open.is_some() => ear.hear(heard).await,
             }
@@ -150,7 +153,7 @@ async fn wait_until(at: Option<Instant>) {
     }
 }
 
-async fn next(open: &mut Option<Messages>) -> Option<bytes::Bytes> {
+async fn next(open: &mut Option<Messages>) -> Option<Bytes> {
     open.as_mut()?.next().await?.ok()
 }
 
@@ -160,29 +163,29 @@ struct Ear<'a> {
     open: Option<Messages>,
     /// When a subscription that broke off is opened again.
     again: Option<Instant>,
+    /// Whether there was a time when nobody listened.
+    lost: bool,
     backoff: Duration,
 }
 
 impl Ear<'_> {
     /// Opens a subscription for the plan, then lets the old one go.
-    async fn follow(&mut self, plan: &Plan, after_loss: bool) {
+    async fn follow(&mut self, plan: &Plan) {
         self.again = None;
         let outcome = match &plan.dispatch {
             Some(dispatch) if !plan.wanted.is_empty() => self.subscribe(plan, dispatch).await,
             _ => {
                 self.open = None;
+                self.lost = false;
                 Ok(Acknowledged::default())
             }
         };
         match &outcome {
             Ok(acknowledged) => {
                 self.backoff = BACKOFF_MIN;
-                if after_loss {
-                    for list in &acknowledged.lists {
-                        self.session
-                            .standalone
-                            .push(&message::notification(list.as_str(), None))
-                            .await;
+                if self.open.is_some() && std::mem::take(&mut self.lost) {
+                    for notice in whatever_changed(acknowledged) {
+                        self.session.standalone.push(&notice).await;
                     }
                 }
             }
@@ -197,6 +200,7 @@ impl Ear<'_> {
     }
 
     fn try_again(&mut self) {
+        self.lost = true;
         self.again = Some(Instant::now() + self.backoff);
         self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
     }
@@ -213,7 +217,15 @@ impl Ear<'_> {
                 Reply::One(answer) => Err(said_no(&answer)),
             }
         };
-        let opened = tokio::time::timeout(self.limits.acknowledge_max, opening).await;
+        let opening = tokio::time::timeout(self.limits.acknowledge_max, opening);
+        tokio::pin!(opening);
+        let opened = loop {
+            tokio::select! {
+                biased;
+                opened = &mut opening => break opened,
+                heard = next(&mut self.open), if self.open.is_some() => self.hear(heard).await,
+            }
+        };
         let late = || {
             Refusal::server(
                 Reason::Deadline,
@@ -222,30 +234,88 @@ impl Ear<'_> {
             )
         };
         let (messages, acknowledged) = opened.map_err(|_| late())??;
-        self.open = Some(messages);
+        self.take_over(messages).await;
         Ok(acknowledged)
+    }
+
+    /// Lets the old subscription go for the new one, which has been open beside it. What has come on both until now has
+    /// come twice: of the new one's messages those that the old one had are left out.
+    async fn take_over(&mut self, mut fresh: Messages) {
+        let mut old = self.open.take();
+        let mut told = Vec::new();
+        let mut twice: HashMap<Vec<u8>, usize> = HashMap::new();
+        // Both are read without a pause between them, because what reaches one reaches the other in the same moment.
+        while let Some(Some(bytes)) = next(&mut old).now_or_never() {
+            if let Some(Said::Notice(notice)) = said(&bytes) {
+                *twice.entry(notice.clone()).or_default() += 1;
+                told.push(notice);
+            }
+        }
+        let mut is_over = false;
+        while let Some(item) = fresh.next().now_or_never() {
+            let heard = item.and_then(Result::ok);
+            match heard.as_deref().and_then(said) {
+                Some(Said::Notice(notice)) => match twice.get_mut(&notice).filter(|left| **left > 0) {
+                    Some(left) => *left -= 1,
+                    None => told.push(notice),
+                },
+                None if heard.is_some() => {}
+                Some(Said::End) | None => {
+                    is_over = true;
+                    break;
+                }
+            }
+        }
+        for notice in told {
+            self.session.standalone.push(&notice).await;
+        }
+        if is_over {
+            self.try_again();
+        } else {
+            self.open = Some(fresh);
+            self.again = None;
+        }
     }
 
     /// One message of the open subscription, or its end.
     async fn hear(&mut self, heard: Option<bytes::Bytes>) {
-        let Some(bytes) = heard else {
-            self.open = None;
-            return self.try_again();
-        };
-        let Some(msg) = read_inside(&bytes) else { return };
-        match msg.envelope {
-            Envelope::Notification => {
-                if let Some(lowered) = lower_notice(&bytes, &msg) {
-                    self.session.standalone.push(&lowered).await;
-                }
-            }
-            Envelope::Result | Envelope::Error => {
+        match heard.as_deref().map(said) {
+            Some(Some(Said::Notice(notice))) => self.session.standalone.push(&notice).await,
+            Some(None) => {}
+            Some(Some(Said::End)) | None => {
                 self.open = None;
                 self.try_again();
             }
-            Envelope::Request => {}
         }
     }
+}
+
+/// What a subscription says.
+enum Said {
+    /// A notification, in the client's words.
+    Notice(Vec<u8>),
+    /// Nothing more.
+    End,
+}
+
+/// What one message says; `None` when it is nothing to a client.
+fn said(bytes: &[u8]) -> Option<Said> {
+    let msg = read_inside(bytes)?;
+    match msg.envelope {
+        Envelope::Notification => lower_notice(bytes, &msg).map(Said::Notice),
+        Envelope::Result | Envelope::Error => Some(Said::End),
+        Envelope::Request => None,
+    }
+}
+
+/// Everything that may have changed while nobody listened.
+fn whatever_changed(of: &Acknowledged) -> Vec<Vec<u8>> {
+    let lists = of.lists.iter().map(|list| message::notification(list.as_str(), None));
+    let resources = of.uris.iter().map(|uri| {
+        let params = [br#"{"uri":"#.as_slice(), &json::quote(uri), b"}"].concat();
+        message::notification(Method::ResourceUpdated.as_str(), Some(&params))
+    });
+    lists.chain(resources).collect()
 }
 
 /// Reads up to the acknowledgement, which comes first.

@@ -73,6 +73,8 @@ struct Shelf {
     unread: u64,
     reader: Option<u64>,
     readers: u64,
+    /// Who still has something to say.
+    writers: usize,
     closed: bool,
 }
 
@@ -81,6 +83,7 @@ impl Outbox {
         let shelf = Shelf {
             first: 1,
             unread: 1,
+            writers: 1,
             ..Shelf::default()
         };
         Arc::new(Self {
@@ -160,6 +163,23 @@ impl Outbox {
 
     fn event_id(&self, number: u64) -> String {
         format!("{}-{number}", self.number)
+    }
+
+    /// One more will write.
+    pub(super) fn join(&self) {
+        self.shelf.lock().writers += 1;
+    }
+
+    /// One of those who write has said everything; the last one closes.
+    pub(super) fn done(&self) {
+        let is_last = {
+            let mut shelf = self.shelf.lock();
+            shelf.writers = shelf.writers.saturating_sub(1);
+            shelf.writers == 0
+        };
+        if is_last {
+            self.close();
+        }
     }
 
     /// Nothing more will come; a reader ends when it has read the rest.

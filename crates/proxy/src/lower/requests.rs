@@ -1,19 +1,21 @@
 //! The requests of a session: those that only a session has are answered here, all others go inside.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use meshgate_bridge::eras::cannot;
 use meshgate_bridge::lower::{Capabilities, Offer, Rounds, stamp};
 use meshgate_mcp::{Message, Method, Span, lookup, message};
 use tokio::sync::oneshot;
 
+use super::batch::Joint;
 use super::edge::accepts_streams;
 use super::errors::{error_message, is_transport};
-use super::running::{First, Running};
+use super::running::{First, Line, Registered, Running};
 use super::session::{Busy, CallId, Session};
-use super::{Answer, Edge, Ids, Lower, Offered, json, sse};
+use super::underway::Underway;
+use super::{Answer, Edge, Lower, Offered, empty, json, sse};
 use crate::refusal::{Reason, Refusal};
 
 const LEVELS: [&str; 8] = [
@@ -31,9 +33,9 @@ impl Lower {
     pub(super) async fn request(
         &self,
         edge: &Edge<'_>,
+        batch: Option<&Joint>,
         session: Arc<Session>,
-        body: &Bytes,
-        msg: &Message,
+        (body, msg): (&Bytes, &Message),
         method: Method,
     ) -> Result<Answer, Refusal> {
         let id = msg.id.map_or(&b"null"[..], |id| id.raw(body));
@@ -60,7 +62,7 @@ impl Lower {
                 let text = cannot::NO_SESSION_METHOD.say(&[&name]);
                 refused(&Refusal::new(Reason::MethodNotFound, text))
             }
-            _ => self.call(edge, session, body, msg, method).await,
+            _ => self.call(edge, batch, session, (body, msg), method).await,
         }
     }
 
@@ -68,18 +70,19 @@ impl Lower {
     async fn call(
         &self,
         edge: &Edge<'_>,
+        batch: Option<&Joint>,
         session: Arc<Session>,
-        body: &Bytes,
-        msg: &Message,
+        (body, msg): (&Bytes, &Message),
         method: Method,
     ) -> Result<Answer, Refusal> {
         let Some(id) = &msg.id else {
             return Err(Refusal::new(Reason::InvalidRequest, "the request has no id"));
         };
+        let limits = &self.inner.limits;
         let streams = accepts_streams(edge.headers);
         let call_id = CallId::of(body, id);
-        let cancelled = session
-            .begin_call(call_id.clone(), self.inner.limits.calls_per_session_max)
+        let fate = session
+            .begin_call(call_id.clone(), limits.calls_per_session_max)
             .map_err(busy)?;
         let can = if streams {
             session.capabilities
@@ -89,37 +92,44 @@ impl Lower {
         let stamped = session.stamped(streams, |with| stamp(body, msg, method, with));
         let raw_id = id.raw(body).to_vec();
         let rounds = Rounds::new(method, session.revision, can, raw_id.clone(), stamped);
-        let outbox = self.inner.new_stream(session.next_stream(), session.revision);
-        // Attached before the call runs, so that a burst of notifications finds a reader to wait for.
-        let reader = outbox.attach();
+        let line = Arc::new(Line::new(&self.inner, batch.map(|joint| &joint.outbox)));
         let (first, response) = oneshot::channel();
         let running = Running {
+            registered: Registered::new(&session, call_id),
             session: Arc::clone(&session),
-            id: call_id,
             raw_id: raw_id.clone(),
             method,
             dispatch: Arc::clone(&edge.dispatch),
-            outbox: Arc::clone(&outbox),
+            line: Arc::clone(&line),
             streams,
             first: Some(first),
-            cancelled,
-            limits: Arc::clone(&self.inner.limits),
-            mint: Box::new(Ids(Arc::clone(&self.inner))),
+            fate: Arc::clone(&fate),
+            record: batch.and(edge.record).cloned(),
         };
-        self.inner.tasks.spawn(running.run(rounds));
-        let silent_max = streams.then_some(self.inner.limits.silent_max);
-        match first_of(response, silent_max).await {
+        let underway = Underway::new(running.run(rounds), fate, &self.inner);
+        let silent_max = streams.then_some(limits.silent_max);
+        match underway
+            .first(response, silent_max, batch.map(|joint| &joint.spoken))
+            .await
+        {
             First::Answer(answer) => Ok(json(answer)),
             First::Refused(refusal) if is_transport(refusal.reason) => Err(refusal),
             First::Refused(refusal) => {
                 edge.note(&refusal);
                 Ok(json(error_message(&raw_id, &refusal, method, session.revision)))
             }
-            First::Stream => {
-                session.keep_stream(outbox, self.inner.limits.finished_streams_max);
-                reader
-                    .map(sse)
-                    .ok_or_else(|| Refusal::new(Reason::Internal, "the stream of a new call is taken"))
+            First::Stream(_) | First::Silence if let Some(joint) = batch => {
+                joint.spoken.cancel();
+                Ok(empty(StatusCode::ACCEPTED))
+            }
+            First::Stream(reader) => {
+                session.keep_stream(line.open(&session));
+                reader.map(sse).ok_or_else(taken)
+            }
+            First::Silence => {
+                let outbox = line.open(&session);
+                session.keep_stream(Arc::clone(&outbox));
+                outbox.attach().map(sse).ok_or_else(taken)
             }
         }
     }
@@ -140,16 +150,17 @@ impl Lower {
                 "`uri` is too long to subscribe to; name a shorter one",
             ));
         }
-        if session.listening.uris() >= self.inner.limits.subscriptions_per_session_max {
-            return Err(Refusal::new(
-                Reason::InvalidParams,
-                "this session is subscribed to as many resources as it may be; unsubscribe from one first",
-            ));
-        }
+        let subscriptions_max = self.inner.limits.subscriptions_per_session_max;
         let Some(version) = session.listening.want(&edge.dispatch, |wanted| {
-            wanted.uris.insert(uri.clone());
+            if wanted.uris.len() < subscriptions_max {
+                wanted.uris.insert(uri.clone());
+            }
         }) else {
-            return Ok(());
+            let full = "this session is subscribed to as many resources as it may be; unsubscribe from one first";
+            let known = session.listening.has(&uri);
+            return known
+                .then_some(())
+                .ok_or_else(|| Refusal::new(Reason::InvalidParams, full));
         };
         self.listen(session);
         let outcome = session.listening.outcome(version).await;
@@ -166,20 +177,8 @@ impl Lower {
     }
 }
 
-/// The first thing the call says; a call that stays silent for too long becomes a stream.
-async fn first_of(mut response: oneshot::Receiver<First>, silent_max: Option<Duration>) -> First {
-    let ended = || First::Refused(Refusal::new(Reason::Internal, "the call ended without an answer"));
-    let Some(silent_max) = silent_max else {
-        return response.await.unwrap_or_else(|_| ended());
-    };
-    match tokio::time::timeout(silent_max, &mut response).await {
-        Ok(first) => first.unwrap_or_else(|_| ended()),
-        Err(_) => {
-            // Closed before it is looked at a last time: an answer is either here now or goes onto the stream.
-            response.close();
-            response.try_recv().unwrap_or(First::Stream)
-        }
-    }
+fn taken() -> Refusal {
+    Refusal::new(Reason::Internal, "the stream of a new call is taken")
 }
 
 fn busy(why: Busy) -> Refusal {

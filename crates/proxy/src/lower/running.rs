@@ -1,24 +1,22 @@
 //! One call of a legacy client while it runs.
 //!
-//! It runs as a task of its own because a legacy client that disconnects has not cancelled: the call goes on, and its
-//! stream waits on the shelf. Whether the response becomes one JSON body or a stream is decided as late as possible: by
+//! A legacy client that disconnects has not cancelled: the call goes on, and its stream waits on the shelf. Whether the response becomes one JSON body or a stream is decided as late as possible: by
 //! the first thing that has to be said.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use meshgate_bridge::lower::{Ending, Mint, Question, Rounds, Step, read_inside};
+use meshgate_bridge::lower::{Ending, Question, Rounds, Step, read_inside};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use super::Dispatch;
 use super::errors::error_message;
-use super::limits::SessionLimits;
-use super::outbox::Outbox;
-use super::session::{CallId, ClientAnswer, Session};
+use super::outbox::{Outbox, Reader};
+use super::session::{CallId, ClientAnswer, Fate, Session};
+use super::{Dispatch, Ids, Inner};
 use crate::call::Reply;
+use crate::observe::CallRecord;
 use crate::refusal::{Executed, Reason, Refusal};
 use crate::respond::caught;
 
@@ -28,24 +26,52 @@ pub(super) enum First {
     Answer(Vec<u8>),
     /// It was refused.
     Refused(Refusal),
-    /// Something before the answer: the stream is open.
-    Stream,
+    /// Something before the answer: the stream is open, with its reader.
+    Stream(Option<Reader>),
+    /// Nothing for long.
+    Silence,
+}
+
+/// Where a call speaks before its answer. Most have no need to, so it is opened by the first who has.
+pub(super) struct Line {
+    inner: Arc<Inner>,
+    outbox: OnceLock<Arc<Outbox>>,
+}
+
+impl Line {
+    /// A line of its own, or one that a batch shares.
+    pub(super) fn new(inner: &Arc<Inner>, shared: Option<&Arc<Outbox>>) -> Self {
+        let outbox = OnceLock::new();
+        if let Some(shared) = shared {
+            shared.join();
+            outbox.get_or_init(|| Arc::clone(shared));
+        }
+        Self {
+            inner: Arc::clone(inner),
+            outbox,
+        }
+    }
+
+    pub(super) fn open(&self, session: &Session) -> Arc<Outbox> {
+        let new = || self.inner.new_stream(session.next_stream(), session.revision);
+        Arc::clone(self.outbox.get_or_init(new))
+    }
 }
 
 /// A call and what it needs to run.
 pub(super) struct Running {
+    pub(super) registered: Registered,
     pub(super) session: Arc<Session>,
-    pub(super) id: CallId,
     pub(super) raw_id: Vec<u8>,
     pub(super) method: meshgate_mcp::Method,
     pub(super) dispatch: Dispatch,
-    pub(super) outbox: Arc<Outbox>,
+    pub(super) line: Arc<Line>,
     /// Whether the client reads streams; one that does not gets the answer alone.
     pub(super) streams: bool,
     pub(super) first: Option<oneshot::Sender<First>>,
-    pub(super) cancelled: CancellationToken,
-    pub(super) limits: Arc<SessionLimits>,
-    pub(super) mint: Box<dyn Mint + Send>,
+    pub(super) fate: Arc<Fate>,
+    /// The record of a call in a batch: the stream is not its own, so it counts what it says itself.
+    pub(super) record: Option<CallRecord>,
 }
 
 /// How a call ended.
@@ -57,40 +83,45 @@ struct Finished {
 impl Running {
     /// Runs the call to its end.
     pub(super) async fn run(mut self, mut rounds: Rounds) {
-        let registered = Registered {
-            session: Arc::clone(&self.session),
-            id: self.id.clone(),
-        };
-        let deadline = Instant::now() + self.limits.call_max;
-        let cancelled = self.cancelled.clone();
+        let fate = Arc::clone(&self.fate);
         let driven = caught(async {
             tokio::select! {
                 biased;
-                () = cancelled.cancelled() => None,
-                driven = self.drive(&mut rounds) => Some(driven),
-                () = tokio::time::sleep_until(deadline) => Some(finished(rounds.end(Ending::Deadline))),
+                () = fate.sealed() => Ok(None),
+                driven = self.drive(&mut rounds) => driven.map(Some),
             }
-            .transpose()
         });
         let ended = match driven.await {
             Ok(Some(finished)) => Ok(finished),
-            Ok(None) => finished(rounds.end(Ending::Cancelled)),
+            Ok(None) => finished(rounds.end(self.fate.why())),
             Err(refusal) => Err(refusal),
         };
         // Before the answer is out: a client may reuse the id as soon as it reads it.
-        drop(registered);
+        self.registered.end();
         match ended {
             Ok(finished) => self.finish(finished).await,
             Err(refusal) => self.refuse(refusal).await,
         }
-        self.outbox.close();
+        if let Some(outbox) = self.line.outbox.get() {
+            outbox.done();
+            self.session
+                .finished_stream(self.line.inner.limits.finished_streams_max);
+        }
     }
 
     /// Round by round, until there is an answer.
     async fn drive(&mut self, rounds: &mut Rounds) -> Result<Finished, Refusal> {
         let mut request = rounds.request();
         loop {
-            let mut step = self.round(rounds, request).await?;
+            let mut step = self.round(rounds, request).await.map_err(|refusal| Refusal {
+                // Whatever is refused now, the rounds before have reached the server.
+                executed: if rounds.round() > 1 {
+                    Executed::Unknown
+                } else {
+                    refusal.executed
+                },
+                ..refusal
+            })?;
             if let Step::Ask(questions) = step {
                 step = self.ask(rounds, questions).await;
             }
@@ -130,7 +161,7 @@ impl Running {
 
     fn read(&mut self, rounds: &mut Rounds, bytes: &[u8]) -> Result<Step, Refusal> {
         let msg = read_inside(bytes).ok_or_else(|| broken("the server's answer is not a JSON-RPC message"))?;
-        Ok(rounds.message(bytes, &msg, &mut *self.mint))
+        Ok(rounds.message(bytes, &msg, &mut Ids(Arc::clone(&self.line.inner))))
     }
 
     /// Asks the client, and waits until all is answered or the client stays away.
@@ -147,15 +178,21 @@ impl Running {
         for question in &questions {
             self.say(&question.message).await;
         }
+        let Some(outbox) = self.line.outbox.get().filter(|_| self.streams) else {
+            // Gone before it heard anything, so it will never know what to come back to.
+            return rounds.end(Ending::Away);
+        };
+        let limits = &self.line.inner.limits;
+        let until = Instant::now() + limits.answer_max;
         loop {
-            let answer = tokio::select! {
+            let step = tokio::select! {
                 biased;
-                answer = answered.recv() => answer,
-                () = self.outbox.abandoned(self.limits.reattach_max) => None,
-            };
-            let step = match answer {
-                Some(answer) => rounds.answered(&answer.id, &answer.body, &answer.message),
-                None => return rounds.end(Ending::Away),
+                answer = answered.recv() => match answer {
+                    Some(answer) => rounds.answered(&answer.id, &answer.body, &answer.message),
+                    None => return rounds.end(Ending::Away),
+                },
+                () = outbox.abandoned(limits.reattach_max) => return rounds.end(Ending::Away),
+                () = tokio::time::sleep_until(until) => return rounds.end(Ending::Unanswered),
             };
             if step != Step::Quiet {
                 return step;
@@ -169,10 +206,25 @@ impl Running {
             return;
         }
         if let Some(first) = self.first.take() {
-            // Nobody there to hear it: the stream is open already, or the client is gone and may come back.
-            let _gone = first.send(First::Stream);
+            let opened = self.line.outbox.get().is_some();
+            // Attached before anything is said, so that a burst of notifications finds a reader to wait for.
+            let reader = self.line.open(&self.session).attach();
+            if first.send(First::Stream(reader)).is_err() && !opened {
+                self.streams = false;
+                return;
+            }
         }
-        self.outbox.push(message).await;
+        self.push(message).await;
+    }
+
+    async fn push(&self, message: &[u8]) {
+        let Some(outbox) = self.line.outbox.get().filter(|_| self.streams) else {
+            return;
+        };
+        if let Some(record) = &self.record {
+            record.leaves(message.len());
+        }
+        outbox.push(message).await;
     }
 
     async fn finish(&mut self, finished: Finished) {
@@ -188,7 +240,7 @@ impl Running {
                 _ => return,
             }
         }
-        self.outbox.push(&answer).await;
+        self.push(&answer).await;
     }
 
     async fn refuse(&mut self, refusal: Refusal) {
@@ -200,7 +252,7 @@ impl Running {
             }
         }
         let error = error_message(&self.raw_id, &refusal, self.method, self.session.revision);
-        self.outbox.push(&error).await;
+        self.push(&error).await;
     }
 }
 
@@ -219,15 +271,24 @@ fn broken(what: &'static str) -> Refusal {
     Refusal::server(Reason::ServerBroken, Executed::Unknown, what)
 }
 
-/// A call's id in its session; dropped with the call, however it ends, or the id could never be used again.
-struct Registered {
-    session: Arc<Session>,
-    id: CallId,
+/// A call's id in its session; free again when the call ends, however it ends, or it could never be used again.
+pub(super) struct Registered(Option<(Arc<Session>, CallId)>);
+
+impl Registered {
+    pub(super) fn new(session: &Arc<Session>, id: CallId) -> Self {
+        Self(Some((Arc::clone(session), id)))
+    }
+
+    fn end(&mut self) {
+        if let Some((session, id)) = self.0.take() {
+            session.end_call(&id);
+        }
+    }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.session.end_call(&self.id);
+        self.end();
     }
 }
 

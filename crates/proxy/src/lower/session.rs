@@ -5,9 +5,10 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use meshgate_bridge::lower::{Capabilities, Stamp};
+use meshgate_bridge::lower::{Capabilities, Ending, Stamp};
 use meshgate_mcp::{Kind, Message, Revision, Value};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -44,7 +45,7 @@ pub(super) struct Session {
 struct State {
     used: Instant,
     log_level: Option<Arc<str>>,
-    calls: HashMap<CallId, CancellationToken>,
+    calls: HashMap<CallId, Arc<Fate>>,
     questions: HashMap<String, mpsc::Sender<ClientAnswer>>,
     streams: VecDeque<Arc<Outbox>>,
     streams_made: u64,
@@ -72,6 +73,40 @@ pub(super) struct ClientAnswer {
     pub(super) id: String,
     pub(super) body: Bytes,
     pub(super) message: Message,
+}
+
+/// Whether a call has to end, and why.
+#[derive(Debug, Default)]
+pub(super) struct Fate {
+    sealed: CancellationToken,
+    overdue: AtomicBool,
+}
+
+impl Fate {
+    /// Nobody wants it any more: its client, or its session is over.
+    pub(super) fn cancel(&self) {
+        self.sealed.cancel();
+    }
+
+    /// Its time is over.
+    pub(super) fn expire(&self) {
+        self.overdue.store(true, Ordering::Release);
+        self.sealed.cancel();
+    }
+
+    /// Resolves when it has to end.
+    pub(super) async fn sealed(&self) {
+        self.sealed.cancelled().await;
+    }
+
+    /// Why it has to end.
+    pub(super) fn why(&self) -> Ending {
+        if self.overdue.load(Ordering::Acquire) {
+            Ending::Deadline
+        } else {
+            Ending::Cancelled
+        }
+    }
 }
 
 /// Why a call cannot begin.
@@ -148,8 +183,8 @@ impl Session {
         })
     }
 
-    /// Registers a running call; the token ends it.
-    pub(super) fn begin_call(&self, id: CallId, calls_max: usize) -> Result<CancellationToken, Busy> {
+    /// Registers a running call; its fate ends it.
+    pub(super) fn begin_call(&self, id: CallId, calls_max: usize) -> Result<Arc<Fate>, Busy> {
         let mut state = self.state.lock();
         state.used = Instant::now();
         if state.calls.contains_key(&id) {
@@ -158,9 +193,13 @@ impl Session {
         if state.calls.len() >= calls_max {
             return Err(Busy::Full);
         }
-        let cancelled = self.ended.child_token();
-        state.calls.insert(id, cancelled.clone());
-        Ok(cancelled)
+        let fate = Arc::new(Fate::default());
+        // The session is marked as ended before its calls are, so one of the two sees the other.
+        if self.ended.is_cancelled() {
+            fate.cancel();
+        }
+        state.calls.insert(id, Arc::clone(&fate));
+        Ok(fate)
     }
 
     pub(super) fn end_call(&self, id: &CallId) {
@@ -202,16 +241,22 @@ impl Session {
         state.streams_made
     }
 
-    /// Keeps a stream so that the client can come back to it; finished ones make room for each other.
-    pub(super) fn keep_stream(&self, stream: Arc<Outbox>, finished_max: usize) {
+    /// Keeps a stream so that the client can come back to it.
+    pub(super) fn keep_stream(&self, stream: Arc<Outbox>) {
+        self.state.lock().streams.push_back(stream);
+    }
+
+    /// A stream has been closed: of those that are, the newest stay for clients that come back.
+    pub(super) fn finished_stream(&self, finished_max: usize) {
         let mut state = self.state.lock();
-        let finished = state.streams.iter().filter(|s| s.is_closed()).count();
-        if finished >= finished_max
-            && let Some(oldest) = state.streams.iter().position(|s| s.is_closed())
-        {
-            state.streams.remove(oldest);
+        let mut over = state.streams.iter().filter(|s| s.is_closed()).count();
+        if over > finished_max {
+            state.streams.retain(|stream| {
+                let goes = over > finished_max && stream.is_closed();
+                over -= usize::from(goes);
+                !goes
+            });
         }
-        state.streams.push_back(stream);
     }
 
     /// The stream with this number: 0 is the one of GET.
@@ -235,6 +280,9 @@ impl Session {
         self.standalone.close();
         let mut state = self.state.lock();
         state.questions.clear();
+        for call in state.calls.values() {
+            call.cancel();
+        }
         for stream in state.streams.drain(..) {
             stream.close();
         }

@@ -110,7 +110,7 @@ impl Core {
         }
         let offered = offered(&whole);
         let (headers, caller) = (&parts.headers, &whole.caller);
-        let revision = self.lower.takes_batch(&self.edge(&whole, parts, &offered), &messages)?;
+        let taken = self.lower.takes_batch(&self.edge(&whole, parts, &offered), &messages)?;
         let records: Vec<CallRecord> = messages
             .iter()
             .map(|(body, message)| {
@@ -132,7 +132,7 @@ impl Core {
             body,
             message,
         });
-        let answer = response(self.lower.post_batch(revision, calls.collect()).await);
+        let answer = response(self.lower.post_batch(taken, calls.collect()).await);
         for record in &records {
             record.note(|r| r.http_status = answer.status().as_u16());
         }

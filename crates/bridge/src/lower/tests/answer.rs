@@ -143,6 +143,14 @@ fn a_missing_resource_has_its_legacy_code() {
     );
     let unchanged = r#"{"code":-32602,"message":"unknown tool"}"#;
     assert_eq!(lowered_error("2025-11-25", Method::ToolsCall, unchanged), unchanged);
+    // What the gateway refuses for another reason is no missing resource.
+    let lost = r#"{"code":-32602,"message":"m","data":{"dev.meshgate/refusal":{"by":"gateway"}}}"#;
+    assert_eq!(lowered_error("2025-11-25", Method::ResourcesRead, lost), lost);
+    let unknown = r#"{"code":-32602,"message":"m","data":{"uri":"a:b","dev.meshgate/refusal":{"by":"gateway"}}}"#;
+    assert_eq!(
+        lowered_error("2025-11-25", Method::ResourcesRead, unknown),
+        unknown.replace("-32602", "-32002")
+    );
 }
 
 #[test]

@@ -85,3 +85,13 @@ fn progress_of_the_next_round_continues_where_the_last_stopped() {
         Some(r#"{"progress":70.5}"#)
     );
 }
+
+#[test]
+fn progress_that_no_number_can_say_any_more_is_dropped() {
+    let mut memory = Progress::default();
+    assert!(progress(r#"{"progress":1e308}"#, &mut memory).is_some());
+    memory.next_round();
+    assert_eq!(progress(r#"{"progress":1e308}"#, &mut memory), None);
+    let huge = progress(r#"{"progress":7e307,"total":1e308}"#, &mut memory).unwrap();
+    assert!(!huge.contains("inf"), "{huge}");
+}

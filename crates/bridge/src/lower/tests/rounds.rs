@@ -1,6 +1,6 @@
 use meshgate_mcp::{Method, Revision};
 
-use super::super::{Capabilities, Ending, ROUNDS_MAX, Rounds, Step};
+use super::super::{ANSWERS_BYTES_MAX, Capabilities, Ending, QUESTIONS_MAX, ROUNDS_MAX, Rounds, Step};
 use super::{Counted, NEWEST, read, revision, text};
 
 const REQUEST: &str = r#"{"jsonrpc":"2.0","id":"c1","method":"tools/call","params":{"name":"t","_meta":{}}}"#;
@@ -199,7 +199,8 @@ fn a_kind_the_client_did_not_declare_fails_the_call_and_asks_nothing() {
     ];
     for (requests, can, named) in cases {
         let answer = answered(Call::tool(can).asks(requests, ""));
-        assert!(answer.contains(named) && answer.contains("-32603"), "{answer}");
+        assert!(answer.contains(named) && answer.contains("-32602"), "{answer}");
+        assert!(answer.contains(r#""requiredCapabilities":{""#), "{answer}");
     }
 }
 
@@ -222,6 +223,15 @@ fn a_url_elicitation_gets_an_id_and_its_completion_is_told() {
             r#"{"jsonrpc":"2.0","method":"notifications/elicitation/complete","params":{"elicitationId":"elicitation-1"}}"#
         ]
     );
+}
+
+#[test]
+fn a_page_of_a_call_that_failed_is_not_told_complete() {
+    let mut call = Call::tool(ALL);
+    questions(call.asks(URL, ""));
+    retried(call.client("home-1", r#""result":{"action":"accept"}"#));
+    let step = call.server(r#"{"jsonrpc":"2.0","id":"c1","error":{"code":-32603,"message":"m"}}"#);
+    assert!(matches!(step, Step::Done { before, .. } if before.is_empty()));
 }
 
 #[test]
@@ -251,13 +261,63 @@ fn a_url_for_a_client_without_url_mode_is_told_to_the_model() {
 
 #[test]
 fn the_rounds_of_a_call_are_bounded() {
-    let mut call = Call::tool(ALL);
-    for _ in 1..ROUNDS_MAX {
-        let step =
-            call.server(r#"{"jsonrpc":"2.0","id":"c1","result":{"resultType":"input_required","requestState":"s"}}"#);
-        assert!(matches!(step, Step::Retry(_)));
+    for (asking, fits) in [(ROUNDS_MAX - 2, true), (ROUNDS_MAX - 1, true), (ROUNDS_MAX, false)] {
+        let mut call = Call::tool(ALL);
+        let mut step = Step::Quiet;
+        for _ in 0..asking {
+            step = call
+                .server(r#"{"jsonrpc":"2.0","id":"c1","result":{"resultType":"input_required","requestState":"s"}}"#);
+        }
+        if fits {
+            retried(step);
+            answered(call.server(r#"{"jsonrpc":"2.0","id":"c1","result":{"content":[]}}"#));
+        } else {
+            assert!(answered(step).contains("more than 10 rounds"));
+        }
     }
-    assert!(answered(call.asks(ROOTS, "")).contains("more than 10 rounds"));
+}
+
+#[test]
+fn the_questions_of_a_round_are_bounded() {
+    for (count, fits) in [
+        (QUESTIONS_MAX - 1, true),
+        (QUESTIONS_MAX, true),
+        (QUESTIONS_MAX + 1, false),
+    ] {
+        let many: Vec<String> = (0..count)
+            .map(|n| format!(r#""{n}":{{"method":"roots/list"}}"#))
+            .collect();
+        let step = Call::tool(ALL).asks(&format!("{{{}}}", many.join(",")), "");
+        if fits {
+            assert_eq!(questions(step).len(), count);
+        } else {
+            assert!(answered(step).contains("too many"));
+        }
+    }
+}
+
+#[test]
+fn the_answers_of_a_round_are_bounded_together() {
+    let both = r#"{"a":{"method":"roots/list"},"b":{"method":"roots/list"}}"#;
+    let answer = |bytes: usize| {
+        let around = r#"{"x":""}"#.len();
+        format!(r#""result":{{"x":"{}"}}"#, "y".repeat(bytes - around))
+    };
+    let half = ANSWERS_BYTES_MAX / 2;
+    for (rest, fits) in [(half - 1, true), (half, true), (half + 1, false)] {
+        let mut call = Call::tool(ALL);
+        questions(call.asks(both, ""));
+        assert_eq!(call.client("home-1", &answer(ANSWERS_BYTES_MAX - half)), Step::Quiet);
+        let step = call.client("home-2", &answer(rest));
+        if fits {
+            retried(step);
+            // The next round begins with nothing.
+            questions(call.asks(both, ""));
+            assert_eq!(call.client("home-3", &answer(ANSWERS_BYTES_MAX)), Step::Quiet);
+        } else {
+            assert!(answered(step).contains("longer than 3145728 bytes"));
+        }
+    }
 }
 
 #[test]
@@ -279,8 +339,6 @@ fn questions_that_are_none_fail_the_call() {
             "{broken}"
         );
     }
-    let many: Vec<String> = (0..33).map(|n| format!(r#""{n}":{{"method":"roots/list"}}"#)).collect();
-    assert!(answered(Call::tool(ALL).asks(&format!("{{{}}}", many.join(",")), "")).contains("too many"));
 }
 
 #[test]
@@ -313,6 +371,7 @@ fn a_call_that_is_ended_from_outside_answers_with_its_own_id() {
         (Ending::Cancelled, "-32603"),
         (Ending::Deadline, "-32603"),
         (Ending::Away, "-32603"),
+        (Ending::Unanswered, "-32603"),
     ] {
         let answer = answered(Call::tool(ALL).rounds.end(why));
         assert!(answer.contains(r#""id":"c1""#) && answer.contains(code), "{answer}");

@@ -185,7 +185,11 @@ async fn refusals_of_the_call_are_json_and_refusals_of_the_transport_are_a_statu
         body.contains(r#""code":-32602"#) && body.contains(r#""id":1"#) && body.contains("dev.meshgate/refusal"),
         "{body}"
     );
+    // Wrong parameters of a read are a missing resource where the refusal names it.
     let read = r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"a:b"}}"#;
+    assert!(body_of(client.post(read).await).contains(r#""code":-32602"#));
+    let named = Inside::always(|_| Err(Refusal::new(Reason::InvalidParams, "no").data(br#"{"uri":"a:b"}"#.to_vec())));
+    let client = Client::newest(&lower, &named).await;
     assert!(body_of(client.post(read).await).contains(r#""code":-32002"#));
     let client = Client::newest(&lower, &refuse(Reason::Unauthenticated)).await;
     assert_eq!(client.post(CALL).await.unwrap_err().reason, Reason::Unauthenticated);
@@ -247,13 +251,13 @@ fn messages(messages: &[&str]) -> Vec<(Bytes, meshgate_mcp::Message)> {
 /// Posts a batch as the gateway does.
 async fn post_batch(client: &super::Client, batch: &[&str]) -> Result<Answer, crate::refusal::Refusal> {
     let messages = messages(batch);
-    let revision = client.lower.takes_batch(&client.edge(), &messages)?;
+    let taken = client.lower.takes_batch(&client.edge(), &messages)?;
     let parts = messages.iter().map(|(body, message)| crate::lower::Part {
         edge: client.edge(),
         body,
         message,
     });
-    Ok(client.lower.post_batch(revision, parts.collect()).await)
+    Ok(client.lower.post_batch(taken, parts.collect()).await)
 }
 
 fn echoing() -> super::Dispatch {
@@ -308,6 +312,64 @@ async fn one_refused_message_of_a_batch_is_answered_for_itself() {
         "{text}"
     );
     assert!(text.contains("limit/session-calls"), "{text}");
+}
+
+#[tokio::test]
+async fn the_first_of_a_batch_that_speaks_makes_it_one_stream_that_can_be_taken_up_again() {
+    let mut inside = Inside::new();
+    let client = Client::open(
+        &face(SessionLimits::default()),
+        &inside.dispatch.clone(),
+        "2025-03-26",
+        r#"{"roots":{}}"#,
+    )
+    .await;
+    let calls = [1, 2, 3].map(|id| CALL.replace(r#""id":1"#, &format!(r#""id":{id}"#)));
+    let asking = client.clone();
+    let batch = tokio::spawn(async move {
+        let ping = r#"{"jsonrpc":"2.0","id":9,"method":"ping"}"#;
+        post_batch(&asking, &[&calls[0], &calls[1], &calls[2], ping]).await
+    });
+    let mut arrived = [inside.next().await, inside.next().await, inside.next().await];
+    arrived.sort_by_key(super::Arrived::id);
+    let [first, second, third] = arrived;
+    first.answers(r#"{"n":1}"#);
+    settle().await;
+    // The third call has nothing to say yet, and the question does not wait for it.
+    second.answers(r#"{"resultType":"input_required","inputRequests":{"k":{"method":"roots/list"}}}"#);
+    let mut events = events_of(batch.await.unwrap());
+    let mut seen: Vec<(String, String)> = Vec::new();
+    for _ in 0..3 {
+        seen.push(event(&mut events).await.unwrap());
+    }
+    let question = seen
+        .iter()
+        .find(|(_, data)| data.contains("roots/list"))
+        .unwrap()
+        .1
+        .clone();
+    for part in [r#""id":1,"result":{"n":1}"#, r#""id":9,"result":{}"#] {
+        assert!(seen.iter().any(|(_, data)| data.contains(part)), "{part}: {seen:?}");
+    }
+    drop(events);
+    client.replies(&question, r#""result":{"roots":[]}"#).await;
+    inside.next().await.answers(r#"{"n":2}"#);
+    third.answers(r#"{"n":3}"#);
+    settle().await;
+    let last_id = &seen.last().unwrap().0;
+    let mut again = events_of(client.with("last-event-id", last_id).get().await);
+    let mut rest = Vec::new();
+    while let Some((_, data)) = event(&mut again).await {
+        rest.push(data);
+    }
+    rest.sort();
+    assert_eq!(
+        rest,
+        [
+            r#"{"jsonrpc":"2.0","id":2,"result":{"n":2}}"#,
+            r#"{"jsonrpc":"2.0","id":3,"result":{"n":3}}"#
+        ]
+    );
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use super::super::SessionLimits;
 use super::{CALL, Client, Inside, body_of, data, event, events_of, face, json_member, settle};
+use crate::call::Reply;
+use crate::refusal::{Executed, Reason, Refusal};
 
 const ASKS: &str = r#"{"resultType":"input_required","inputRequests":{"k":{"method":"elicitation/create","params":{"message":"m","requestedSchema":{"type":"object","properties":{}}}}},"requestState":"sealed"}"#;
 
@@ -141,6 +143,69 @@ async fn a_question_does_not_wait_for_a_client_that_stays_away() {
     data(&mut events).await;
     assert!(data(&mut events).await.contains("notifications/cancelled"));
     assert!(data(&mut events).await.contains("went away"));
+    assert!(inside.arrived.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_nobody_answers_is_taken_back_before_its_state_is_worth_nothing() {
+    for (waited_s, is_over) in [(9 * 60 - 1, false), (9 * 60 + 1, true)] {
+        let mut inside = Inside::new();
+        let client = Client::newest(&face(SessionLimits::default()), &inside.dispatch.clone()).await;
+        let call = client.send(CALL);
+        inside.next().await.answers(ASKS);
+        let mut events = events_of(call.await.unwrap());
+        event(&mut events).await;
+        let question = data(&mut events).await;
+        tokio::time::sleep(Duration::from_secs(waited_s)).await;
+        client.replies(&question, r#""result":{"action":"decline"}"#).await;
+        settle().await;
+        if is_over {
+            assert!(data(&mut events).await.contains("notifications/cancelled"));
+            assert!(data(&mut events).await.contains("did not answer"));
+            assert_eq!(event(&mut events).await, None);
+            assert!(inside.arrived.try_recv().is_err());
+        } else {
+            inside.next().await.answers(r#"{"content":[]}"#);
+            assert!(data(&mut events).await.contains(r#""id":1,"result""#));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_later_round_that_is_refused_may_have_run() {
+    let rounds = std::sync::atomic::AtomicUsize::new(0);
+    let dispatch = Inside::always(move |request| {
+        if rounds.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0 {
+            return Err(Refusal::new(Reason::Overloaded, "no place"));
+        }
+        let msg = meshgate_mcp::scan(&request, &meshgate_mcp::Rules::SERVER).unwrap();
+        let id = msg.id.unwrap().raw(&request).to_vec();
+        let asks = br#"{"resultType":"input_required","requestState":"s"}"#;
+        Ok(Reply::One(meshgate_mcp::message::result(&id, asks).into()))
+    });
+    let client = Client::newest(&face(SessionLimits::default()), &dispatch).await;
+    let refusal = client.post(CALL).await.unwrap_err();
+    assert_eq!(
+        (refusal.reason, refusal.executed),
+        (Reason::Overloaded, Executed::Unknown)
+    );
+}
+
+#[tokio::test]
+async fn a_session_that_ends_takes_its_questions_with_it() {
+    let mut inside = Inside::new();
+    let client = Client::newest(&face(SessionLimits::default()), &inside.dispatch.clone()).await;
+    let call = client.send(CALL);
+    inside.next().await.answers(ASKS);
+    let mut events = events_of(call.await.unwrap());
+    event(&mut events).await;
+    let question = data(&mut events).await;
+    client.delete().await.unwrap();
+    assert_eq!(event(&mut events).await, None);
+    let id = json_member(&question, "id");
+    let late = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"action":"accept"}}}}"#);
+    assert_eq!(client.post(&late).await.unwrap_err().reason, Reason::NotFound);
+    settle().await;
     assert!(inside.arrived.try_recv().is_err());
 }
 

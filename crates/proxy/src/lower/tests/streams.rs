@@ -129,6 +129,87 @@ async fn replay_is_bounded_and_keeps_the_newest() {
     assert_eq!(lower.replay_bytes(), 0);
 }
 
+/// What a client reads that left after the first event, when this many more were said.
+async fn replayed(limits: SessionLimits, said: usize) -> Vec<String> {
+    let mut inside = Inside::new();
+    let client = Client::newest(&face(limits), &inside.dispatch.clone()).await;
+    let call = client.send(CALL);
+    let arrived = inside.next().await;
+    arrived.says(LOG);
+    let mut events = events_of(call.await.unwrap());
+    let (id, _) = event(&mut events).await.unwrap();
+    event(&mut events).await;
+    drop(events);
+    for n in 10..10 + said {
+        arrived.says(&LOG.replace(":1}", &format!(":{n}}}")));
+    }
+    settle().await;
+    client
+        .post(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#)
+        .await
+        .unwrap();
+    settle().await;
+    let mut again = events_of(client.with("last-event-id", &id).get().await);
+    let mut read = Vec::new();
+    while let Some((_, data)) = event(&mut again).await {
+        read.push(data);
+    }
+    read
+}
+
+#[tokio::test]
+async fn replay_keeps_its_number_of_events_and_its_bytes_to_the_last() {
+    // The first event and the answer are kept, too.
+    for said in [5, 6, 7] {
+        let by_number = SessionLimits {
+            replay_events_max: 8,
+            ..SessionLimits::default()
+        };
+        let read = replayed(by_number, said).await;
+        assert_eq!(read.len(), (said + 2).min(8), "{read:?}");
+        assert_eq!(read[0].contains(r#""data":1}"#), said <= 6, "{said}: {read:?}");
+    }
+    // The bytes of an event are its message and at most 48 around it.
+    let all: usize = replayed(SessionLimits::default(), 6)
+        .await
+        .iter()
+        .map(String::len)
+        .sum();
+    let by_bytes = |replay_bytes_max| SessionLimits {
+        replay_bytes_max,
+        ..SessionLimits::default()
+    };
+    assert_eq!(replayed(by_bytes(all + 8 * 48), 6).await.len(), 8);
+    let less = replayed(by_bytes(all), 6).await;
+    assert!(less.len() < 8 && less.last().unwrap().contains(r#""id":1"#), "{less:?}");
+}
+
+#[tokio::test]
+async fn a_session_keeps_its_newest_finished_streams() {
+    for (finished, first_is_kept) in [(1, true), (2, true), (3, false)] {
+        let mut inside = Inside::new();
+        let limits = SessionLimits {
+            finished_streams_max: 2,
+            ..SessionLimits::default()
+        };
+        let client = Client::newest(&face(limits), &inside.dispatch.clone()).await;
+        let mut ids = Vec::new();
+        for id in 0..finished {
+            let call = client.send(&CALL.replace(r#""id":1"#, &format!(r#""id":{id}"#)));
+            let arrived = inside.next().await;
+            arrived.says(LOG);
+            let mut events = events_of(call.await.unwrap());
+            ids.push(event(&mut events).await.unwrap().0);
+            arrived.answers(r#"{"content":[]}"#);
+            while event(&mut events).await.is_some() {}
+            settle().await;
+        }
+        let kept = client.with("last-event-id", &ids[0]).get().await.is_ok();
+        assert_eq!(kept, first_is_kept, "{finished}");
+        assert!(client.with("last-event-id", ids.last().unwrap()).get().await.is_ok());
+    }
+}
+
 #[tokio::test]
 async fn clients_that_never_come_back_fill_a_bounded_memory() {
     let mut inside = Inside::new();

@@ -114,20 +114,30 @@ async fn updates_wait_for_the_get_stream_and_stop_with_unsubscribe() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_subscription_that_broke_off_is_opened_again_and_the_lists_may_have_changed() {
+async fn a_subscription_that_broke_off_is_opened_again_and_all_of_it_may_have_changed() {
     let mut inside = Inside::new();
     let client = Client::newest(&face(SessionLimits::default()), &inside.dispatch.clone()).await;
     let mut events = events_of(client.get().await);
     event(&mut events).await;
     let listen = inside.next().await;
     acknowledges(&listen, r#"{"promptsListChanged":true}"#);
-    settle().await;
+    let call = client.send(&subscribe("a:b"));
+    let listen = inside.next().await;
+    acknowledges(
+        &listen,
+        r#"{"promptsListChanged":true,"resourceSubscriptions":["a:b"]}"#,
+    );
+    body_of(call.await.unwrap());
     drop(listen);
     let again = inside.next().await;
-    acknowledges(&again, r#"{"promptsListChanged":true}"#);
+    acknowledges(&again, r#"{"promptsListChanged":true,"resourceSubscriptions":["a:b"]}"#);
     assert_eq!(
         data(&mut events).await,
         r#"{"jsonrpc":"2.0","method":"notifications/prompts/list_changed"}"#
+    );
+    assert_eq!(
+        data(&mut events).await,
+        r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:b"}}"#
     );
 }
 
@@ -150,15 +160,95 @@ async fn a_view_without_subscriptions_does_not_have_the_method() {
 async fn the_subscriptions_of_a_session_are_bounded() {
     let mut inside = Inside::new();
     let limits = SessionLimits {
-        subscriptions_per_session_max: 1,
+        subscriptions_per_session_max: 2,
+        subscription_bytes_max: 3,
         ..SessionLimits::default()
     };
     let client = Client::newest(&face(limits), &inside.dispatch.clone()).await;
-    let call = client.send(&subscribe("a:1"));
-    acknowledges(&inside.next().await, r#"{"resourceSubscriptions":["a:1"]}"#);
-    body_of(call.await.unwrap());
-    assert!(body_of(client.post(&subscribe("a:2")).await).contains("unsubscribe from one first"));
-    assert!(body_of(client.post(&subscribe(&"a".repeat(5_000))).await).contains("too long"));
+    let mut open = Vec::new();
+    for uri in ["a:1", "a:2"] {
+        let call = client.send(&subscribe(uri));
+        let listen = inside.next().await;
+        acknowledges(&listen, r#"{"resourceSubscriptions":["a:1","a:2"]}"#);
+        open.push(listen);
+        assert!(body_of(call.await.unwrap()).contains(r#""result":{}"#));
+    }
+    let full = body_of(client.post(&subscribe("a:3")).await);
+    assert!(full.contains("unsubscribe from one first"), "{full}");
+    let again = body_of(client.post(&subscribe("a:1")).await);
+    assert!(
+        again.contains(r#""result":{}"#),
+        "one that it has costs nothing: {again}"
+    );
+    assert!(body_of(client.post(&subscribe("a:33")).await).contains("too long"));
+    client
+        .post(&subscribe("a:1").replace("/subscribe", "/unsubscribe"))
+        .await
+        .unwrap();
+    inside.next().await.answers("{}");
+    let call = client.send(&subscribe("a:3"));
+    let listen = loop {
+        let listen = inside.next().await;
+        if listen.request.contains("a:3") {
+            break listen;
+        }
+    };
+    acknowledges(&listen, r#"{"resourceSubscriptions":["a:2","a:3"]}"#);
+    assert!(body_of(call.await.unwrap()).contains(r#""result":{}"#));
+}
+
+fn updated(listen: &Arrived, uri: &str) {
+    listen.says(&format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{{"uri":"{uri}","_meta":{{"io.modelcontextprotocol/subscriptionId":{}}}}}}}"#,
+        listen.id()
+    ));
+}
+
+#[tokio::test]
+async fn nothing_is_lost_or_told_twice_while_a_larger_wish_takes_over() {
+    let mut inside = Inside::new();
+    let client = Client::newest(&face(SessionLimits::default()), &inside.dispatch.clone()).await;
+    let first = client.send(&subscribe("a:1"));
+    let old = inside.next().await;
+    acknowledges(&old, r#"{"resourceSubscriptions":["a:1"]}"#);
+    body_of(first.await.unwrap());
+    let second = client.send(&subscribe("a:2"));
+    let new = inside.next().await;
+    // Before the new one listens; then on both; then on the new one alone.
+    updated(&old, "a:1?before");
+    acknowledges(&new, r#"{"resourceSubscriptions":["a:1","a:2"]}"#);
+    for listen in [&old, &new] {
+        updated(listen, "a:1?both");
+        updated(listen, "a:1?both");
+    }
+    updated(&new, "a:2?behind");
+    body_of(second.await.unwrap());
+    updated(&new, "a:1?both");
+    settle().await;
+    let mut events = events_of(client.get().await);
+    event(&mut events).await;
+    for uri in ["a:1?before", "a:1?both", "a:1?both", "a:2?behind", "a:1?both"] {
+        let told = data(&mut events).await;
+        assert!(told.contains(&format!(r#"{{"uri":"{uri}"}}"#)), "{uri}: {told}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_old_subscription_is_heard_while_the_new_one_is_not_there() {
+    let mut inside = Inside::new();
+    let client = Client::newest(&face(SessionLimits::default()), &inside.dispatch.clone()).await;
+    let first = client.send(&subscribe("a:1"));
+    let old = inside.next().await;
+    acknowledges(&old, r#"{"resourceSubscriptions":["a:1"]}"#);
+    body_of(first.await.unwrap());
+    let mut events = events_of(client.get().await);
+    event(&mut events).await;
+    let _never_acknowledged = inside.next().await;
+    updated(&old, "a:1");
+    assert!(data(&mut events).await.contains(r#""uri":"a:1""#));
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    updated(&old, "a:1?later");
+    assert!(data(&mut events).await.contains(r#""uri":"a:1?later""#));
 }
 
 #[tokio::test]
