@@ -186,12 +186,17 @@ impl Client {
             begun.stream.shutdown(Shutdown::Both).map_err(|e| e.to_string())?;
             return Ok(rest);
         }
-        self.notify(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled",
-            "params": {"requestId": begun.id, "reason": "the matrix"}}))?;
+        self.take_back(begun.id)?;
         while let Some(message) = begun.events.next()? {
             rest.push(message);
         }
         Ok(rest)
+    }
+
+    /// Says that a call of the session is not wanted any more.
+    pub(crate) fn take_back(&self, id: u64) -> Result<(), Failure> {
+        self.notify(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled",
+            "params": {"requestId": id, "reason": "the matrix"}}))
     }
 
     /// Sends what has no answer.
@@ -333,6 +338,12 @@ impl Client {
 }
 
 impl Begun {
+    /// Closes the connection. Answers the id of the call.
+    pub(crate) fn leave(self) -> Result<u64, Failure> {
+        self.stream.shutdown(Shutdown::Both).map_err(|e| e.to_string())?;
+        Ok(self.id)
+    }
+
     /// The next message of the call.
     pub(crate) fn next(&mut self) -> Result<Value, Failure> {
         self.events

@@ -114,7 +114,8 @@ fn mesh(authority: &str, servers: &[(String, Way)]) -> String {
             }
             Way::Http(url) => format!("  http:\n    url: {url}\n"),
         };
-        documents.push(head("Server", name) + &reached);
+        let questions = "  questions:\n    sampling: allow\n    roots: allow\n";
+        documents.push(head("Server", name) + &reached + questions);
         documents.push(
             head("View", name) + &format!("  servers:\n    - name: {name}\n  anonymous: true\n  liftLimits: true\n"),
         );

@@ -148,6 +148,21 @@ cannot! {
         why "2026-07-28 has no request from server to client; a question travels only in the answer to `tools/call`, \
             `prompts/get` or `resources/read`",
         remedy "ask in the middle of one of these three";
+    GIVEN_UP = "the answer to a question of a legacy server, from a client that never gave one", Server,
+        Some(codes::INTERNAL_ERROR), "the client gave no answer: its call was given up",
+        why "a parked call waits for a while and within limits; an elicitation is answered `cancel`, sampling and roots with \
+            this error, and then the server's call is cancelled",
+        remedy "retry with `inputResponses` while the call waits";
+    SEVERAL_BLOCKS = "a model's answer of several blocks, for a server before 2025-11-25", Server,
+        Some(codes::INTERNAL_ERROR),
+        "the client answered with several blocks of content, which this revision has no place for",
+        why "sampling had one block of content until tools came to it",
+        remedy "answer with one block";
+    PARKED_GONE = "going on with a call that does not wait any more", Client, Some(codes::INVALID_PARAMS),
+        "{}; it may have run, and is not made a second time: call again without `requestState`",
+        why "the waiting call lives in one process beside its server; when that process or the time to wait has ended, \
+            nobody can know what the server has done",
+        remedy "ask whether the call ran; call again only if it may run twice";
     CLIENT_TASKS = "tasks that the client hosts (2025-11-25)", Nobody, None, "",
         why "2026-07-28 has no request that a client could answer later; `tasks` is taken out of a client's capabilities",
         remedy "answer the question while the call is open";

@@ -12,6 +12,7 @@ use meshgate_mcp::{message, meta};
 
 use super::Unlifted;
 use crate::Capabilities;
+use crate::eras::cannot;
 
 /// Questions of one call that may be open at once.
 const QUESTIONS_MAX: usize = 32;
@@ -100,8 +101,7 @@ impl Question {
         Some(match self.kind {
             Kinds::Form | Kinds::Url => message::result(id, br#"{"action":"cancel"}"#),
             Kinds::Sampling | Kinds::Roots => {
-                let why = "the client gave no answer: its call was given up";
-                message::error(Some(id), codes::INTERNAL_ERROR, why, None)
+                message::error(Some(id), cannot::GIVEN_UP.code(), cannot::GIVEN_UP.words, None)
             }
         })
     }
@@ -120,8 +120,8 @@ impl Question {
         if let (Kinds::Sampling, false, Some(content)) = (self.kind, revision.sampling_tools, content) {
             let mut blocks = elements(value, content.span);
             let (Some(only), None) = (blocks.next(), blocks.next()) else {
-                let why = "the client answered with several blocks of content, which this revision has no place for";
-                return Some(message::error(Some(id), codes::INTERNAL_ERROR, why, None));
+                let why = cannot::SEVERAL_BLOCKS;
+                return Some(message::error(Some(id), why.code(), why.words, None));
             };
             splice.replace(content.span, only.raw(value).to_vec());
         }

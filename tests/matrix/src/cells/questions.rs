@@ -1,6 +1,7 @@
 //! Questions in the middle of a call: carried to the client and back, or refused as the table says.
 
 use meshgate_bridge::eras::{Cannot, Carriage, Feature, cannot};
+use meshgate_mcp::Revision;
 use serde_json::{Value, json};
 
 use super::{Scene, expect, holds};
@@ -23,6 +24,7 @@ impl Scene {
         let arguments = json!({"kind": kind, "word": word});
         let exchange = self.tool(&self.able, "ask", &arguments, &wish)?;
         let runs = self.runs(since, &self.able, "ask", &word)?;
+        self.told(&runs)?;
         match self.listed(feature) {
             Carriage::Refused(why) if why.told == cannot::Told::Server => {
                 self.refused_to_server(since, why, &exchange, &runs)
@@ -34,6 +36,38 @@ impl Scene {
                 self.agrees(feature, false)
             }
         }
+    }
+
+    /// What the server was told that its client can be asked: with the call in 2026-07-28, in the handshake of the session
+    /// before. Never more than the client's own revision has, and in the words of the server's.
+    fn told(&self, runs: &[Note]) -> Result<(), Failure> {
+        let run = runs.first().ok_or("the server never saw the call")?;
+        let stamped = run
+            .message("/params/_meta/io.modelcontextprotocol~1clientCapabilities")
+            .cloned();
+        let told = match stamped {
+            Some(told) => told,
+            None => {
+                let what = "the handshake of the call's session";
+                let handshake = |note: &Note| note.at == run.at && note.is("initialize");
+                let opened = self.witness.wait(&self.server, 0, what, &handshake)?;
+                opened.message("/params/capabilities").cloned().unwrap_or_default()
+            }
+        };
+        let both = |has: fn(&Revision) -> bool| has(self.client_revision) && has(self.server_revision);
+        for (pointer, wanted) in [
+            ("/sampling", true),
+            ("/roots", true),
+            ("/elicitation", both(|revision| revision.elicitation_form)),
+            ("/elicitation/url", both(|revision| revision.elicitation_url)),
+        ] {
+            expect(
+                &format!("the server is told {pointer}"),
+                &told.pointer(pointer).is_some(),
+                &wanted,
+            )?;
+        }
+        Ok(())
     }
 
     /// What the client saw of a question that was carried.

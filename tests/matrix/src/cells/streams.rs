@@ -4,7 +4,7 @@ use meshgate_bridge::eras::{Feature, Link};
 use serde_json::{Value, json};
 
 use super::{Scene, expect, holds};
-use crate::{Failure, client::Wish};
+use crate::{Failure, client::Wish, witness::Note};
 
 const HOLD: &str = "tools/call";
 
@@ -86,6 +86,9 @@ impl Scene {
     }
 
     pub(super) fn cancel(&self) -> Result<(), Failure> {
+        if !self.plain.is_modern() {
+            self.leaves_without_cancelling()?;
+        }
         let word = self.word(Feature::Cancel);
         let since = self.witness.now();
         let mut begun = self.plain.begin(HOLD, &hold(&word), &progress(&word))?;
@@ -117,6 +120,30 @@ impl Scene {
         let runs = self.runs(since, &self.plain, "hold", &word)?;
         expect("executions", &runs.len(), &1)?;
         self.agrees(Feature::Cancel, false)
+    }
+}
+
+impl Scene {
+    /// Before 2026-07-28 a closed connection says nothing: the call goes on until it is cancelled by a message.
+    fn leaves_without_cancelling(&self) -> Result<(), Failure> {
+        let word = format!("left-{}", self.client_revision.name);
+        let since = self.witness.now();
+        let mut begun = self.plain.begin(HOLD, &hold(&word), &progress(&word))?;
+        begun.next()?;
+        let call = self.saw(since, "tools/call", &hold(&word))?;
+        let left = begun.leave()?;
+        self.runs(since, &self.plain, "hold", &word)?;
+        let closed = json!({"event": "closed", "id": call.message("/id")});
+        let ended = |note: &Note| {
+            let is_cancelled = note.is("notifications/cancelled");
+            is_cancelled && note.message("/params/requestId") == call.message("/id") || note.saw == closed
+        };
+        let early = self.witness.seen(&self.server, since, &ended);
+        holds("a disconnect cancelled the call", early.is_empty(), &early)?;
+        self.plain.take_back(left)?;
+        self.witness
+            .wait(&self.server, since, "the cancellation", &ended)
+            .map(drop)
     }
 }
 
