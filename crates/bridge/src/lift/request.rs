@@ -112,7 +112,10 @@ impl Session {
             }));
         };
         let declared = request.meta_value(src, meta::CLIENT_CAPABILITIES);
-        pending.can = declared.map_or(Capabilities::NONE, |declared| Capabilities::read(src, declared.span));
+        // What the server's revision has no word for was never declared to it: a question of that kind goes no further.
+        pending.can = declared.map_or(Capabilities::NONE, |declared| {
+            Capabilities::read(src, declared.span).known_to(self.revision)
+        });
         if method == Method::ResourcesRead {
             pending.uri = text(src, params.get(src, "uri"));
         }

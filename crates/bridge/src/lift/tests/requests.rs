@@ -1,6 +1,7 @@
 use meshgate_mcp::Method;
 
 use super::{EVERYTHING, REVISIONS, session, text};
+use crate::Capabilities;
 use crate::lift::{Filter, Forward, Level, Plan};
 
 const META: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"sampling":{}},"io.modelcontextprotocol/clientInfo":{"name":"c","version":"1"}"#;
@@ -152,5 +153,28 @@ fn discovery_and_listening_stay_here() {
             resources: false,
             uris
         }
+    );
+}
+
+#[test]
+fn a_call_can_ask_only_what_the_servers_revision_has() {
+    let declared = r#"{"name":"t","_meta":{"io.modelcontextprotocol/clientCapabilities":{"elicitation":{"form":{},"url":{}},"roots":{}}}}"#;
+    let can = REVISIONS.map(|revision| {
+        let can = forward(revision, Method::ToolsCall, declared).pending.can;
+        [
+            Capabilities::ROOTS,
+            Capabilities::ELICITATION_FORM,
+            Capabilities::ELICITATION_URL,
+        ]
+        .map(|kind| can.contains(kind))
+    });
+    assert_eq!(
+        can,
+        [
+            [true, false, false],
+            [true, false, false],
+            [true, true, false],
+            [true, true, true],
+        ]
     );
 }
