@@ -222,6 +222,8 @@ impl Rounds {
             .get(src, "result")
             .filter(|v| v.kind == Kind::Object)
             .map(|v| v.raw(src).to_vec());
+        // Whatever it says, this question has been answered and is not taken back any more.
+        question.answer = Some(Vec::new());
         self.answers_bytes += result.as_ref().map_or(0, Vec::len);
         if self.answers_bytes > ANSWERS_BYTES_MAX {
             let text = format!("the client's answers of one round are longer than {ANSWERS_BYTES_MAX} bytes together");

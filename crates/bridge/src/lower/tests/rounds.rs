@@ -173,6 +173,18 @@ fn a_refused_elicitation_is_a_cancelled_one() {
 }
 
 #[test]
+fn a_question_that_was_answered_is_not_taken_back() {
+    let both = r#"{"a":{"method":"roots/list"},"b":{"method":"roots/list"}}"#;
+    let mut call = Call::tool(ALL);
+    questions(call.asks(both, ""));
+    let Step::Done { before, .. } = call.client("home-1", r#""error":{"code":-1,"message":"no"}"#) else {
+        panic!("it goes on")
+    };
+    let [only] = &before[..] else { panic!("{before:?}") };
+    assert!(text(only.clone()).contains("home-2"));
+}
+
+#[test]
 fn refused_sampling_or_roots_fails_the_call() {
     for (requests, said) in [
         (SAMPLING, "sampling: User rejected"),
