@@ -10,6 +10,7 @@ use std::sync::Arc;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use meshgate_bridge::eras::cannot;
 use meshgate_mcp::{MODERN, Message, Method, Revision, Rules, headers, json, meta};
 use meshgate_model::Listener;
 
@@ -310,7 +311,7 @@ pub fn check_modern(headers: &HeaderMap, body: &[u8], message: &Message, legacy_
         if !level.str(body).is_some_and(|l| LEVELS.contains(&&*l)) {
             return Err(Refusal::new(
                 Reason::InvalidParams,
-                "`io.modelcontextprotocol/logLevel` is not a log level",
+                cannot::LOG_LEVEL.say(&[meta::LOG_LEVEL]),
             ));
         }
     }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use meshgate_bridge::eras::cannot;
 use meshgate_identity::KeyRing;
 use meshgate_mcp::{Kind, Message, Method, Object, Span, json, meta};
 use meshgate_model::naming;
@@ -151,7 +152,7 @@ pub fn destination(
 /// The refusal of a method that is not served.
 pub fn method_not_found(name: &str) -> Refusal {
     let shown: String = name.chars().take(200).collect();
-    Refusal::new(Reason::MethodNotFound, format!("method `{shown}` is not served here"))
+    Refusal::new(Reason::MethodNotFound, cannot::NO_SUCH_METHOD.say(&[&shown]))
 }
 
 fn by_uri(view: &ViewState, uri: &str) -> Result<(usize, Arc<str>), Refusal> {

@@ -110,7 +110,7 @@ cannot! {
             (a tool result with `isError`; an error for prompts and resources)",
         remedy "do what the words say, or use a newer client";
     NO_SUCH_METHOD = "a method of the other era", Client, Some(codes::METHOD_NOT_FOUND),
-        "method `{}` does not exist for this server",
+        "method `{}` is not served here",
         why "`ping`, `logging/setLevel`, `resources/subscribe`, `initialize` and the tasks of 2025-11-25 do not exist in 2026-07-28",
         remedy "use `_meta` logLevel and `subscriptions/listen` in 2026-07-28; the session's own methods before";
     NO_CAPABILITY = "a method whose capability the server does not offer", Client, Some(codes::METHOD_NOT_FOUND),
