@@ -91,6 +91,7 @@ async fn a_server_is_told_only_of_what_it_may_ask() {
         ),
         ("{hosts: [], sampling: allow, roots: allow}", only_forms),
         ("{hosts: [a.example], sampling: allow, roots: allow}", all.clone()),
+        ("{}", without(&["sampling", "roots"])),
     ] {
         let (server, gateway) = asking(questions).await;
         call(&gateway, ALL, &question("form")).await;

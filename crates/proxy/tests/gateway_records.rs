@@ -163,7 +163,7 @@ async fn scene() -> (ScriptedServer, ScriptedServer, RunningGateway) {
         &[("work", &work.url(), "")],
         &documents(&[
             &format!(
-                "kind: Server\nmetadata: {{name: documents, team: library}}\nspec: {{alias: docs, http: {{url: '{}'}}}}",
+                "kind: Server\nmetadata: {{name: documents, team: library}}\nspec: {{alias: docs, http: {{url: '{}'}}, questions: {{roots: allow}}}}",
                 docs.url()
             ),
             "kind: View\nmetadata: {name: all}\nspec: {path: /mcp, servers: [{name: documents}, {name: work}], liftLimits: true}",

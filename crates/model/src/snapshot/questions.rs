@@ -27,8 +27,8 @@ impl Default for Questions {
         Self {
             elicitation: true,
             hosts: None,
-            sampling: true,
-            roots: true,
+            sampling: false,
+            roots: false,
         }
     }
 }
@@ -179,7 +179,18 @@ mod tests {
         assert!(listed.page("https://example.com/").is_err());
         assert!(listed.page("https://a.login.example.com/").is_err());
         assert!(listed.page("http://login.example.com/").is_err());
-        assert!(listed.pages() && !only(&[]).pages() && !only(&[]).allows_every_kind());
+        assert!(listed.pages() && !only(&[]).pages());
+        let every = Questions {
+            sampling: true,
+            roots: true,
+            ..Questions::default()
+        };
+        assert!(every.allows_every_kind() && !Questions::default().allows_every_kind());
+        let no_pages = Questions {
+            hosts: Some(Vec::new()),
+            ..every
+        };
+        assert!(!no_pages.allows_every_kind());
         assert!(only(&[]).page("https://example.com/").is_err());
         let silent = Questions {
             elicitation: false,

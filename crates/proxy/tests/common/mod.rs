@@ -62,15 +62,20 @@ pub fn documents(documents: &[&str]) -> String {
     documents.join("\n---\napiVersion: meshgate.dev/v1alpha1\n")
 }
 
-/// A mesh file with more members for the listener, and for the specification of each server.
+/// A mesh file with more members for the listener, and for the specification of each server. Servers may ask everything,
+/// unless theirs says otherwise.
 pub fn mesh_with(listener: &str, servers: &[(&str, &str, &str)], more: &str) -> String {
     let head = "apiVersion: meshgate.dev/v1alpha1\n";
     let mut yaml = format!(
         "{head}kind: Gateway\nmetadata: {{name: main}}\nspec: {{listeners: [{{address: '127.0.0.1:0'{listener}}}]}}\n"
     );
     for (name, url, spec) in servers {
+        let asks = match spec.contains("questions:") {
+            true => "",
+            false => ", questions: {sampling: allow, roots: allow}",
+        };
         yaml.push_str(&format!(
-            "---\n{head}kind: Server\nmetadata: {{name: {name}}}\nspec: {{http: {{url: '{url}'}}{spec}}}\n"
+            "---\n{head}kind: Server\nmetadata: {{name: {name}}}\nspec: {{http: {{url: '{url}'}}{spec}{asks}}}\n"
         ));
     }
     if !more.is_empty() {
