@@ -2,10 +2,13 @@
 //!
 //! Callers see a modern server. Beneath is one session with empty client capabilities, shared by everybody: it is opened
 //! once, and opened again when the server answers 404 to it, which also proves that the request did not run and may be
-//! sent again. That is the only case in which anything is sent twice.
+//! sent again. Beside it are sessions of single callers ([`own`]), for calls whose client can be asked something: what
+//! the server asks in the middle of such a call parks it ([`park`]) until its client's next request. A call is sent twice
+//! in two cases only: to a session that is not known, and when the server has said that a page must be opened first.
 //!
 //! What the messages mean is decided in `bridge::lift`; how they travel, in [`channel`]; one call is [`flow`], one
-//! listen [`listening`], what nobody has asked for [`background`]. Every task belongs to the [`Lifted`] and ends with it.
+//! listen [`listening`], what nobody has asked for [`background`]. Every task belongs to the [`Lifted`] or to the [`Own`]
+//! and ends with it.
 
 mod background;
 mod channel;
@@ -14,6 +17,8 @@ mod flow;
 mod handshake;
 mod limits;
 mod listening;
+mod own;
+mod park;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -22,14 +27,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use meshgate_bridge::lift::{Plan, Unlifted};
+use meshgate_bridge::lift::{Forward, Handshake, Plan, Unlifted};
 use meshgate_mcp::{Revision, codes};
 
 use self::channel::Fault;
-use self::limits::ERRAND_MAX;
-use self::shared::{Shared, now};
+use self::own::Key;
+pub use self::own::{Dial, Own};
+use self::shared::{Live, Shared};
 use crate::call::{Outbound, Reply};
-use crate::refusal::{Executed, Reason, Refusal};
+use crate::refusal::{Reason, Refusal};
 use crate::upstream::http::HttpLink;
 use crate::upstream::stdio::StdioLink;
 
@@ -51,50 +57,71 @@ impl Link {
 /// A legacy server behind a modern face. Dropping it ends its tasks; [`Lifted::close`] also tells the server.
 pub struct Lifted {
     shared: Arc<Shared>,
+    own: Arc<Own>,
 }
 
 impl Lifted {
-    /// Leads the handshake and begins to listen to the server. The deadline covers the handshake.
+    /// Leads the handshake and begins to listen to the server. The deadline covers the handshake. Sessions of single callers
+    /// are opened from `own` when they are needed, and outlive this.
     ///
     /// # Errors
     /// When the server cannot be reached or no revision is found that both speak. Nothing was called, so every refusal
     /// says `executed: no`.
-    pub async fn connect(link: Link, deadline: Instant) -> Result<Arc<Self>, Refusal> {
+    pub async fn connect(link: Link, own: Arc<Own>, deadline: Instant) -> Result<Arc<Self>, Refusal> {
         let mut strays = match &link {
             Link::Stdio(link) => Some(link.unsolicited()),
             Link::Http(_) => None,
         };
-        let live = handshake::open(&link, &mut strays, 1, deadline).await?;
-        let shared = Shared::new(link, live);
+        let greeting = Handshake::default();
+        let live = handshake::open(&link, &mut strays, (greeting, 1), deadline).await?;
+        let shared = Shared::new(link, greeting, live);
         background::start(&shared, strays);
-        Ok(Arc::new(Self { shared }))
+        Ok(Arc::new(Self { shared, own }))
     }
 
-    /// Carries one modern request, in the server's own names, and answers in modern messages with the same id.
+    /// Carries one modern request, in the server's own names, and answers in modern messages with the same id. `until` is
+    /// when the first message must be there.
     ///
     /// # Errors
     /// When the request cannot be carried to a legacy server, or the server did not answer it.
-    pub async fn call(self: &Arc<Self>, out: Outbound) -> Result<Reply, Refusal> {
-        let mut live = self.shared.live();
+    pub async fn call(self: &Arc<Self>, out: Outbound, until: tokio::time::Instant) -> Result<Reply, Refusal> {
+        let live = self.shared.live();
+        match live.session.plan(&out.body, out.method).map_err(|why| refusal(&why))? {
+            Plan::Discover => Ok(Reply::One(live.session.discover(out.id).into())),
+            Plan::Listen(filter) => Ok(listening::open(&self.shared, out.id, filter).await),
+            Plan::Resume(resume) => Box::pin(park::resume(&self.own, out, resume, until)).await,
+            Plan::Forward(forward) => {
+                let can = forward.pending.can.known_to(live.session.revision);
+                if out.method.row().rounds && !can.is_empty() {
+                    let caller = park::caller(&out);
+                    let key = (Key { caller, can }, live.session.revision);
+                    return Box::pin(park::call(&self.own, key, (out, forward), until)).await;
+                }
+                let reply = tokio::time::timeout_at(until, self.shared_call(live, out, forward)).await;
+                reply.unwrap_or_else(|_| Err(park::too_late()))
+            }
+        }
+    }
+
+    /// A call on the session that all callers share.
+    async fn shared_call(
+        self: &Arc<Self>,
+        mut live: Arc<Live>,
+        out: Outbound,
+        mut forward: Forward,
+    ) -> Result<Reply, Refusal> {
         for renewed in [false, true] {
-            let forward = match live.session.plan(&out.body, out.method).map_err(|why| refusal(&why))? {
-                Plan::Discover => return Ok(Reply::One(live.session.discover(out.id).into())),
-                Plan::Listen(filter) => return Ok(listening::open(&self.shared, out.id, filter).await),
-                Plan::Resume(_) => return Err(gone("no call of yours waits under this `requestState`")),
-                Plan::Forward(forward) => forward,
-            };
             match flow::run(&self.shared, &live, &out, forward).await {
                 Ok(reply) => return Ok(reply),
                 Err(Fault::Refused(refusal) | Fault::Status(refusal)) => return Err(refusal),
                 Err(Fault::SessionLost) if renewed => break,
                 Err(Fault::SessionLost) => live = handshake::renew(&self.shared, &live, out.deadline).await?,
             }
+            let again = live.session.plan(&out.body, out.method).map_err(|why| refusal(&why))?;
+            let Plan::Forward(planned) = again else { break };
+            forward = planned;
         }
-        Err(Refusal::server(
-            Reason::ServerAway,
-            Executed::No,
-            "server does not know the session that it has just opened",
-        ))
+        Err(park::refused(Fault::SessionLost))
     }
 
     /// The result of `server/discover`, as JSON.
@@ -119,13 +146,7 @@ impl Lifted {
 
     /// Ends the listens in good order and the session at the server.
     pub async fn close(&self) {
-        self.shared.end_listens();
-        self.shared.stop.cancel();
-        let live = self.shared.live();
-        if let (Link::Http(link), true) = (&self.shared.link, live.named) {
-            let _ = link.delete(live.headers.clone(), now() + ERRAND_MAX).await;
-        }
-        self.shared.gone.cancel();
+        self.shared.end().await;
     }
 }
 
@@ -151,14 +172,4 @@ fn refusal(why: &Unlifted) -> Refusal {
         _ => Reason::Internal,
     };
     Refusal::new(reason, why.message.clone())
-}
-
-/// What a request hears that wants to go on with a call which is not there any more. It is never made again.
-fn gone(why: &str) -> Refusal {
-    let message = format!("{why}: it may have run, and is not made a second time; call again without `requestState`");
-    Refusal {
-        executed: Executed::Unknown,
-        ..Refusal::new(Reason::ParkedCallGone, message)
-    }
-    .rule("lift/parked")
 }

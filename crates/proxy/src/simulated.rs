@@ -45,7 +45,7 @@ pub(crate) fn outside() -> Option<Rc<dyn Outside>> {
     OUTSIDE.with_borrow(Clone::clone)
 }
 
-/// A random number for times that nothing depends on but their being spread.
+/// A random number for what nothing depends on but its being spread: times, and names under a seal.
 pub(crate) fn random() -> u64 {
     match outside() {
         Some(outside) => outside.number(),

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod stdio;
 
 mod connected;
+mod dial;
 mod keep;
 mod modern;
 mod pace;
@@ -21,8 +22,8 @@ mod probe;
 mod stale;
 mod turns;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -36,12 +37,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::connected::Connected;
+use self::dial::Dialler;
 use self::limits::{PROBE_MAX, WireLimits};
 use self::patience::{Patience, too_late};
 pub use self::probe::own_id;
 use self::stale::Stale;
 use self::turns::Turns;
 use crate::call::{Outbound, Reply};
+use crate::lift::Own;
 use crate::refusal::{Executed, Reason, Refusal};
 use crate::supervise::SupervisorProgram;
 
@@ -63,10 +66,15 @@ pub struct Upstream {
     tasks: Mutex<JoinSet<()>>,
 }
 
+/// Tells this process from every other, in the states of parked calls.
+static PROCESS: LazyLock<u64> = LazyLock::new(crate::simulated::random);
+
 /// What the callers and the keeping task share.
 struct Shared {
     server: Arc<Server>,
-    options: UpstreamOptions,
+    dialler: Arc<Dialler>,
+    /// Sessions of single callers, where the server is a legacy one.
+    own: Arc<Own>,
     /// The connection, while there is one.
     current: ArcSwapOption<Connected>,
     phase: watch::Sender<Phase>,
@@ -134,6 +142,10 @@ pub struct UpstreamStatus {
     pub in_flight: usize,
     /// Calls that wait for their turn.
     pub waiting: usize,
+    /// Calls that wait for their client to answer what the server asked.
+    pub parked: usize,
+    /// Sessions or children of single callers.
+    pub own_sessions: usize,
     /// The last lines of a child's standard error.
     pub stderr: Vec<String>,
     /// Lines of a child that were no message, since it was started.
@@ -150,10 +162,13 @@ impl Upstream {
 
     /// A way that is never gone: for looking at what a configuration would mean.
     pub fn idle(server: Arc<Server>, options: UpstreamOptions) -> Arc<Self> {
+        let dialler = Arc::new(Dialler::new(server.clone(), options));
+        let children = matches!(server.reach, Reach::Stdio { .. });
         let shared = Arc::new(Shared {
             turns: Turns::new(server.concurrency),
+            own: Own::new(dialler.for_sessions(), *PROCESS, children),
+            dialler,
             server,
-            options,
             current: ArcSwapOption::empty(),
             phase: watch::Sender::new(Phase::Starting),
             connections: watch::Sender::new(0),
@@ -260,6 +275,8 @@ impl Upstream {
             next_attempt,
             in_flight: self.shared.turns.in_flight(),
             waiting: self.shared.turns.waiting(),
+            parked: self.shared.own.parked(),
+            own_sessions: self.shared.own.sessions(),
             stderr: stdio.map(|link| link.stderr_tail()).unwrap_or_default(),
             noise: stdio.map_or(0, |link| link.strays().noise.load(Ordering::Relaxed)),
         }
@@ -273,8 +290,16 @@ impl Upstream {
     /// Ends the connection, and a child with everything it has started.
     pub async fn close(&self) {
         self.shared.shutdown.cancel();
+        self.shared.own.stop();
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
         while tasks.join_next().await.is_some() {}
+        self.shared.own.close().await;
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.shared.own.stop();
     }
 }
 

@@ -54,6 +54,7 @@ fn receive(shared: &Arc<Shared>, live: &Live, frame: &Bytes, pass_logs: bool) {
             continue;
         };
         match sort(&part, &message) {
+            Arrival::Question(_) | Arrival::Withdrawn | Arrival::Completed if shared.hand_over(&part) => {}
             Arrival::Question(reply) => errands::answer(shared, live, reply),
             Arrival::Changed => shared.publish(&part, &message),
             // Nobody hears it when nobody has asked.
@@ -105,6 +106,7 @@ async fn follow_session(shared: &Arc<Shared>, link: &HttpLink, live: &Live) {
         }
         let deadline = now() + FOLLOW_MAX;
         let answer = link.get(headers, deadline).await;
+        shared.followed.send_replace(true);
         let unreached = matches!(&answer, Err(refusal) if refusal.executed == Executed::No);
         followed.unreachable = if unreached { followed.unreachable + 1 } else { 0 };
         let pause = match answer {

@@ -47,7 +47,11 @@ pub(super) enum Source {
     Events(Box<Resumable>),
     /// A call on a pipe.
     Pipe(PipeCall),
+    /// A request whose answer has not begun.
+    Opening(Opening),
 }
+
+type Opening = Pin<Box<dyn Future<Output = Result<(Source, HeaderMap), Fault>> + Send>>;
 
 /// Sends a request. `named` says whether the session has an id that the server can have lost.
 pub(super) async fn request(
@@ -85,6 +89,25 @@ pub(super) async fn request(
     }
 }
 
+/// Sends a request on a session that no other call uses meanwhile: questions and other messages without a sign of their
+/// call come with it, also before the server has begun to answer. The server is not told when the answer is not read to
+/// its end; that is for the holder of the session.
+pub(super) async fn request_alone(
+    link: &Link,
+    headers: HeaderMap,
+    named: bool,
+    (id, body): (u64, Bytes),
+    deadline: Instant,
+) -> Result<Source, Refusal> {
+    if let Link::Stdio(pipe) = link {
+        return Ok(Source::Pipe(pipe.call_alone(id, body).await?.silent()));
+    }
+    let link = link.clone();
+    Ok(Source::Opening(Box::pin(async move {
+        request(&link, headers, named, (id, body), deadline).await
+    })))
+}
+
 /// Sends a notification or an answer; what the server says to it does not matter.
 pub(super) async fn notify(link: &Link, headers: HeaderMap, body: Bytes, deadline: Instant) -> Result<(), Refusal> {
     match link {
@@ -95,8 +118,17 @@ pub(super) async fn notify(link: &Link, headers: HeaderMap, body: Bytes, deadlin
 
 impl Source {
     /// The next frame; nothing after the last.
-    pub(super) async fn next(&mut self) -> Option<Result<Bytes, Refusal>> {
-        match self {
+    pub(super) async fn next(&mut self) -> Option<Result<Bytes, Fault>> {
+        if let Self::Opening(opening) = self {
+            match opening.await {
+                Ok((source, _)) => *self = source,
+                Err(fault) => {
+                    *self = Self::Whole(None);
+                    return Some(Err(fault));
+                }
+            }
+        }
+        let next = match self {
             Self::Whole(frame) => frame.take().map(Ok),
             Self::Events(events) => events.next().await,
             Self::Pipe(call) => call.next().await.map(|received| {
@@ -104,7 +136,9 @@ impl Source {
                     Received::Notice(message) | Received::Response(message) => message,
                 })
             }),
-        }
+            Self::Opening(_) => None,
+        };
+        next.map(|frame| frame.map_err(Fault::from))
     }
 
     /// Says that the response has been read, so that the connection can serve somebody else.

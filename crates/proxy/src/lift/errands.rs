@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use http::HeaderMap;
 use meshgate_bridge::lift::{self, Arrival, Level, sort, split};
 use meshgate_mcp::{Envelope, Method, Rules, json, message, scan};
 use tokio::sync::OwnedSemaphorePermit;
@@ -19,6 +20,27 @@ pub(super) fn answer(shared: &Arc<Shared>, live: &Live, reply: Vec<u8>) {
     match shared.room_for_answer() {
         Some(room) => post(shared, live, reply, Some(room)),
         None => tracing::debug!("server asks faster than it listens: a question stays without an answer"),
+    }
+}
+
+/// Sends the answers of a client, in their order.
+pub(super) fn answer_all(shared: &Arc<Shared>, live: &Live, answers: Vec<Vec<u8>>) {
+    if answers.is_empty() {
+        return;
+    }
+    let (owned, headers) = (Arc::clone(shared), live.headers.clone());
+    shared.errand(ERRAND_MAX, async move {
+        say_all(&owned, &headers, answers).await;
+    });
+}
+
+/// Says one thing after the other; what the server makes of one does not hold up the next.
+pub(super) async fn say_all(shared: &Shared, headers: &HeaderMap, messages: Vec<Vec<u8>>) {
+    for message in messages {
+        let deadline = now() + ERRAND_MAX;
+        if let Err(refusal) = channel::notify(&shared.link, headers.clone(), message.into(), deadline).await {
+            tracing::debug!(why = %refusal, "an answer to a question of the server did not reach it");
+        }
     }
 }
 

@@ -22,11 +22,10 @@ pub(super) type Strays = broadcast::Receiver<Bytes>;
 pub(super) async fn open(
     link: &Link,
     strays: &mut Option<Strays>,
-    epoch: u64,
+    (mut handshake, epoch): (Handshake, u64),
     deadline: Instant,
 ) -> Result<Live, Refusal> {
     let deadline = soon(deadline, HANDSHAKE_MAX);
-    let mut handshake = Handshake::default();
     loop {
         let id = own_id();
         let (answer, headers) = ask(link, strays, (id, handshake.request(id).into()), deadline).await?;
@@ -57,7 +56,7 @@ pub(super) async fn renew(shared: &Arc<Shared>, lost: &Live, deadline: Instant) 
             "server is away: it opened no session",
         ));
     }
-    match open(&shared.link, &mut None, lost.epoch + 1, deadline).await {
+    match open(&shared.link, &mut None, (shared.greeting, lost.epoch + 1), deadline).await {
         Ok(live) => {
             let live = shared.replace(live);
             tracing::info!(epoch = live.epoch, "legacy session was lost and opened again");
@@ -105,7 +104,7 @@ async fn ask(
         let mut questions = std::pin::pin!(answer_questions(link, strays, deadline));
         loop {
             let frame = tokio::select! {
-                frame = source.next() => frame.unwrap_or_else(|| Err(channel::cut_off()))?,
+                frame = source.next() => frame.unwrap_or_else(|| Err(channel::cut_off().into())).map_err(no_session)?,
                 () = &mut questions => continue,
             };
             for part in split(&frame) {

@@ -34,3 +34,36 @@ pub(super) const FOLLOW_LONG: Duration = Duration::from_secs(30);
 pub(super) const UNREACHABLE_MAX: u32 = 5;
 /// Answers to questions of one server that are on their way; a server that asks faster than it listens gets no more.
 pub(super) const ANSWERS_MAX: usize = 32;
+
+// --- own sessions and parked calls -------------------------------------------------------------------------------------
+
+/// Own sessions of one caller that carry a call or a parked one; a call beyond waits for one of them.
+pub(super) const SESSIONS_PER_CALLER_MAX: usize = 32;
+/// Own sessions of all callers of one server, idle ones included.
+pub(super) const SESSIONS_PER_SERVER_MAX: usize = 256;
+/// Own children of one caller that carry a call or a parked one: each is a process.
+pub(super) const CHILDREN_PER_CALLER_MAX: usize = 8;
+/// Own children of all callers of one server, idle ones included.
+pub(super) const CHILDREN_PER_SERVER_MAX: usize = 32;
+/// Of a caller's sessions (or children) the half may hold parked calls, so that a forgotten question never takes them all.
+pub(super) const PARKED_SHARE: usize = 2;
+/// Calls of one server that may wait for an own session; more are turned away at once.
+pub(super) const SESSION_WAITERS_MAX: usize = 64;
+/// How long an own session is kept for its caller's next call.
+pub(super) const SESSION_IDLE_MAX: Duration = Duration::from_secs(120);
+/// How often idle own sessions are looked through.
+pub(super) const SESSION_SWEEP: Duration = Duration::from_secs(5);
+/// How long the first call on an own session waits for the session's standalone stream, on which questions may come.
+pub(super) const FOLLOWED_MAX: Duration = Duration::from_millis(250);
+/// How long after a question its siblings are waited for, so that a client is asked once.
+pub(super) const GATHER: Duration = Duration::from_millis(50);
+/// How long a parked call waits for its client. What is sealed for the client lives longer.
+pub(super) const PARK_MAX: Duration = Duration::from_secs(300);
+/// Requests that one call may take, the first and the retries: what the official SDKs stop at, too.
+pub(super) const ROUNDS_MAX: u32 = 10;
+/// Messages of a standalone stream that one call may leave unread.
+pub(super) const STRAYS_MAX: usize = 64;
+/// How long the request of a call may stay open at the server; deadlines of the rounds end it long before.
+pub(super) const OPEN_MAX: Duration = Duration::from_secs(48 * 3600);
+/// How long saying goodbye to the server takes at most: answers, cancellation, the end of the session.
+pub(super) const GOODBYE_MAX: Duration = Duration::from_secs(15);

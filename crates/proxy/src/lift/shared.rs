@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::HeaderMap;
-use meshgate_bridge::lift::{Filter, Level, Logs, Session, Subscriptions};
+use meshgate_bridge::lift::{Filter, Handshake, Level, Logs, Session, Subscriptions};
 use meshgate_mcp::Message;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Link;
-use super::limits::{ANSWERS_MAX, LISTEN_MESSAGES_MAX, LOGS_WAITING_MAX, NOTICE_BYTES_MAX};
+use super::limits::{ANSWERS_MAX, ERRAND_MAX, LISTEN_MESSAGES_MAX, LOGS_WAITING_MAX, NOTICE_BYTES_MAX, STRAYS_MAX};
 
 /// Our own requests have ids above those of calls, and below the largest integer that every server can hold.
 static OWN_IDS: AtomicU64 = AtomicU64::new(1 << 52);
@@ -41,12 +41,18 @@ pub(super) struct Live {
 /// See the module.
 pub(super) struct Shared {
     pub(super) link: Link,
+    /// How sessions are opened.
+    pub(super) greeting: Handshake,
     live: ArcSwap<Live>,
     hub: Mutex<Hub>,
     /// Log messages that came on no call's own stream.
     pub(super) logs: broadcast::Sender<Bytes>,
     /// The epoch of the session; changes wake the standalone stream.
     pub(super) epoch: watch::Sender<u64>,
+    /// Whether the standalone stream has been opened, or refused, once.
+    pub(super) followed: watch::Sender<bool>,
+    /// On an own session: where the call that has it hears what came on the standalone stream.
+    asking: Mutex<Option<mpsc::Sender<Bytes>>>,
     /// Held while a session is being made anew.
     pub(super) renewing: tokio::sync::Mutex<()>,
     /// Held while resources are subscribed or unsubscribed, so that the two cannot overtake each other.
@@ -58,7 +64,7 @@ pub(super) struct Shared {
     tasks: TaskTracker,
     /// Answers to questions of the server that are on their way.
     answers: Arc<Semaphore>,
-    runtime: Handle,
+    pub(super) runtime: Handle,
 }
 
 #[derive(Default)]
@@ -72,9 +78,12 @@ struct Hub {
 }
 
 impl Shared {
-    pub(super) fn new(link: Link, live: Live) -> Arc<Self> {
+    pub(super) fn new(link: Link, greeting: Handshake, live: Live) -> Arc<Self> {
         Arc::new(Self {
             link,
+            greeting,
+            followed: watch::Sender::new(false),
+            asking: Mutex::default(),
             epoch: watch::Sender::new(live.epoch),
             live: ArcSwap::from_pointee(live),
             hub: Mutex::default(),
@@ -144,6 +153,33 @@ impl Shared {
 
     pub(super) fn in_flight(&self) -> usize {
         self.hub.lock().logs.in_flight()
+    }
+
+    /// What comes on the standalone stream from here on, for the one call that has this session.
+    pub(super) fn strays(&self) -> mpsc::Receiver<Bytes> {
+        let (sender, receiver) = mpsc::channel(STRAYS_MAX);
+        *self.asking.lock() = Some(sender);
+        receiver
+    }
+
+    /// Hands a message to the call that has this session; whether there is one.
+    pub(super) fn hand_over(&self, part: &Bytes) -> bool {
+        let asking = self.asking.lock();
+        asking.as_ref().is_some_and(|call| call.try_send(part.clone()).is_ok())
+    }
+
+    /// Ends the session at the server.
+    pub(super) async fn end(&self) {
+        self.end_listens();
+        self.stop.cancel();
+        let live = self.live();
+        match &self.link {
+            Link::Http(link) if live.named => {
+                drop(link.delete(live.headers.clone(), now() + ERRAND_MAX).await);
+            }
+            Link::Http(_) | Link::Stdio(_) => {}
+        }
+        self.gone.cancel();
     }
 
     // --- requests in flight ----------------------------------------------------------------------------------------

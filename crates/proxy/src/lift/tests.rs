@@ -24,7 +24,7 @@ use http::HeaderMap;
 use meshgate_mcp::Method;
 use meshgate_testkit::ScriptedServer;
 
-use super::{Lifted, Link};
+use super::{Lifted, Link, Own};
 use crate::call::{Messages, Outbound, Reply};
 use crate::refusal::Refusal;
 use crate::upstream::http::HttpLink;
@@ -41,7 +41,25 @@ static IDS: AtomicU64 = AtomicU64::new(100);
 
 async fn lifted(server: &ScriptedServer) -> Arc<Lifted> {
     let link = HttpLink::new(&server.url(), HeaderMap::new(), WireLimits::default(), None).unwrap();
-    Lifted::connect(Link::Http(Arc::new(link)), soon()).await.unwrap()
+    let link = Link::Http(Arc::new(link));
+    Lifted::connect(link.clone(), own(link), soon()).await.unwrap()
+}
+
+/// Own sessions over one link.
+fn own(link: Link) -> Arc<Own> {
+    Own::new(
+        Box::new(move || {
+            let link = link.clone();
+            Box::pin(async move { Ok(link) })
+        }),
+        1,
+        false,
+    )
+}
+
+/// When the first message must be there.
+fn until() -> tokio::time::Instant {
+    soon().into()
 }
 
 fn soon() -> Instant {

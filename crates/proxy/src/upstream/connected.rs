@@ -6,20 +6,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use meshgate_mcp::{Envelope, Era, MODERN, Rules, scan};
 use parking_lot::Mutex;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::dial::Dialler;
 use super::http::{HttpLink, broken};
 use super::limits::{DISCOVER_AGE_MAX, SWEEP_EVERY};
 use super::modern;
-use super::patience::{self, Patience, too_late};
+use super::patience::{self, Patience};
 use super::probe::{self, Verdict};
 use super::stale::Stale;
 use super::stdio::StdioLink;
 use super::turns::Turn;
 use crate::call::{Outbound, Reply};
 use crate::lift::{Lifted, Link};
-use crate::refusal::{Executed, Refusal};
+use crate::refusal::Refusal;
 
 /// How the server is spoken to.
 pub(super) enum Way {
@@ -42,10 +43,11 @@ pub(super) struct Connected {
     over: AtomicBool,
     /// Told when the server refuses a call for what its catalogue says.
     stale: Arc<Stale>,
+    dialler: Arc<Dialler>,
 }
 
 impl Connected {
-    pub(super) fn new(way: Way, discover: Option<Bytes>, stale: Arc<Stale>) -> Self {
+    pub(super) fn new(way: Way, discover: Option<Bytes>, stale: Arc<Stale>, dialler: Arc<Dialler>) -> Self {
         let discover = discover.map(|result| (result, Instant::now()));
         Self {
             way,
@@ -54,6 +56,7 @@ impl Connected {
             asking: tokio::sync::Mutex::default(),
             over: AtomicBool::new(false),
             stale,
+            dialler,
         }
     }
 
@@ -104,13 +107,10 @@ impl Connected {
                 reply
             }
             Way::Stdio(link) => Box::pin(modern::call_stdio(link, out, patience, turn)).await,
-            Way::Lifted(lifted, _) => {
-                let reply = timeout_at(patience.until(), Box::pin(lifted.call(out))).await;
-                match reply.map_err(|_| too_late(Executed::Unknown))?? {
-                    Reply::One(message) => Ok(Reply::One(message)),
-                    Reply::Stream(messages) => Ok(Reply::Stream(patience::bounded(messages, patience, turn))),
-                }
-            }
+            Way::Lifted(lifted, _) => match Box::pin(lifted.call(out, patience.until())).await? {
+                Reply::One(message) => Ok(Reply::One(message)),
+                Reply::Stream(messages) => Ok(Reply::Stream(patience::bounded(messages, patience, turn))),
+            },
         }
     }
 
@@ -199,6 +199,7 @@ impl Connected {
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
             link.sweep();
+            self.dialler.sweep();
         }
     }
 }

@@ -8,16 +8,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
 use meshgate_mcp::Era;
-use meshgate_model::{EnvValue, EraChoice, Reach};
+use meshgate_model::{EraChoice, Reach};
 use tokio::time::{Instant, sleep_until};
 
 use super::connected::{Connected, Way};
-use super::http::HttpLink;
 use super::limits::{BACKOFF_MAX, EAGER_PAUSE, GOOD_LIFE, HANDSHAKE_MAX};
 use super::probe::{self, Verdict};
-use super::stdio::{StdioCommand, StdioLink, read_value};
+use super::stdio::StdioLink;
 use super::{Phase, Shared};
 use crate::lift::{Lifted, Link};
 use crate::refusal::{Executed, Reason, Refusal};
@@ -149,23 +147,9 @@ impl Keeper {
     async fn connect(&mut self) -> Result<Connected, Refusal> {
         let shared = Arc::clone(&self.shared);
         let result = match &shared.server.reach {
-            Reach::Http { url, headers } => self.connect_http(url, headers).await,
-            Reach::Sse { url, headers } => self.connect_sse(url, headers).await,
-            Reach::Stdio {
-                command,
-                args,
-                env,
-                cwd,
-            } => {
-                let command = StdioCommand {
-                    server: Arc::clone(&shared.server.name),
-                    program: command.clone(),
-                    args: args.clone(),
-                    env: env.clone(),
-                    cwd: cwd.clone(),
-                };
-                self.connect_stdio(&command).await
-            }
+            Reach::Http { .. } => self.connect_http().await,
+            Reach::Sse { .. } => self.connect_sse().await,
+            Reach::Stdio { .. } => self.connect_stdio().await,
         };
         if result.is_err() {
             // What was believed of the server may be the reason.
@@ -174,10 +158,8 @@ impl Keeper {
         result
     }
 
-    async fn connect_http(&self, url: &str, headers: &[(String, EnvValue)]) -> Result<Connected, Refusal> {
-        let options = &self.shared.options;
-        let link = HttpLink::new(url, extra_headers(headers)?, options.limits, options.tls.clone())?;
-        let link = Arc::new(link);
+    async fn connect_http(&self) -> Result<Connected, Refusal> {
+        let link = self.shared.dialler.http()?;
         if self.known_legacy() {
             return self.lifted(Link::Http(link)).await;
         }
@@ -188,16 +170,13 @@ impl Keeper {
     }
 
     /// A server of 2024-11-05 over HTTP: a pipe like that of a child, only longer.
-    async fn connect_sse(&self, url: &str, headers: &[(String, EnvValue)]) -> Result<Connected, Refusal> {
-        let options = &self.shared.options;
-        let link = StdioLink::over_events(url, extra_headers(headers)?, options.limits, options.tls.clone()).await?;
+    async fn connect_sse(&self) -> Result<Connected, Refusal> {
+        let link = self.shared.dialler.pipe().await?;
         self.lifted(Link::Stdio(link)).await
     }
 
-    async fn connect_stdio(&mut self, command: &StdioCommand) -> Result<Connected, Refusal> {
-        let shared = Arc::clone(&self.shared);
-        let options = &shared.options;
-        let link = StdioLink::spawn(command, &options.supervisor, options.limits).await?;
+    async fn connect_stdio(&mut self) -> Result<Connected, Refusal> {
+        let link = self.shared.dialler.pipe().await?;
         if !self.known_legacy() {
             match probe::ask_stdio(&link).await {
                 Ok(verdict) => {
@@ -205,36 +184,32 @@ impl Keeper {
                         return Ok(self.connected(Way::Stdio(link), Some(discover)));
                     }
                 }
-                Err(refusal) => return self.after_silent_end(command, &link, refusal).await,
+                Err(refusal) => return self.after_silent_end(&link, refusal).await,
             }
         }
         self.lifted(Link::Stdio(link)).await
     }
 
     /// A child that ended on the question for its era: some legacy servers do, so it is greeted the legacy way once.
-    async fn after_silent_end(
-        &self,
-        command: &StdioCommand,
-        link: &Arc<StdioLink>,
-        refusal: Refusal,
-    ) -> Result<Connected, Refusal> {
+    async fn after_silent_end(&self, link: &Arc<StdioLink>, refusal: Refusal) -> Result<Connected, Refusal> {
         let cannot_start = link.close_reason().is_none_or(|why| why.contains("cannot be started"));
         if cannot_start || self.shared.server.era == EraChoice::Modern {
             return Err(refusal);
         }
-        let options = &self.shared.options;
-        let again = StdioLink::spawn(command, &options.supervisor, options.limits).await?;
+        let again = self.shared.dialler.pipe().await?;
         self.lifted(Link::Stdio(again)).await.map_err(|_| refusal)
     }
 
     /// Greets a legacy server.
     async fn lifted(&self, link: Link) -> Result<Connected, Refusal> {
-        let lifted = Lifted::connect(link.clone(), (Instant::now() + HANDSHAKE_MAX).into_std()).await?;
+        let own = Arc::clone(&self.shared.own);
+        let lifted = Lifted::connect(link.clone(), own, (Instant::now() + HANDSHAKE_MAX).into_std()).await?;
         Ok(self.connected(Way::Lifted(lifted, link), None))
     }
 
     fn connected(&self, way: Way, discover: Option<Bytes>) -> Connected {
-        Connected::new(way, discover, Arc::clone(&self.shared.stale))
+        let (stale, dialler) = (Arc::clone(&self.shared.stale), Arc::clone(&self.shared.dialler));
+        Connected::new(way, discover, stale, dialler)
     }
 
     fn known_legacy(&self) -> bool {
@@ -263,24 +238,6 @@ fn backoff(failures: u32) -> Duration {
     };
     let [random, ..] = simulated::random().to_ne_bytes();
     pause.mul_f64(0.9 + 0.2 * f64::from(random) / 255.0)
-}
-
-/// The operator's own headers for a server.
-fn extra_headers(configured: &[(String, EnvValue)]) -> Result<HeaderMap, Refusal> {
-    let mut all = HeaderMap::with_capacity(configured.len());
-    for (name, value) in configured {
-        let wrong = |what: &str| {
-            Refusal::new(
-                Reason::ServerAway,
-                format!("header `{name}` of the server: its {what} is malformed"),
-            )
-        };
-        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("name"))?;
-        let mut value = HeaderValue::from_str(&read_value(name, value)?).map_err(|_| wrong("value"))?;
-        value.set_sensitive(true);
-        all.append(header, value);
-    }
-    Ok(all)
 }
 
 #[cfg(test)]

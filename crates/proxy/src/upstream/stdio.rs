@@ -9,6 +9,7 @@ mod events;
 mod inbox;
 mod routes;
 mod stderr;
+mod writer;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt as _;
@@ -25,7 +26,7 @@ use futures_core::Stream;
 use meshgate_mcp::LineDecoder;
 use meshgate_model::EnvValue;
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, DuplexStream};
 use tokio::process::{Child, Command};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -33,11 +34,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::environment::Environment;
 pub(crate) use self::environment::read_value;
-use self::inbox::Inbox;
 pub(crate) use self::inbox::Received;
+use self::inbox::{Inbox, Wants};
+use self::routes::Routes;
 pub use self::routes::Strays;
-use self::routes::{Outbox, Routes};
-use super::limits::{ORPHANS_MAX, WRITE_BATCH_BYTES, WireLimits};
+use self::writer::write;
+use super::limits::{ORPHANS_MAX, WireLimits};
 use crate::call::Messages;
 use crate::refusal::{Executed, Reason, Refusal};
 use crate::simulated;
@@ -166,7 +168,18 @@ impl StdioLink {
         line: Bytes,
         wants_logs: bool,
     ) -> Result<PipeCall, Refusal> {
-        let inbox = self.routes.open(id, one_line(line), wants_logs).await?;
+        let wants = if wants_logs { Wants::Logs } else { Wants::Own };
+        self.call_wanting(id, line, wants).await
+    }
+
+    /// Like [`Self::call`], where no other call is made meanwhile: everything that carries no sign of its call belongs to
+    /// this one, requests of the server too.
+    pub(crate) async fn call_alone(self: &Arc<Self>, id: u64, line: Bytes) -> Result<PipeCall, Refusal> {
+        self.call_wanting(id, line, Wants::Everything).await
+    }
+
+    async fn call_wanting(self: &Arc<Self>, id: u64, line: Bytes, wants: Wants) -> Result<PipeCall, Refusal> {
+        let inbox = self.routes.open(id, one_line(line), wants).await?;
         Ok(PipeCall {
             link: Arc::clone(self),
             inbox,
@@ -352,45 +365,6 @@ async fn read(routes: Arc<Routes>, mut from: impl AsyncRead + Unpin, mut decoder
     // The status says more than the end of the output, and is about to come.
     tokio::time::sleep(STATUS_MAX).await;
     routes.close("server closed its standard output");
-}
-
-async fn write(routes: Arc<Routes>, mut to: impl AsyncWrite + Unpin, mut outbox: Outbox, finish: CancellationToken) {
-    let mut batch = Vec::new();
-    loop {
-        batch.clear();
-        tokio::select! {
-            biased;
-            () = finish.cancelled() => {
-                // A process sees the end of its input when this is dropped; a pipe of another kind has to be told.
-                let _ = to.shutdown().await;
-                return;
-            }
-            Some(line) = outbox.cancels.recv() => push_line(&mut batch, &line),
-            Some(first) = outbox.lines.recv() => {
-                let mut next = Some(first);
-                while let Some(outgoing) = next {
-                    if outgoing.call.is_none_or(|call| call.begin_write()) {
-                        push_line(&mut batch, &outgoing.line);
-                    }
-                    next = if batch.len() < WRITE_BATCH_BYTES { outbox.lines.try_recv().ok() } else { None };
-                }
-            }
-            else => return,
-        }
-        if !batch.is_empty() && to.write_all(&batch).await.is_err() {
-            // The exit status is about to say why.
-            tokio::time::sleep(STATUS_MAX).await;
-            return routes.close("server closed its standard input");
-        }
-        if batch.capacity() > WRITE_BATCH_BYTES * 2 {
-            batch = Vec::new();
-        }
-    }
-}
-
-fn push_line(batch: &mut Vec<u8>, line: &[u8]) {
-    batch.extend_from_slice(line);
-    batch.push(b'\n');
 }
 
 async fn wait(routes: Arc<Routes>, mut child: Child, tail: stderr::Tail) {

@@ -2,7 +2,7 @@
 
 use meshgate_testkit::{Answer, ScriptedServer, Step};
 
-use super::{EVERYTHING, lifted, messages, next, only, request, stream, tool};
+use super::{EVERYTHING, lifted, messages, next, only, request, stream, tool, until};
 use crate::call::Reply;
 use crate::refusal::{Executed, Reason};
 
@@ -23,7 +23,7 @@ async fn the_handshake_settles_the_headers_that_a_revision_wants() {
         let initialized = &server.received("notifications/initialized")[0];
         assert_eq!(initialized.header("mcp-session-id"), Some("session-1"));
         assert_eq!(initialized.header("mcp-protocol-version"), version, "{revision}");
-        only(lifted.call(request("tools/list", "")).await).await;
+        only(lifted.call(request("tools/list", ""), until()).await).await;
         assert_eq!(
             server.received("tools/list")[0].header("mcp-protocol-version"),
             version,
@@ -40,7 +40,7 @@ async fn a_server_without_sessions_is_served_without_one() {
         .start()
         .await;
     let lifted = lifted(&server).await;
-    only(lifted.call(request("tools/list", "")).await).await;
+    only(lifted.call(request("tools/list", ""), until()).await).await;
     assert_eq!(server.received("tools/list")[0].header("mcp-session-id"), None);
     lifted.close().await;
     assert!(
@@ -63,7 +63,7 @@ async fn discovery_is_answered_from_the_handshake() {
         .iter()
         .filter(|request| request.verb == http::Method::POST)
         .count();
-    let answer = only(lifted.call(request("server/discover", "")).await).await;
+    let answer = only(lifted.call(request("server/discover", ""), until()).await).await;
     assert!(answer.contains(r#""supportedVersions":["2026-07-28"]"#), "{answer}");
     assert!(answer.contains(EVERYTHING), "{answer}");
     assert_eq!(
@@ -84,7 +84,7 @@ async fn numbers_and_unknown_members_are_the_same_bytes_on_both_sides() {
     let arguments = r#""name":"bytes", "arguments":{"n":123456789012345678901234567890,"z":-0,"f":1.0,"é":"\u00e9\/"},"unknown":[1.0]"#;
     let out = request("tools/call", arguments);
     let id = out.id;
-    let answer = only(lifted.call(out).await).await;
+    let answer = only(lifted.call(out, until()).await).await;
     let modern = format!(r#"{},"resultType":"complete"}}"#, result.strip_suffix('}').unwrap());
     assert_eq!(answer, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{modern}}}"#));
     assert_eq!(
@@ -120,11 +120,16 @@ async fn every_method_of_a_modern_client_has_a_legacy_answer() {
         "resources/templates/list",
         "prompts/list",
     ] {
-        let answer = only(lifted.call(request(method, r#""cursor":"1""#)).await).await;
+        let answer = only(lifted.call(request(method, r#""cursor":"1""#), until()).await).await;
         assert!(answer.contains(hints), "{answer}");
         assert!(server.received(method)[0].text().contains(r#""cursor":"1""#));
     }
-    let read = only(lifted.call(request("resources/read", r#""uri":"file:///x""#)).await).await;
+    let read = only(
+        lifted
+            .call(request("resources/read", r#""uri":"file:///x""#), until())
+            .await,
+    )
+    .await;
     assert!(
         read.contains(r#""code":-32602"#) && read.contains(r#""data":{"uri":"file:///x"}"#),
         "{read}"
@@ -137,7 +142,7 @@ async fn every_method_of_a_modern_client_has_a_legacy_answer() {
             r#""ref":{"type":"ref/prompt","name":"p"},"argument":{},"context":{}"#,
         ),
     ] {
-        let answer = only(lifted.call(request(method, params)).await).await;
+        let answer = only(lifted.call(request(method, params), until()).await).await;
         assert!(
             answer.contains(r#""resultType":"complete""#) && !answer.contains("ttlMs"),
             "{answer}"
@@ -166,7 +171,7 @@ async fn progress_comes_before_the_response_with_the_token_it_was_sent() {
     let lifted = lifted(&server).await;
     let out = tool("slow");
     let id = out.id;
-    let all = messages(lifted.call(out).await).await;
+    let all = messages(lifted.call(out, until()).await).await;
     assert_eq!(all.len(), 3, "{all:?}");
     for (message, n) in all.iter().zip([1, 2]) {
         assert!(
@@ -190,7 +195,7 @@ async fn a_server_that_asks_in_the_middle_of_a_call_is_refused_and_goes_on() {
         .tool_as("asks", "{}", move |_| Answer::stream(steps.clone()))
         .start()
         .await;
-    let answer = only(lifted(&server).await.call(tool("asks")).await).await;
+    let answer = only(lifted(&server).await.call(tool("asks"), until()).await).await;
     assert!(answer.contains(r#""resultType":"complete""#), "{answer}");
 }
 
@@ -204,7 +209,7 @@ async fn a_server_that_asks_without_end_does_not_fill_the_gateway() {
         .when(|request| request.is_response().then(|| Answer::stream([Step::Hold])))
         .start()
         .await;
-    only(lifted(&server).await.call(tool("asks")).await).await;
+    only(lifted(&server).await.call(tool("asks"), until()).await).await;
     let answers = server.recorded().iter().filter(|request| request.is_response()).count();
     assert!(answers <= 32, "{answers}");
 }
@@ -222,13 +227,13 @@ async fn a_caller_that_leaves_cancels_with_exactly_one_message() {
     let lifted = lifted(&server).await;
     let out = tool("slow");
     let id = out.id;
-    let mut answer = stream(lifted.call(out).await);
+    let mut answer = stream(lifted.call(out, until()).await);
     next(&mut answer).await;
     drop(answer);
     let cancelled = server.wait_for("notifications/cancelled", 1).await;
     assert!(cancelled[0].text().contains(&format!(r#""requestId":{id}"#)));
     assert_eq!(cancelled[0].header("mcp-session-id"), Some("session-1"));
-    only(lifted.call(tool("quick")).await).await;
+    only(lifted.call(tool("quick"), until()).await).await;
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     assert_eq!(server.received("notifications/cancelled").len(), 1);
 }
@@ -240,7 +245,11 @@ async fn a_caller_that_leaves_before_the_first_byte_cancels_too() {
         .start()
         .await;
     let lifted = lifted(&server).await;
-    let waiting = tokio::time::timeout(std::time::Duration::from_millis(200), lifted.call(tool("slow"))).await;
+    let waiting = tokio::time::timeout(
+        std::time::Duration::from_millis(200),
+        lifted.call(tool("slow"), until()),
+    )
+    .await;
     assert!(waiting.is_err());
     assert_eq!(server.wait_for("notifications/cancelled", 1).await.len(), 1);
 }
@@ -253,7 +262,7 @@ async fn a_deadline_cancels_and_says_that_the_call_may_have_run() {
         .await;
     let mut out = tool("slow");
     out.deadline = std::time::Instant::now() + std::time::Duration::from_millis(200);
-    let refusal = lifted(&server).await.call(out).await.unwrap_err();
+    let refusal = lifted(&server).await.call(out, until()).await.unwrap_err();
     assert_eq!(
         (refusal.reason, refusal.executed),
         (Reason::Deadline, Executed::Unknown)
@@ -266,7 +275,7 @@ async fn what_the_server_does_not_offer_never_reaches_it() {
     let server = ScriptedServer::legacy("2025-06-18").start().await;
     let lifted = lifted(&server).await;
     for method in ["prompts/list", "ping", "initialize", "resources/subscribe"] {
-        let refusal = lifted.call(request(method, "")).await.unwrap_err();
+        let refusal = lifted.call(request(method, ""), until()).await.unwrap_err();
         assert_eq!(
             (refusal.reason, refusal.executed),
             (Reason::MethodNotFound, Executed::No),
@@ -286,7 +295,7 @@ async fn an_error_keeps_its_words_whatever_status_it_rides_on() {
             .await;
         let out = tool("t");
         let expected = error.replace("$ID", &out.id.to_string());
-        assert_eq!(only(lifted(&server).await.call(out).await).await, expected);
+        assert_eq!(only(lifted(&server).await.call(out, until()).await).await, expected);
     }
 }
 
@@ -305,7 +314,7 @@ async fn a_status_without_a_message_is_a_refusal_that_shows_no_credential_challe
             })
             .start()
             .await;
-        let refusal = lifted(&server).await.call(tool("t")).await.unwrap_err();
+        let refusal = lifted(&server).await.call(tool("t"), until()).await.unwrap_err();
         assert_eq!((refusal.reason, refusal.executed), (reason, executed), "{status}");
         assert!(refusal.header.is_none());
     }
@@ -319,7 +328,12 @@ async fn a_batch_of_2025_03_26_is_taken_apart() {
             .tool_as("t", "{}", move |_| answer.clone())
             .start()
             .await;
-        assert_eq!(messages(lifted(&server).await.call(tool("t")).await).await.len(), 2);
+        assert_eq!(
+            messages(lifted(&server).await.call(tool("t"), until()).await)
+                .await
+                .len(),
+            2
+        );
     }
 }
 
@@ -331,5 +345,8 @@ async fn a_plain_answer_is_one_message_and_no_stream() {
         })
         .start()
         .await;
-    assert!(matches!(lifted(&server).await.call(tool("t")).await, Ok(Reply::One(_))));
+    assert!(matches!(
+        lifted(&server).await.call(tool("t"), until()).await,
+        Ok(Reply::One(_))
+    ));
 }

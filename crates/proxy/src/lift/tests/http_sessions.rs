@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use meshgate_testkit::{Answer, ScriptedServer, Step};
 
-use super::{EVERYTHING, lifted, next, only, request, stream, tool};
+use super::{EVERYTHING, lifted, next, only, request, stream, tool, until};
 use crate::refusal::{Executed, Reason};
 
 #[tokio::test]
@@ -19,7 +19,7 @@ async fn a_lost_session_is_opened_again_and_the_call_succeeds_once() {
         .await;
     let lifted = lifted(&server).await;
     server.lose_session();
-    let answer = only(lifted.call(tool("t")).await).await;
+    let answer = only(lifted.call(tool("t"), until()).await).await;
     assert!(answer.contains("complete"), "{answer}");
     let calls = server.received("tools/call");
     let sessions: Vec<_> = calls
@@ -28,7 +28,7 @@ async fn a_lost_session_is_opened_again_and_the_call_succeeds_once() {
         .collect();
     assert_eq!(sessions, ["session-1", "session-2"]);
     assert_eq!(server.received("initialize").len(), 2);
-    only(lifted.call(tool("t")).await).await;
+    only(lifted.call(tool("t"), until()).await).await;
     assert_eq!(server.received("initialize").len(), 2);
 }
 
@@ -40,7 +40,7 @@ async fn many_calls_that_find_the_session_lost_open_one_between_them() {
         .await;
     let lifted = lifted(&server).await;
     server.lose_session();
-    let calls = join_all((0..8).map(|_| async { only(lifted.call(tool("t")).await).await })).await;
+    let calls = join_all((0..8).map(|_| async { only(lifted.call(tool("t"), until()).await).await })).await;
     assert_eq!(calls.len(), 8);
     assert_eq!(server.received("initialize").len(), 2);
 }
@@ -59,7 +59,7 @@ async fn a_server_that_says_400_to_a_session_it_forgot_is_understood() {
         .start()
         .await;
     assert!(
-        only(lifted(&server).await.call(tool("t")).await)
+        only(lifted(&server).await.call(tool("t"), until()).await)
             .await
             .contains("complete")
     );
@@ -72,7 +72,7 @@ async fn a_session_that_is_lost_twice_in_a_row_is_refused_and_did_not_run() {
         .tool_as("t", "{}", |_| Answer::status(404))
         .start()
         .await;
-    let refusal = lifted(&server).await.call(tool("t")).await.unwrap_err();
+    let refusal = lifted(&server).await.call(tool("t"), until()).await.unwrap_err();
     assert_eq!((refusal.reason, refusal.executed), (Reason::ServerAway, Executed::No));
     assert_eq!(server.received("tools/call").len(), 2);
 }
@@ -89,7 +89,7 @@ async fn a_server_that_opens_no_session_any_more_is_closed() {
         .await;
     let lifted = lifted(&server).await;
     server.lose_session();
-    let refusal = lifted.call(tool("t")).await.unwrap_err();
+    let refusal = lifted.call(tool("t"), until()).await.unwrap_err();
     assert_eq!(refusal.executed, Executed::No);
     tokio::time::timeout(Duration::from_secs(1), lifted.closed())
         .await
@@ -104,10 +104,10 @@ async fn a_session_made_anew_watches_what_the_old_one_watched() {
         .await;
     let lifted = lifted(&server).await;
     let filter = r#""notifications":{"toolsListChanged":true,"resourceSubscriptions":["file:///a"]}"#;
-    let mut listen = stream(lifted.call(request("subscriptions/listen", filter)).await);
+    let mut listen = stream(lifted.call(request("subscriptions/listen", filter), until()).await);
     next(&mut listen).await;
     server.lose_session();
-    only(lifted.call(request("tools/list", "")).await).await;
+    only(lifted.call(request("tools/list", ""), until()).await).await;
     let again = server.wait_for("resources/subscribe", 2).await;
     assert_eq!(again[1].header("mcp-session-id"), Some("session-2"));
     assert!(next(&mut listen).await.contains("notifications/tools/list_changed"));
@@ -140,7 +140,7 @@ async fn a_server_that_says_404_where_it_has_no_stream_keeps_its_session() {
         .await;
     let lifted = lifted(&server).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
-    only(lifted.call(request("tools/list", "")).await).await;
+    only(lifted.call(request("tools/list", ""), until()).await).await;
     assert_eq!(server.received("initialize").len(), 1);
 }
 
@@ -152,7 +152,7 @@ async fn an_error_that_answers_the_call_is_no_lost_session_even_with_404() {
         .start()
         .await;
     assert!(
-        only(lifted(&server).await.call(tool("t")).await)
+        only(lifted(&server).await.call(tool("t"), until()).await)
             .await
             .contains("-32601")
     );

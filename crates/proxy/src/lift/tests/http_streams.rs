@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use meshgate_testkit::{Answer, Script, ScriptedServer, Step};
 
-use super::{lifted, messages, only, tool};
+use super::{lifted, messages, only, tool, until};
 use crate::refusal::{Executed, Reason};
 
 /// An event with an id; no data primes the stream.
@@ -31,7 +31,7 @@ async fn a_primed_stream_that_was_let_go_is_read_on_and_the_call_is_not_repeated
     let out = tool("t");
     let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, out.id);
     let server = polling(Answer::stream([event("e2", &answer)])).start().await;
-    let text = only(lifted(&server).await.call(out).await).await;
+    let text = only(lifted(&server).await.call(out, until()).await).await;
     assert!(text.contains("complete"), "{text}");
     assert_eq!(server.received("tools/call").len(), 1);
     let recorded = server.recorded();
@@ -47,7 +47,7 @@ async fn a_primed_stream_that_was_let_go_is_read_on_and_the_call_is_not_repeated
 #[tokio::test]
 async fn a_stream_that_cannot_be_read_on_may_have_run() {
     let server = polling(Answer::status(400)).start().await;
-    let refusal = lifted(&server).await.call(tool("t")).await.unwrap_err();
+    let refusal = lifted(&server).await.call(tool("t"), until()).await.unwrap_err();
     assert_eq!(
         (refusal.reason, refusal.executed),
         (Reason::ServerBroken, Executed::Unknown)
@@ -62,7 +62,7 @@ async fn a_stream_without_ids_that_breaks_off_is_not_asked_for_again() {
             .tool_as("t", "{}", move |_| Answer::stream([end.clone()]))
             .start()
             .await;
-        let refusal = lifted(&server).await.call(tool("t")).await.unwrap_err();
+        let refusal = lifted(&server).await.call(tool("t"), until()).await.unwrap_err();
         assert_eq!(
             (refusal.reason, refusal.executed),
             (Reason::ServerBroken, Executed::Unknown)
@@ -74,7 +74,7 @@ async fn a_stream_without_ids_that_breaks_off_is_not_asked_for_again() {
 #[tokio::test]
 async fn a_stream_that_brings_nothing_again_and_again_is_given_up() {
     let server = polling(Answer::stream([])).start().await;
-    let refusal = lifted(&server).await.call(tool("t")).await.unwrap_err();
+    let refusal = lifted(&server).await.call(tool("t"), until()).await.unwrap_err();
     assert_eq!(refusal.executed, Executed::Unknown);
 }
 
@@ -93,7 +93,7 @@ async fn a_server_that_says_not_yet_is_asked_until_it_answers() {
         })
         .start()
         .await;
-    only(lifted(&server).await.call(out).await).await;
+    only(lifted(&server).await.call(out, until()).await).await;
     assert_eq!(polls.load(Ordering::SeqCst), 9);
     assert_eq!(server.received("tools/call").len(), 1);
 }
@@ -108,7 +108,12 @@ async fn events_of_other_kinds_are_not_messages() {
         .tool_as("t", "{}", move |_| Answer::stream(steps.clone()))
         .start()
         .await;
-    assert_eq!(messages(lifted(&server).await.call(tool("t")).await).await.len(), 1);
+    assert_eq!(
+        messages(lifted(&server).await.call(tool("t"), until()).await)
+            .await
+            .len(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -119,8 +124,11 @@ async fn something_else_than_a_message_breaks_the_call_and_nothing_else() {
         .start()
         .await;
     let lifted = lifted(&server).await;
-    assert_eq!(lifted.call(tool("t")).await.unwrap_err().executed, Executed::Unknown);
-    only(lifted.call(tool("u")).await).await;
+    assert_eq!(
+        lifted.call(tool("t"), until()).await.unwrap_err().executed,
+        Executed::Unknown
+    );
+    only(lifted.call(tool("u"), until()).await).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use meshgate_testkit::{Answer, ScriptedServer, Step};
 
-use super::{EVERYTHING, lifted, next, only, request, silence, stream, tool};
+use super::{EVERYTHING, lifted, next, only, request, silence, stream, tool, until};
 
 fn listen(filter: &str) -> crate::call::Outbound {
     request("subscriptions/listen", &format!(r#""notifications":{{{filter}}}"#))
@@ -25,7 +25,10 @@ async fn changes_reach_those_who_asked_tagged_with_their_own_id() {
         listen(r#""toolsListChanged":true,"resourceSubscriptions":["a"]"#),
     );
     let ids = [tools.id, all.id];
-    let mut streams = [stream(lifted.call(tools).await), stream(lifted.call(all).await)];
+    let mut streams = [
+        stream(lifted.call(tools, until()).await),
+        stream(lifted.call(all, until()).await),
+    ];
     for (stream, id) in streams.iter_mut().zip(ids) {
         let acknowledged = next(stream).await;
         assert!(
@@ -58,8 +61,12 @@ async fn a_resource_is_subscribed_once_and_unsubscribed_when_the_last_listener_l
         .start()
         .await;
     let lifted = lifted(&server).await;
-    let mut first = stream(lifted.call(listen(r#""resourceSubscriptions":["a","b"]"#)).await);
-    let mut second = stream(lifted.call(listen(r#""resourceSubscriptions":["b"]"#)).await);
+    let mut first = stream(
+        lifted
+            .call(listen(r#""resourceSubscriptions":["a","b"]"#), until())
+            .await,
+    );
+    let mut second = stream(lifted.call(listen(r#""resourceSubscriptions":["b"]"#), until()).await);
     next(&mut first).await;
     next(&mut second).await;
     assert_eq!(server.received("resources/subscribe").len(), 2);
@@ -89,7 +96,7 @@ async fn what_cannot_be_honoured_is_missing_from_the_acknowledgement() {
         .await;
     let lifted = lifted(&server).await;
     let filter = r#""toolsListChanged":true,"resourceSubscriptions":["good","bad"]"#;
-    let mut listening = stream(lifted.call(listen(filter)).await);
+    let mut listening = stream(lifted.call(listen(filter), until()).await);
     let acknowledged = next(&mut listening).await;
     assert!(
         acknowledged.ends_with(r#""notifications":{"resourceSubscriptions":["good"]}}}"#),
@@ -106,7 +113,7 @@ async fn closing_ends_a_listen_with_its_result() {
     let lifted = lifted(&server).await;
     let out = listen(r#""toolsListChanged":true"#);
     let id = out.id;
-    let mut listening = stream(lifted.call(out).await);
+    let mut listening = stream(lifted.call(out, until()).await);
     next(&mut listening).await;
     lifted.close().await;
     let finished = next(&mut listening).await;
@@ -127,8 +134,8 @@ async fn a_listener_that_does_not_read_is_ended_in_good_order_and_holds_up_nobod
         .start()
         .await;
     let lifted = lifted(&server).await;
-    let listening = stream(lifted.call(listen(r#""toolsListChanged":true"#)).await);
-    only(lifted.call(tool("t")).await).await;
+    let listening = stream(lifted.call(listen(r#""toolsListChanged":true"#), until()).await);
+    only(lifted.call(tool("t"), until()).await).await;
     let all: Vec<_> = futures_util::StreamExt::collect(listening).await;
     assert_eq!(all.len(), 1 + 256 + 1);
     assert!(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use meshgate_testkit::{StdioScript, StdioServer};
 
-use super::{EVERYTHING, Lifted, Link, messages, next, only, request, soon, stream, tool, with_meta};
+use super::{EVERYTHING, Lifted, Link, messages, next, only, own, request, soon, stream, tool, until, with_meta};
 use crate::refusal::Executed;
 use crate::supervise::SupervisorProgram;
 use crate::upstream::limits::WireLimits;
@@ -35,7 +35,8 @@ async fn lifted(script: StdioScript) -> (Arc<Lifted>, StdioServer) {
         args: Vec::new(),
     };
     let link = StdioLink::spawn(&command, &bare, WireLimits::default()).await.unwrap();
-    (Lifted::connect(Link::Stdio(link), soon()).await.unwrap(), server)
+    let link = Link::Stdio(link);
+    (Lifted::connect(link.clone(), own(link), soon()).await.unwrap(), server)
 }
 
 #[tokio::test]
@@ -47,7 +48,7 @@ async fn a_pipe_is_greeted_and_called_with_bytes_kept() {
     let arguments = r#""name":"t","arguments":{"n":123456789012345678901234567890,"z":-0,"f":1.0}"#;
     let out = request("tools/call", arguments);
     let id = out.id;
-    let answer = only(lifted.call(out).await).await;
+    let answer = only(lifted.call(out, until()).await).await;
     assert!(
         answer.contains(r#""n":123456789012345678901234567890,"z":-0,"f":1.0,"resultType":"complete"}"#),
         "{answer}"
@@ -70,7 +71,7 @@ async fn progress_and_unsolicited_questions_on_a_pipe_are_told_apart() {
         DONE.into(),
     ];
     let (lifted, server) = lifted(script().steps("tools/call t", steps)).await;
-    let all = messages(lifted.call(tool("t")).await).await;
+    let all = messages(lifted.call(tool("t"), until()).await).await;
     assert_eq!(all.len(), 2, "{all:?}");
     assert!(
         server
@@ -86,7 +87,7 @@ async fn a_caller_that_leaves_cancels_on_the_pipe() {
     let (lifted, server) = lifted(script().steps("tools/call t", steps)).await;
     let out = tool("t");
     let id = out.id;
-    let mut answer = stream(lifted.call(out).await);
+    let mut answer = stream(lifted.call(out, until()).await);
     next(&mut answer).await;
     drop(answer);
     let cancelled = server.wait_for("notifications/cancelled", 1).await;
@@ -104,7 +105,7 @@ async fn log_messages_on_a_pipe_come_before_the_response_that_followed_them() {
             r#""name":"t""#,
             r#","io.modelcontextprotocol/logLevel":"info""#,
         );
-        let all = messages(lifted.call(out).await).await;
+        let all = messages(lifted.call(out, until()).await).await;
         assert_eq!(all.len(), 3, "{all:?}");
         assert_eq!(all[0], log);
     }
@@ -119,11 +120,11 @@ async fn a_listen_on_a_pipe_hears_changes_and_ends_without_a_result_when_the_chi
         .steps("tools/call die", vec![StdioScript::exit(3)]);
     let (lifted, _server) = lifted(script).await;
     let filter = r#""notifications":{"resourceSubscriptions":["a"]}"#;
-    let mut listen = stream(lifted.call(request("subscriptions/listen", filter)).await);
+    let mut listen = stream(lifted.call(request("subscriptions/listen", filter), until()).await);
     next(&mut listen).await;
-    only(lifted.call(tool("t")).await).await;
+    only(lifted.call(tool("t"), until()).await).await;
     assert!(next(&mut listen).await.contains(r#""uri":"a""#));
-    let refusal = lifted.call(tool("die")).await.unwrap_err();
+    let refusal = lifted.call(tool("die"), until()).await.unwrap_err();
     assert_eq!(refusal.executed, Executed::Unknown);
     tokio::time::timeout(Duration::from_secs(5), lifted.closed())
         .await
@@ -135,6 +136,11 @@ async fn a_listen_on_a_pipe_hears_changes_and_ends_without_a_result_when_the_chi
 #[tokio::test]
 async fn a_pretty_printed_request_is_one_line_on_the_pipe() {
     let (lifted, server) = lifted(script().say("tools/call", &[DONE])).await;
-    only(lifted.call(request("tools/call", "\n  \"name\":\"t\"\n")).await).await;
+    only(
+        lifted
+            .call(request("tools/call", "\n  \"name\":\"t\"\n"), until())
+            .await,
+    )
+    .await;
     assert_eq!(server.received("tools/call").len(), 1);
 }

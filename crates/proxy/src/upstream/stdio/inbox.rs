@@ -24,8 +24,7 @@ const ABANDONED: u8 = 2;
 pub(super) struct Inbox {
     request: AtomicU8,
     bytes_max: usize,
-    /// Whether the request asked for log messages, which carry no sign of the call they belong to.
-    wants_logs: bool,
+    wants: Wants,
     state: Mutex<State>,
 }
 
@@ -41,6 +40,17 @@ enum End {
     Answered(Bytes),
     Refused(Refusal),
     Over,
+}
+
+/// What a call wants to hear beside what carries its id or token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wants {
+    /// Nothing.
+    Own,
+    /// Log messages.
+    Logs,
+    /// Everything that carries no sign of its call: it has the pipe to itself.
+    Everything,
 }
 
 /// One message for a call.
@@ -62,17 +72,21 @@ pub(super) enum Notice {
 }
 
 impl Inbox {
-    pub(super) fn new(bytes_max: usize, wants_logs: bool) -> Self {
+    pub(super) fn new(bytes_max: usize, wants: Wants) -> Self {
         Self {
             request: AtomicU8::new(WAITING),
             bytes_max,
-            wants_logs,
+            wants,
             state: Mutex::default(),
         }
     }
 
     pub(super) fn wants_logs(&self) -> bool {
-        self.wants_logs
+        self.wants != Wants::Own
+    }
+
+    pub(super) fn wants_everything(&self) -> bool {
+        self.wants == Wants::Everything
     }
 
     /// The writer's question before it writes the request: does anybody still want it?
@@ -103,7 +117,10 @@ impl Inbox {
         if state.end.is_some() {
             return false;
         }
-        let full = state.queue.len() >= INBOX_MESSAGES_MAX || state.queued_bytes + message.len() > self.bytes_max;
+        // A question may be as long as a line; who has the pipe to itself has room for one.
+        let too_much = state.queued_bytes + message.len() > self.bytes_max;
+        let full =
+            state.queue.len() >= INBOX_MESSAGES_MAX || too_much && !(self.wants_everything() && state.queue.is_empty());
         match kind {
             Notice::Event if state.queue.contains(&message) => return true,
             Notice::Progress if full => return false,

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use meshgate_mcp::{Envelope, Message, Method, Rules, Value, batch, meta, scan};
@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::inbox::{Inbox, Notice};
+use super::inbox::{Inbox, Notice, Wants};
 use crate::refusal::{Executed, Reason, Refusal};
 use crate::upstream::limits::{GREETING_LINES_MAX, LINES_WAITING_MAX, NOISE_STRIKES_MAX, UNSOLICITED_MAX};
 
@@ -54,6 +54,8 @@ pub(super) struct Routes {
     rules: Rules,
     stream_bytes_max: usize,
     noise: Mutex<NoiseWatch>,
+    /// Whether a call has ever had the pipe to itself.
+    alone: AtomicBool,
     pub(super) strays: Strays,
     /// Fires when the pipe is gone.
     pub(super) gone: CancellationToken,
@@ -100,6 +102,7 @@ impl Routes {
             },
             stream_bytes_max,
             noise: Mutex::default(),
+            alone: AtomicBool::new(false),
             strays: Strays::default(),
             gone: CancellationToken::new(),
         };
@@ -112,10 +115,13 @@ impl Routes {
         )
     }
 
-    /// Queues the request of a call and opens its inbox. Log messages come there too, if the call `wants_logs`.
-    pub(super) async fn open(&self, id: u64, line: Bytes, wants_logs: bool) -> Result<Arc<Inbox>, Refusal> {
+    /// Queues the request of a call and opens its inbox. What else comes there is said by `wants`.
+    pub(super) async fn open(&self, id: u64, line: Bytes, wants: Wants) -> Result<Arc<Inbox>, Refusal> {
         let permit = self.lines.reserve().await.map_err(|_| self.away())?;
-        let inbox = Arc::new(Inbox::new(self.stream_bytes_max, wants_logs));
+        let inbox = Arc::new(Inbox::new(self.stream_bytes_max, wants));
+        if wants == Wants::Everything {
+            self.alone.store(true, Ordering::Relaxed);
+        }
         match self.calls.lock().as_mut() {
             None => return Err(self.away()),
             Some(calls) => {
@@ -240,8 +246,7 @@ impl Routes {
         match message.envelope {
             Envelope::Result | Envelope::Error => self.route_response(message, line),
             Envelope::Notification => self.route_notification(message, line),
-            // Nobody listens where no request of a server is allowed.
-            Envelope::Request => drop(self.unsolicited.send(line)),
+            Envelope::Request => self.route_stray(line),
         }
     }
 
@@ -270,7 +275,7 @@ impl Routes {
             _ => (message.meta_value(&line, meta::SUBSCRIPTION_ID), Notice::Event),
         };
         let Some(token) = token else {
-            return drop(self.unsolicited.send(line));
+            return self.route_stray(line);
         };
         let inbox = number(token, &line).and_then(|id| self.calls.lock().as_ref()?.get(&id).cloned());
         if !inbox.is_some_and(|inbox| inbox.push(line, kind)) {
@@ -280,6 +285,24 @@ impl Routes {
 }
 
 impl Routes {
+    /// What carries no sign of its call goes to the call that has the pipe to itself, and else to whoever listens. Nobody
+    /// does where no request of a server is allowed.
+    fn route_stray(&self, line: Bytes) {
+        match self.the_only_one() {
+            Some(inbox) => drop(inbox.push(line, Notice::Event)),
+            None => drop(self.unsolicited.send(line)),
+        }
+    }
+
+    fn the_only_one(&self) -> Option<Arc<Inbox>> {
+        if !self.alone.load(Ordering::Relaxed) {
+            return None;
+        }
+        let calls = self.calls.lock();
+        let mut all = calls.as_ref()?.values().filter(|inbox| inbox.wants_everything());
+        all.next().cloned()
+    }
+
     /// A log message names no call, so it belongs to one only while no other has asked for logs.
     fn only_one_who_wants_logs(&self) -> Option<Arc<Inbox>> {
         let calls = self.calls.lock();

@@ -1,0 +1,117 @@
+//! Opening a way to a server, as its definition says: the first one, and one more for each session of a caller's own.
+
+use std::sync::Arc;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use meshgate_model::{EnvValue, Reach, Server};
+use parking_lot::Mutex;
+
+use super::UpstreamOptions;
+use super::http::HttpLink;
+use super::stdio::{StdioCommand, StdioLink, read_value};
+use crate::lift::{Dial, Link};
+use crate::refusal::{Reason, Refusal};
+
+/// Opens ways to one server.
+pub(super) struct Dialler {
+    server: Arc<Server>,
+    options: UpstreamOptions,
+    /// The link that all own sessions over HTTP share: what tells them apart is in their headers.
+    sessions: Mutex<Option<Arc<HttpLink>>>,
+}
+
+impl Dialler {
+    pub(super) fn new(server: Arc<Server>, options: UpstreamOptions) -> Self {
+        Self {
+            server,
+            options,
+            sessions: Mutex::default(),
+        }
+    }
+
+    /// A link over HTTP.
+    pub(super) fn http(&self) -> Result<Arc<HttpLink>, Refusal> {
+        let (Reach::Http { url, headers } | Reach::Sse { url, headers }) = &self.server.reach else {
+            return Err(elsewhere());
+        };
+        let headers = extra_headers(headers)?;
+        HttpLink::new(url, headers, self.options.limits, self.options.tls.clone()).map(Arc::new)
+    }
+
+    /// A child, or the event stream of HTTP+SSE.
+    pub(super) async fn pipe(&self) -> Result<Arc<StdioLink>, Refusal> {
+        let options = &self.options;
+        match &self.server.reach {
+            Reach::Stdio {
+                command,
+                args,
+                env,
+                cwd,
+            } => {
+                let command = StdioCommand {
+                    server: Arc::clone(&self.server.name),
+                    program: command.clone(),
+                    args: args.clone(),
+                    env: env.clone(),
+                    cwd: cwd.clone(),
+                };
+                StdioLink::spawn(&command, &options.supervisor, options.limits).await
+            }
+            Reach::Sse { url, headers } => {
+                StdioLink::over_events(url, extra_headers(headers)?, options.limits, options.tls.clone()).await
+            }
+            Reach::Http { .. } => Err(elsewhere()),
+        }
+    }
+
+    /// The way for a session of a caller's own.
+    async fn session(&self) -> Result<Link, Refusal> {
+        if !matches!(self.server.reach, Reach::Http { .. }) {
+            return self.pipe().await.map(Link::Stdio);
+        }
+        let mut sessions = self.sessions.lock();
+        let link = match &*sessions {
+            Some(link) => Arc::clone(link),
+            None => Arc::clone(sessions.insert(self.http()?)),
+        };
+        Ok(Link::Http(link))
+    }
+
+    /// The same, for whoever opens sessions.
+    pub(super) fn for_sessions(self: &Arc<Self>) -> Dial {
+        let this = Arc::clone(self);
+        Box::new(move || {
+            let this = Arc::clone(&this);
+            Box::pin(async move { this.session().await })
+        })
+    }
+
+    /// Drops idle connections of own sessions that are closed or too old.
+    pub(super) fn sweep(&self) {
+        if let Some(link) = &*self.sessions.lock() {
+            link.sweep();
+        }
+    }
+}
+
+fn elsewhere() -> Refusal {
+    Refusal::new(Reason::Internal, "the server is not reached in this way")
+}
+
+/// The operator's own headers for a server.
+fn extra_headers(configured: &[(String, EnvValue)]) -> Result<HeaderMap, Refusal> {
+    let mut all = HeaderMap::with_capacity(configured.len());
+    for (name, value) in configured {
+        let wrong = |what: &str| {
+            Refusal::new(
+                Reason::ServerAway,
+                format!("header `{name}` of the server: its {what} is malformed"),
+            )
+        };
+        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("name"))?;
+        let mut value = HeaderValue::from_str(&read_value(name, value)?).map_err(|_| wrong("value"))?;
+        value.set_sensitive(true);
+        all.append(header, value);
+    }
+    Ok(all)
+}
