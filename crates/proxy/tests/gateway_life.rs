@@ -79,7 +79,7 @@ async fn a_legacy_server_that_forgot_its_session_is_greeted_again_and_the_call_r
 }
 
 #[tokio::test]
-async fn a_legacy_server_that_asks_in_the_middle_of_a_call_is_told_no_and_may_go_on() {
+async fn a_legacy_server_that_asks_a_client_that_declared_nothing_is_told_no_and_may_go_on() {
     let asks = |request: &meshgate_testkit::Recorded| {
         let call = request.json()["id"].clone();
         let methods = ["elicitation/create", "sampling/createMessage", "roots/list", "ping"];
@@ -99,7 +99,7 @@ async fn a_legacy_server_that_asks_in_the_middle_of_a_call_is_told_no_and_may_go
         .start()
         .await;
     let gateway = RunningGateway::start(&mesh(&[("only", &server.url())], UNHURRIED)).await;
-    let client = LegacyClient::open(&gateway, "2025-11-25", r#"{"elicitation":{},"sampling":{},"roots":{}}"#).await;
+    let client = LegacyClient::open(&gateway, "2025-11-25", "{}").await;
     for post in [call(), client.request("1", "tools/call", r#""name":"t""#)] {
         let answer = post.to(&gateway).await;
         let messages: Vec<String> = answer.messages().into_iter().filter(|m| !m.is_empty()).collect();
