@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    Failure, bench, codegen, command, conformance, e2e, fuzz, instructions, interop, place::Place, setup, sim,
+    Failure, bench, codegen, command, conformance, e2e, fuzz, instructions, interop, matrix, place::Place, setup, sim,
     steps::Steps, tidy,
 };
 
@@ -105,6 +105,7 @@ fn after_build(place: &Place, options: &Options, built: bool, steps: &mut Steps)
     step("generated files", &|| codegen::run(place, &codegen::Options::compare()));
     step("demo", &|| demo(place));
     step("e2e", &|| e2e::run(place));
+    step("matrix", &|| matrix::run(place, &matrix::Options::default()));
     step("sim, bridge", &|| sim::short(place));
     step("bench, short", &|| bench::short(place));
     step("bench, instructions", &|| instructions::run(place, false));

@@ -94,9 +94,7 @@ pub const ROWS: &[Row] = &[
     },
     row(Feature::Logging, ANY, ANY, Carriage::Carried),
     row(Feature::Cancel, ANY, ANY, Carriage::Carried),
-    row(Feature::ListChanged, LEGACY, ANY, lost(UNHEARD)),
     row(Feature::ListChanged, ANY, ANY, Carriage::Carried),
-    row(Feature::ResourceUpdates, LEGACY, ANY, lost(UNHEARD)),
     row(Feature::ResourceUpdates, ANY, ANY, Carriage::Carried),
     row(Feature::Pagination, ANY, ANY, Carriage::Carried),
 ];
@@ -114,7 +112,6 @@ const LOGS_LOST: &str = "a message is delivered while one request is in flight o
     otherwise: nothing in it says which request it is about";
 const PIPE_LOGS_LOST: &str = "a message is delivered while one call that wants log messages is in flight, and dropped \
     otherwise: all of them arrive on one pipe, and nothing in one says which call it is about";
-const UNHEARD: &str = "told on the client's GET stream; a client that holds none hears nothing";
 
 const fn row(feature: Feature, client: Which, server: Which, carriage: Carriage) -> Row {
     Row {

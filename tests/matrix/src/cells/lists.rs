@@ -82,7 +82,8 @@ impl Scene {
                 .cloned()
                 .unwrap_or_default();
             if tools.iter().any(|tool| tool.get("name") == Some(&grown)) {
-                return self.saw(since, "tools/list", &json!({})).map(drop);
+                self.saw(since, "tools/list", &json!({}))?;
+                return self.agrees(Feature::ListChanged, false);
             }
         }
         Err(format!("the list changed {CHANGES_MAX} times and never showed {grown}"))
@@ -101,7 +102,8 @@ impl Scene {
         let update = self.changes.wait("notifications/resources/updated")?;
         expect("the resource", &update.pointer("/params/uri"), &Some(&json!(NOTE)))?;
         let tag = update.pointer("/params/_meta/io.modelcontextprotocol~1subscriptionId");
-        expect("the id of the listen", &tag.is_some(), &self.plain.is_modern())
+        expect("the id of the listen", &tag.is_some(), &self.plain.is_modern())?;
+        self.agrees(Feature::ResourceUpdates, false)
     }
 
     /// Waits until the gateway hears what the server has to say between calls.
