@@ -146,16 +146,27 @@ impl Scene {
         Ok(note)
     }
 
-    /// How many calls of a tool with this word the server has seen, after another call has passed through behind them.
+    /// The calls of a tool with this word that the server has seen.
     fn runs(&self, since: usize, client: &Client, tool: &str, word: &str) -> Result<Vec<Note>, Failure> {
-        let behind = format!("behind-{word}");
-        self.tool(client, "echo", &json!({"word": behind}), &Wish::none())?;
-        self.saw(since, "tools/call", &json!({"arguments": {"word": behind}}))?;
-        Ok(self.witness.seen(&self.server, since, &|note| {
+        self.passed(since, client, word, &|note| {
             note.is("tools/call")
                 && note.message("/params/name") == Some(&json!(tool))
                 && note.message("/params/arguments/word") == Some(&json!(word))
-        }))
+        })
+    }
+
+    /// What the server has seen that fits, after another call has passed through behind it.
+    fn passed(
+        &self,
+        since: usize,
+        client: &Client,
+        word: &str,
+        fits: &dyn Fn(&Note) -> bool,
+    ) -> Result<Vec<Note>, Failure> {
+        let behind = format!("behind-{word}");
+        self.tool(client, "echo", &json!({"word": behind}), &Wish::none())?;
+        self.saw(since, "tools/call", &json!({"arguments": {"word": behind}}))?;
+        Ok(self.witness.seen(&self.server, since, fits))
     }
 }
 

@@ -370,9 +370,11 @@ impl Exchange {
         }
     }
 
-    /// The text of the first block of a tool's result.
+    /// The first text of a result of a call, a prompt or a resource.
     pub(crate) fn text(&self) -> Result<&str, Failure> {
-        let text = self.result()?.pointer("/content/0/text").and_then(Value::as_str);
+        let result = self.result()?;
+        let places = ["/content/0/text", "/messages/0/content/text", "/contents/0/text"];
+        let text = places.iter().find_map(|place| result.pointer(place)?.as_str());
         text.ok_or_else(|| format!("expected text: {}", self.answer))
     }
 }

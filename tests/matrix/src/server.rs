@@ -145,6 +145,7 @@ impl Peer {
         }
         match method {
             "tools/call" => self.call(arrival, &id, &params, out),
+            "prompts/get" | "resources/read" if tools::asks(&params) => self.ask(&id, method, &params, out),
             "subscriptions/listen" if self.is_modern() => self.listen(arrival, &id, &params, out),
             _ => Some(self.plain(arrival, &id, method, &params)),
         }

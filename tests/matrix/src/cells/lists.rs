@@ -41,10 +41,10 @@ impl Scene {
             }
         }
         expect("pages", &pages, &2)?;
-        expect("prompts", &names.len(), &(PROMPTS + 1))?;
+        expect("prompts", &names.len(), &(PROMPTS + 2))?;
         names.sort();
         names.dedup();
-        expect("prompts, each once", &names.len(), &(PROMPTS + 1))?;
+        expect("prompts, each once", &names.len(), &(PROMPTS + 2))?;
         for page in 1..=PROMPTS / PROMPTS_ON_PAGE {
             let cursor = format!("from-{}", page * PROMPTS_ON_PAGE);
             self.saw(0, "prompts/list", &json!({"cursor": cursor}))?;

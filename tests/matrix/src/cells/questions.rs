@@ -12,27 +12,68 @@ use crate::{
 };
 
 impl Scene {
+    /// The three methods that may ask, one after the other.
     pub(super) fn question(&self, feature: Feature, kind: &str) -> Result<(), Failure> {
         let word = self.word(feature);
+        let note = format!("note://ask/{kind}/{word}-r");
+        let calls = [
+            (
+                &*word,
+                "tools/call",
+                json!({"name": "ask", "arguments": {"kind": kind, "word": word}}),
+            ),
+            (
+                &*format!("{word}-p"),
+                "prompts/get",
+                json!({"name": "asking", "arguments": {"kind": kind, "word": format!("{word}-p")}}),
+            ),
+            (&*format!("{word}-r"), "resources/read", json!({"uri": note})),
+        ];
+        for (word, method, params) in calls {
+            let asked = self.asks(feature, kind, word, (method, params));
+            asked.map_err(|failure| format!("{method}: {failure}"))?;
+        }
+        Ok(())
+    }
+
+    fn asks(&self, feature: Feature, kind: &str, word: &str, call: (&str, Value)) -> Result<(), Failure> {
+        let (method, params) = call;
         let since = self.witness.now();
-        let reply = reply(kind, &word);
+        let reply = reply(kind, word);
         let answer = |_: &Value| reply.clone();
         let wish = Wish {
             answer: &answer,
             ..Wish::none()
         };
-        let arguments = json!({"kind": kind, "word": word});
-        let exchange = self.tool(&self.able, "ask", &arguments, &wish)?;
-        let runs = self.runs(since, &self.able, "ask", &word)?;
+        let exchange = self.able.call(method, &params, &wish)?;
+        self.marked(&exchange)?;
+        let runs = self.passed(since, &self.able, word, &|note| {
+            let same = |name: &str| note.message(&format!("/params/{name}")) == params.get(name);
+            note.is(method) && same("name") && same("arguments") && same("uri")
+        })?;
         self.told(&runs)?;
         match self.listed(feature) {
             Carriage::Refused(why) if why.told == cannot::Told::Server => {
                 self.refused_to_server(since, why, &exchange, &runs)
             }
-            Carriage::Refused(why) => self.refused_to_client(why, &word, &exchange, &runs),
+            Carriage::Refused(why) => {
+                let words = match method {
+                    "tools/call" => words(why, &exchange)?,
+                    _ => error_words(why, &exchange)?,
+                };
+                let page = format!("https://example.com/consent/{word}");
+                holds(
+                    "the page is not in the words",
+                    kind != "url" || words.contains(&page),
+                    &words,
+                )?;
+                holds("the client was asked", exchange.questions.is_empty(), &exchange)?;
+                holds("the words of the table", words.contains(why.constant()), &words)?;
+                expect("rounds", &runs.len(), &1)
+            }
             Carriage::Carried | Carriage::WithLoss(_) => {
-                self.asked(kind, &word, &exchange)?;
-                self.answered(since, &word, &reply, &runs)?;
+                self.asked(kind, word, &exchange)?;
+                self.answered(since, word, &reply, &runs)?;
                 self.agrees(feature, false)
             }
         }
@@ -143,34 +184,6 @@ impl Scene {
         expect("executions", &runs.len(), &1)
     }
 
-    /// The client was told, and the server heard nothing more of that call.
-    fn refused_to_client(&self, why: &Cannot, word: &str, exchange: &Exchange, runs: &[Note]) -> Result<(), Failure> {
-        holds("the client was asked", exchange.questions.is_empty(), exchange)?;
-        let words = match why.code {
-            Some(code) => {
-                let told = exchange.error()?;
-                // No revision before 2026-07-28 has a code of its own for it.
-                let code = if code == -32021 && !self.able.is_modern() {
-                    -32602
-                } else {
-                    code
-                };
-                expect("the code", &told.0, &code)?;
-                told.1
-            }
-            None => {
-                let failed = exchange.result()?.get("isError");
-                expect("isError", &failed, &Some(&json!(true)))?;
-                let text = exchange.text()?;
-                let page = format!("https://example.com/consent/{word}");
-                holds("the page is not in the words", text.contains(&page), &text)?;
-                text.to_owned()
-            }
-        };
-        holds("the words of the table", words.contains(why.constant()), &words)?;
-        expect("rounds", &runs.len(), &1)
-    }
-
     /// `-32042`: a server of 2025-11-25 wants a page opened before it runs the call at all.
     pub(super) fn visit(&self) -> Result<(), Failure> {
         if self.server_revision.is_modern() || !self.server_revision.elicitation_url {
@@ -200,6 +213,25 @@ impl Scene {
         expect("the answer", &exchange.text()?, &format!("visited {word}").as_str())?;
         expect("calls, of which the first did not run", &runs.len(), &2)
     }
+}
+
+/// The words that a client is told: in an error, or, where the table has no code, in a result that failed.
+fn words(why: &Cannot, exchange: &Exchange) -> Result<String, Failure> {
+    if why.code.is_some() {
+        return error_words(why, exchange);
+    }
+    let failed = exchange.result()?.get("isError");
+    expect("isError", &failed, &Some(&json!(true)))?;
+    exchange.text().map(str::to_owned)
+}
+
+/// The words of an error with the code of the table. Only legacy clients are refused a question, and no revision before
+/// 2026-07-28 has a code of its own for a capability that is missing.
+fn error_words(why: &Cannot, exchange: &Exchange) -> Result<String, Failure> {
+    let (code, words) = exchange.error()?;
+    let wanted = if why.code() == -32021 { -32602 } else { why.code() };
+    expect("the code", &code, &wanted)?;
+    Ok(words)
 }
 
 /// What the client answers.

@@ -138,6 +138,7 @@ fn prompts(cursor: Option<&str>) -> Option<Value> {
     let mut page: Vec<Value> = (from..to).map(|nth| json!({"name": format!("p{nth:04}")})).collect();
     if from == 0 {
         page.push(json!({"name": "greet", "arguments": [{"name": "who", "required": true}]}));
+        page.push(json!({"name": "asking", "arguments": [{"name": "kind"}, {"name": "word"}]}));
     }
     let mut result = json!({"prompts": page});
     if let (true, Some(members)) = (to < PROMPTS, result.as_object_mut()) {

@@ -46,7 +46,7 @@ impl Peer {
                 );
                 done(format!("touched {word}"))
             }
-            "ask" => self.ask(id, params, &argument("kind"), &word, out),
+            "ask" => self.ask(id, "tools/call", params, out),
             "visit" => self.visit(id, &word),
             name => Some(error(id, -32602, &format!("unknown tool {name}"))),
         }
@@ -94,14 +94,20 @@ impl Peer {
         }
     }
 
-    /// Asks in the middle of the call and answers with what it heard.
-    fn ask(&self, id: &Value, params: &Value, kind: &str, word: &str, out: &Arc<dyn Out>) -> Option<Value> {
-        let Some((method, asked)) = question(kind, word, self.is_modern()) else {
+    /// Asks in the middle of a call of one of the three methods that may, and answers with what it heard.
+    pub(super) fn ask(&self, id: &Value, called: &str, params: &Value, out: &Arc<dyn Out>) -> Option<Value> {
+        let (kind, word) = wanted(params);
+        let Some((method, asked)) = question(&kind, &word, self.is_modern()) else {
             return Some(error(id, -32602, "unknown kind"));
         };
         let heard = |heard: &Value| {
-            let content = json!({"content": [{"type": "text", "text": heard.to_string()}]});
-            Some(self.result(id, content, false))
+            let text = heard.to_string();
+            let result = match called {
+                "prompts/get" => json!({"messages": [{"role": "user", "content": {"type": "text", "text": text}}]}),
+                "resources/read" => json!({"contents": [{"uri": params.get("uri"), "text": text}]}),
+                _ => json!({"content": [{"type": "text", "text": text}]}),
+            };
+            Some(self.result(id, result, called == "resources/read"))
         };
         if !self.is_modern() {
             let number = json!(format!("q-{}", self.number()));
@@ -144,4 +150,26 @@ impl Peer {
             "data": {"elicitations": [elicitation]}}}),
         )
     }
+}
+
+/// Whether a prompt or a resource is one that asks.
+pub(super) fn asks(params: &Value) -> bool {
+    let is_prompt = params.get("name") == Some(&json!("asking"));
+    is_prompt || asking_note(params).is_some()
+}
+
+fn asking_note(params: &Value) -> Option<&str> {
+    params.get("uri")?.as_str()?.strip_prefix("note://ask/")
+}
+
+/// The kind of question and its word: arguments, or parts of the resource's address.
+fn wanted(params: &Value) -> (String, String) {
+    if let Some((kind, word)) = asking_note(params).and_then(|note| note.split_once('/')) {
+        return (kind.to_owned(), word.to_owned());
+    }
+    let argument = |name: &str| {
+        let value = params.pointer(&format!("/arguments/{name}"));
+        value.and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    (argument("kind"), argument("word"))
 }
