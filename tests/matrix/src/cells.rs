@@ -74,7 +74,7 @@ impl Scene {
             Feature::ElicitationForm => self.question(feature, "form"),
             Feature::ElicitationUrl => self.question(feature, "url").and_then(|()| self.visit()),
             Feature::Sampling => self.question(feature, "sampling"),
-            Feature::Roots => self.question(feature, "roots"),
+            Feature::Roots => self.question(feature, "roots").and_then(|()| self.several()),
             Feature::Progress => self.progress(),
             Feature::Logging => self.logging(),
             Feature::Cancel => self.cancel(),

@@ -7,6 +7,7 @@
 mod answers;
 pub(crate) mod http;
 mod questions;
+mod several;
 pub(crate) mod stdio;
 mod tools;
 

@@ -184,6 +184,46 @@ impl Scene {
         expect("executions", &runs.len(), &1)
     }
 
+    /// Two questions in one call, side by side and one after the other: each reaches the client once, each answer finds
+    /// its own question, and the call runs once.
+    pub(super) fn several(&self) -> Result<(), Failure> {
+        for (tool, rounds) in [("pair", 2), ("row", 3)] {
+            let word = format!("{tool}-{}", self.client_revision.name);
+            let since = self.witness.now();
+            let answer = |question: &Value| match question.get("method").and_then(Value::as_str) {
+                Some("roots/list") => reply("roots", &word),
+                _ => reply("sampling", &word),
+            };
+            let wish = Wish {
+                answer: &answer,
+                ..Wish::none()
+            };
+            let exchange = self.tool(&self.able, tool, &json!({"word": word}), &wish)?;
+            let mut asked: Vec<String> = exchange
+                .questions
+                .iter()
+                .filter_map(|question| Some(question.get("method")?.as_str()?.to_owned()))
+                .collect();
+            asked.sort();
+            expect(
+                "the questions",
+                &asked,
+                &vec!["roots/list".to_owned(), "sampling/createMessage".to_owned()],
+            )?;
+            let heard: Value = serde_json::from_str(exchange.text()?).map_err(|e| e.to_string())?;
+            let part = |which: usize| match self.server_revision.is_modern() {
+                true => heard.get(which),
+                false => heard.get(which)?.get("result"),
+            };
+            expect("the model's answer", &part(0), &Some(&reply("sampling", &word)))?;
+            expect("the roots", &part(1), &Some(&reply("roots", &word)))?;
+            let runs = self.runs(since, &self.able, tool, &word)?;
+            let wanted = if self.server_revision.is_modern() { rounds } else { 1 };
+            expect("executions, or rounds", &runs.len(), &wanted)?;
+        }
+        Ok(())
+    }
+
     /// `-32042`: a server of 2025-11-25 wants a page opened before it runs the call at all.
     pub(super) fn visit(&self) -> Result<(), Failure> {
         if self.server_revision.is_modern() || !self.server_revision.elicitation_url {

@@ -88,7 +88,10 @@ impl Peer {
     }
 
     fn tools(&self) -> Value {
-        let own = ["echo", "steps", "log", "hold", "grow", "touch", "ask", "visit"].map(str::to_owned);
+        let own = [
+            "echo", "steps", "log", "hold", "grow", "touch", "ask", "pair", "row", "visit",
+        ]
+        .map(str::to_owned);
         let grown = self.state.lock().grown.clone();
         let tools = own.into_iter().chain(grown).map(|name| {
             let mut tool =

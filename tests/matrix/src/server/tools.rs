@@ -47,6 +47,8 @@ impl Peer {
                 done(format!("touched {word}"))
             }
             "ask" => self.ask(id, "tools/call", params, out),
+            "pair" => self.several(id, params, &word, false, out),
+            "row" => self.several(id, params, &word, true, out),
             "visit" => self.visit(id, &word),
             name => Some(error(id, -32602, &format!("unknown tool {name}"))),
         }
@@ -110,11 +112,7 @@ impl Peer {
             Some(self.result(id, result, called == "resources/read"))
         };
         if !self.is_modern() {
-            let number = json!(format!("q-{}", self.number()));
-            let (answer, answered) = mpsc::channel();
-            self.state.lock().asked.insert(number.to_string(), answer);
-            out.send(&json!({"jsonrpc": "2.0", "id": number, "method": method, "params": asked}))
-                .ok()?;
+            let answered = self.pose(&kind, &word, out)?;
             return match answered.recv_timeout(SILENCE_MAX) {
                 Ok(answer) => heard(&answer),
                 Err(_) => Some(error(id, -32603, "the question was never answered")),
