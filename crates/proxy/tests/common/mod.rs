@@ -9,6 +9,8 @@
     clippy::indexing_slicing
 )]
 
+pub mod parked;
+
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::SocketAddr;

@@ -1,0 +1,309 @@
+//! Whose session it is: calls that can be asked, side by side, over HTTP and to children, and what is not carried.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::parked::{ALL, DONE, FORM, Last, answers, asking, asks, asks_once, before, call, gone, question};
+use common::{LegacyClient, RunningGateway, TOKEN, UNHURRIED, compiled, mesh};
+use meshgate_identity::{KeyRing, token_digest};
+use meshgate_proxy::supervise::SupervisorProgram;
+use meshgate_testkit::{Answer, Script, ScriptedServer, StdioScript, StdioServer, Step};
+use serde_json::{Value, json};
+
+/// A server that asks under an id made of the call's own, so that each call waits for its own answer.
+fn asks_each() -> Script {
+    asking("2025-11-25", |call| {
+        let mut steps = question(&format!("s{}", call.json()["id"]), "elicitation/create", FORM).to_vec();
+        steps.push(Step::message(DONE));
+        steps
+    })
+}
+
+#[tokio::test]
+async fn a078_parked_calls_side_by_side_get_their_own_answers_and_nobody_elses() {
+    let server = asks_each().start().await;
+    let view = "kind: View\nmetadata: {name: default}\nspec: {servers: [{name: only}], liftLimits: true}";
+    let local = "kind: Application\nmetadata: {name: local}\nspec: {views: ['*'], tokens: [{environment: UNUSED_TOKEN_VARIABLE}]}";
+    let other = "kind: Application\nmetadata: {name: other}\nspec: {views: [default], tokens: [{environment: ANOTHER_UNUSED_VARIABLE}]}";
+    let yaml = mesh(&[("only", &server.url())], &common::documents(&[view, local, other]));
+    let mut snapshot = compiled(&yaml);
+    let _ = snapshot.add_token("other", token_digest("mg_test-token-of-other"));
+    let gateway = RunningGateway::start_snapshot(snapshot, Arc::new(KeyRing::from_entropy().unwrap())).await;
+    let tokens = [TOKEN, TOKEN, "mg_test-token-of-other", "mg_test-token-of-other"];
+    let mut parked = Vec::new();
+    for (n, token) in tokens.iter().enumerate() {
+        let body = call(ALL, "").replace(r#""x":1"#, &format!(r#""x":{n}"#));
+        let first = gateway
+            .modern_as(Some(token), "/mcp", "1", "tools/call", &body, &[])
+            .await;
+        parked.push(asks(&first));
+    }
+    // Nobody goes on with the call of another one: not of another caller, and not with other arguments.
+    let retry = |n: usize, said: usize| {
+        let answer = json!({ parked[n].key(): {"action": "accept", "content": {"n": said}} });
+        parked[n].retry(&answer).replace(r#""x":1"#, &format!(r#""x":{n}"#))
+    };
+    for (n, token) in [(0, tokens[2]), (2, tokens[0])] {
+        let stolen = gateway
+            .modern_as(Some(token), "/mcp", "1", "tools/call", &retry(n, 9), &[])
+            .await;
+        assert_eq!(
+            stolen.last()["error"]["data"]["reason"],
+            "invalid_request_state",
+            "{}",
+            stolen.text()
+        );
+    }
+    for n in [3, 1, 0, 2] {
+        let done = gateway
+            .modern_as(Some(tokens[n]), "/mcp", "2", "tools/call", &retry(n, n), &[])
+            .await;
+        assert_eq!(done.last()["result"]["content"][0]["text"], "done", "{}", done.text());
+    }
+    for made in server.received("tools/call") {
+        let told = answers(&server, &format!("s{}", made.json()["id"]));
+        assert_eq!(told.len(), 1);
+        assert_eq!(
+            told[0]["result"]["content"]["n"],
+            made.json()["params"]["arguments"]["x"]
+        );
+    }
+    assert_eq!(server.received("tools/call").len(), 4);
+    assert_eq!(
+        server.received("initialize").len(),
+        5,
+        "one for all, and one for each call"
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn so_many_calls_of_one_caller_are_parked_and_the_next_is_given_up() {
+    let (server, gateway) = before(asks_each()).await;
+    let mut parked = Vec::new();
+    for n in 1..=16 {
+        parked.push(asks(
+            &gateway
+                .modern("/mcp", &n.to_string(), "tools/call", &call(ALL, ""))
+                .await,
+        ));
+    }
+    let refused = gateway.modern("/mcp", "17", "tools/call", &call(ALL, "")).await;
+    assert_eq!(refused.status, 429);
+    let refusal = refused.last()["error"]["data"]["dev.meshgate/refusal"].clone();
+    assert_eq!(
+        (&refusal["rule"], &refusal["executed"]),
+        (&json!("lift/parked-per-caller"), &json!("unknown")),
+        "{}",
+        refused.text()
+    );
+    assert_eq!(server.wait_for("notifications/cancelled", 1).await.len(), 1);
+    let retry = parked[0].retry(&json!({ parked[0].key(): {"action": "accept"} }));
+    assert_eq!(
+        gateway.modern("/mcp", "18", "tools/call", &retry).await.last()["result"]["resultType"],
+        "complete"
+    );
+    asks(&gateway.modern("/mcp", "19", "tools/call", &call(ALL, "")).await);
+    assert_eq!(server.received("tools/call").len(), 18);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_the_server_has_forgotten_is_opened_again_and_the_call_runs_once() {
+    let (server, gateway) = before(asks_each()).await;
+    for n in 1..=2 {
+        let asked = asks(&gateway.modern("/mcp", "1", "tools/call", &call(ALL, "")).await);
+        let retry = asked.retry(&json!({ asked.key(): {"action": "accept"} }));
+        assert_eq!(
+            gateway.modern("/mcp", "2", "tools/call", &retry).await.last()["result"]["resultType"],
+            "complete"
+        );
+        assert_eq!(
+            answers(
+                &server,
+                &format!("s{}", server.received("tools/call").last().unwrap().json()["id"])
+            )
+            .len(),
+            1
+        );
+        if n == 1 {
+            server.lose_session();
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_question_on_the_standalone_stream_belongs_to_the_only_call_of_its_session() {
+    let (server, gateway) = before(ScriptedServer::legacy("2025-06-18").tool_as(
+        "ask",
+        r#"{"name":"ask","inputSchema":{"type":"object"}}"#,
+        |_| Answer::stream([Step::Until(r#""action":"accept""#.to_owned()), Step::message(DONE)]),
+    ))
+    .await;
+    let params = call(ALL, "");
+    let first = gateway.modern("/mcp", "1", "tools/call", &params);
+    let push = async {
+        server.wait_for("tools/call", 1).await;
+        let asks = format!(r#"{{"jsonrpc":"2.0","id":"g1","method":"elicitation/create","params":{FORM}}}"#);
+        server.push(&asks);
+    };
+    let (first, ()) = tokio::join!(first, push);
+    let asked = asks(&first);
+    let retry = asked.retry(&json!({ asked.key(): {"action": "accept"} }));
+    let done = gateway.modern("/mcp", "2", "tools/call", &retry).await.last();
+    assert_eq!(done["result"]["content"][0]["text"], "done", "{done}");
+    // The session of all callers heard it, too, and has nobody to ask.
+    let said: Vec<Value> = answers(&server, "g1");
+    assert_eq!(
+        said.iter().filter(|answer| answer["error"]["code"] == -32601).count(),
+        1,
+        "{said:?}"
+    );
+    assert_eq!(
+        said.iter()
+            .filter(|answer| answer["result"]["action"] == "accept")
+            .count(),
+        1,
+        "{said:?}"
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_legacy_client_answers_the_questions_of_a_legacy_server() {
+    for revision in ["2025-06-18", "2025-11-25"] {
+        let (server, gateway) = before(asks_once("elicitation/create", FORM)).await;
+        let client = LegacyClient::open(&gateway, revision, r#"{"elicitation":{}}"#).await;
+        let mut events = client
+            .request("9", "tools/call", r#""name":"ask""#)
+            .stream(&gateway)
+            .await;
+        let question = events.next().await;
+        assert_eq!(question["method"], "elicitation/create", "{question}");
+        client
+            .answer(&gateway, &question, r#"{"action":"accept","content":{"n":1}}"#)
+            .await;
+        let done = events.next().await;
+        assert_eq!(
+            (&done["id"], &done["result"]["content"][0]["text"]),
+            (&json!(9), &json!("done")),
+            "{done}"
+        );
+        assert_eq!(
+            answers(&server, "s7")[0]["result"],
+            json!({"action": "accept", "content": {"n": 1}})
+        );
+        assert_eq!(server.received("tools/call").len(), 1);
+        gateway.stop().await;
+    }
+}
+
+// --- children ----------------------------------------------------------------------------------------------------------
+
+/// A gateway before a child of 2025-11-25 whose tools do what their scripts say.
+async fn before_child(script: StdioScript) -> (StdioServer, RunningGateway) {
+    let tools = r#"{"tools":[{"name":"ask","inputSchema":{"type":"object"}},{"name":"plain","inputSchema":{"type":"object"}}]}"#;
+    let server = script
+        .result("tools/list", tools)
+        .result("tools/call plain", r#"{"content":[]}"#)
+        .write();
+    let args = serde_json::to_string(&server.args).unwrap();
+    let spec = format!("stdio: {{command: {}, args: {args}}}", server.command);
+    let yaml = mesh(&[("only", "http://unused")], UNHURRIED).replace("http: {url: 'http://unused'}", &spec);
+    let bare = SupervisorProgram {
+        path: "/usr/bin/env".into(),
+        args: Vec::new(),
+    };
+    let keys = Arc::new(KeyRing::from_entropy().unwrap());
+    let gateway = RunningGateway::start_supervised(compiled(&yaml), keys, bare).await;
+    (server, gateway)
+}
+
+fn child() -> StdioScript {
+    StdioScript::legacy("2025-11-25", r#"{"tools":{}}"#)
+}
+
+fn asks_on_pipe() -> Vec<Value> {
+    let asks = format!(r#"{{"jsonrpc":"2.0","id":"s7","method":"elicitation/create","params":{FORM}}}"#);
+    vec![json!(asks), StdioScript::until(r#""id":"s7","#), json!(DONE)]
+}
+
+fn read(server: &StdioServer, text: &str) -> usize {
+    server.recorded().iter().filter(|line| line.contains(text)).count()
+}
+
+#[tokio::test]
+async fn a_child_of_the_callers_own_waits_with_its_call_and_others_go_on_beside_it() {
+    let (server, gateway) = before_child(child().steps("tools/call ask", asks_on_pipe())).await;
+    let asked = asks(&gateway.modern("/mcp", "1", "tools/call", &call(ALL, "")).await);
+    for capabilities in ["{}", ALL] {
+        let plain = call(capabilities, "").replace("ask", "plain");
+        assert_eq!(
+            gateway.modern("/mcp", "2", "tools/call", &plain).await.last()["result"]["resultType"],
+            "complete"
+        );
+    }
+    let answer = json!({"action": "accept", "content": {"name": "Ada"}});
+    let done = gateway
+        .modern("/mcp", "3", "tools/call", &asked.retry(&json!({ asked.key(): answer })))
+        .await
+        .last();
+    assert_eq!(done["result"]["content"][0]["text"], "done", "{done}");
+    assert_eq!(
+        read(
+            &server,
+            r#"{"jsonrpc":"2.0","id":"s7","result":{"action":"accept","content":{"name":"Ada"}}}"#
+        ),
+        1
+    );
+    assert_eq!(
+        server.received("initialize").len(),
+        3,
+        "one for all, the parked one's, and the one beside it"
+    );
+    let plain = call(ALL, "").replace("ask", "plain");
+    gateway.modern("/mcp", "4", "tools/call", &plain).await;
+    assert_eq!(
+        server.received("initialize").len(),
+        3,
+        "the next call meets one that is there"
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_child_that_dies_while_its_call_waits_takes_the_call_with_it() {
+    let mut steps = asks_on_pipe();
+    steps[1] = StdioScript::wait(Duration::from_millis(300));
+    steps[2] = StdioScript::exit(3);
+    let (server, gateway) = before_child(child().steps("tools/call ask", steps)).await;
+    let asked = asks(&gateway.modern("/mcp", "1", "tools/call", &call(ALL, "")).await);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let retry = asked.retry(&json!({ asked.key(): {"action": "accept"} }));
+    for _ in 0..2 {
+        gone(&gateway.modern("/mcp", "2", "tools/call", &retry).await);
+    }
+    assert_eq!(read(&server, "tools/call"), 1);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_child_hears_its_answers_before_the_cancellation_and_its_end() {
+    let (server, gateway) = before_child(child().steps("tools/call ask", asks_on_pipe())).await;
+    asks(&gateway.modern("/mcp", "1", "tools/call", &call(ALL, "")).await);
+    assert!(gateway.stop_in_peace().await);
+    let lines = server.recorded();
+    let at = |text: &str| lines.iter().position(|line| line.contains(text));
+    let (answer, cancel) = (at(r#""result":{"action":"cancel"}"#), at("notifications/cancelled"));
+    assert!(answer.is_some() && answer < cancel, "{lines:?}");
+}
