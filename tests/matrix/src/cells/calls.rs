@@ -4,7 +4,7 @@ use meshgate_bridge::eras::Feature;
 use serde_json::{Value, json};
 
 use super::{NOTE, Scene, expect, holds};
-use crate::{Failure, client::Wish};
+use crate::{Failure, client::Wish, witness::Note};
 
 impl Scene {
     pub(super) fn tools(&self) -> Result<(), Failure> {
@@ -55,6 +55,14 @@ impl Scene {
             note.message("/params/task").is_none(),
             &note.saw,
         )?;
+        if !self.server_revision.is_modern() {
+            let handshake = |other: &Note| other.at == note.at && other.is("initialize");
+            let opened = self
+                .witness
+                .wait(&self.server, 0, "the handshake of the shared session", &handshake)?;
+            let told = opened.message("/params/capabilities");
+            expect("what a shared session declares", &told, &Some(&json!({})))?;
+        }
         self.agrees(Feature::Tools, is_lossy)
     }
 
@@ -119,6 +127,14 @@ impl Scene {
             .call("resources/read", &json!({"uri": "note://missing"}), &Wish::none())?;
         let code = if self.plain.is_modern() { -32602 } else { -32002 };
         expect("the code of a resource that does not exist", &missing.error()?.0, &code)?;
+        if self.plain.is_modern() && !self.server_revision.is_modern() {
+            let named = missing.answer.pointer("/error/data/uri");
+            expect(
+                "the resource that does not exist",
+                &named,
+                &Some(&json!("note://missing")),
+            )?;
+        }
         self.saw(since, "resources/read", &json!({"uri": "note://missing"}))?;
         self.agrees(Feature::Resources, false)
     }
