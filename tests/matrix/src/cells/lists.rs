@@ -50,7 +50,7 @@ impl Scene {
             self.saw(0, "prompts/list", &json!({"cursor": cursor}))?;
         }
         let since = self.witness.now();
-        let forged = json!({"cursor": "from-400"});
+        let forged = json!({"cursor": "from-401"});
         let exchange = self.plain.call("prompts/list", &forged, &Wish::none())?;
         expect(
             "the code of a cursor that the gateway never gave",
@@ -59,7 +59,7 @@ impl Scene {
         )?;
         self.runs(since, &self.plain, "echo", "after-a-cursor")?;
         let arrived = self.witness.seen(&self.server, since, &|note| {
-            note.is("prompts/list") && note.message("/params/cursor") == Some(&json!("from-400"))
+            note.is("prompts/list") && note.message("/params/cursor") == Some(&json!("from-401"))
         });
         holds("the forged cursor came to the server", arrived.is_empty(), &arrived)?;
         self.agrees(Feature::Pagination, false)
