@@ -16,7 +16,7 @@ use meshgate_telemetry::{Metrics, Records};
 use parking_lot::Mutex;
 use tokio::io::DuplexStream;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::book::{ANSWER_MAX, Book};
 use crate::chance::Chance;
@@ -79,9 +79,12 @@ pub fn run(seed: u64, plant: Option<Plant>) -> Result<Outcome, String> {
             )
         })
         .collect();
+    let _entered = runtime.enter();
     let outside = Rc::new(Played {
         servers: servers.clone(),
-        chance: Mutex::new(chance.of("outside")),
+        chance: chance.of("outside"),
+        began: Instant::now(),
+        drawn: Mutex::new((Instant::now(), 0)),
     });
     let _simulated = simulated::enter(outside);
     let world = World {
@@ -92,7 +95,6 @@ pub fn run(seed: u64, plant: Option<Plant>) -> Result<Outcome, String> {
         plant,
     };
     runtime.block_on(world.happen())?;
-    drop(runtime);
     Ok(Outcome {
         findings: book.findings(),
         story: book.story(),
@@ -103,7 +105,10 @@ pub fn run(seed: u64, plant: Option<Plant>) -> Result<Outcome, String> {
 /// The outside of a gateway in a world.
 struct Played {
     servers: BTreeMap<String, Arc<Server>>,
-    chance: Mutex<Chance>,
+    chance: Chance,
+    began: Instant,
+    /// The last moment at which a number was drawn, and how many were.
+    drawn: Mutex<(Instant, u64)>,
 }
 
 impl Outside for Played {
@@ -117,7 +122,12 @@ impl Outside for Played {
     }
 
     fn number(&self) -> u64 {
-        self.chance.lock().next()
+        // By the time and not by what came before: some numbers are drawn once in the life of a process, not of a world.
+        let now = Instant::now();
+        let mut drawn = self.drawn.lock();
+        *drawn = if drawn.0 == now { (now, drawn.1 + 1) } else { (now, 0) };
+        let since = now.duration_since(self.began).as_millis();
+        self.chance.of(&format!("{since} {}", drawn.1)).next()
     }
 }
 
