@@ -11,9 +11,13 @@ use std::{
 
 use crate::{Failure, gateway::Gateway, http, place::Place, steps::Steps};
 
+mod asked;
+
 const VIEW: &str = "/mcp";
 /// What the committed file says, replaced by this run's.
 const LEDGER: &str = "/srv/ledger.txt";
+const FIRST_ARGUMENT: &str = r#"["--ledger""#;
+const LEGACY_ARGUMENTS: &str = r#"["--era", "legacy", "--ledger""#;
 const DESCENDANTS_END_MAX: Duration = Duration::from_secs(5);
 
 type Case = fn(&mut Scene) -> Result<(), Failure>;
@@ -51,14 +55,28 @@ pub(crate) fn run(place: &Place) -> Result<(), Failure> {
     for (number, (name, case)) in CASES.iter().enumerate() {
         steps.run(name, || case(&mut Scene::open(place, &format!("e2e-{number}"))?));
     }
+    for (number, (name, case)) in asked::CASES.iter().enumerate() {
+        let label = format!("e2e-asked-{number}");
+        steps.run(name, || case(place, &label, &mut Scene::open_legacy(place, &label)?));
+    }
     steps.finish()
 }
 
 impl Scene {
     fn open(place: &Place, name: &str) -> Result<Self, Failure> {
+        Self::open_with(place, name, &[])
+    }
+
+    /// In front of a ledger of the legacy era, which may ask.
+    fn open_legacy(place: &Place, name: &str) -> Result<Self, Failure> {
+        Self::open_with(place, name, &[(FIRST_ARGUMENT, LEGACY_ARGUMENTS)])
+    }
+
+    fn open_with(place: &Place, name: &str, more: &[(&str, &str)]) -> Result<Self, Failure> {
         let ledger = place.scratch(name)?.join("ledger.txt");
         let path = ledger.to_string_lossy().into_owned();
-        let mut gateway = Gateway::start(place, name, "tests/e2e/mesh.yaml", &[(LEDGER, &path)])?;
+        let replaced = [&[(LEDGER, path.as_str())], more].concat();
+        let mut gateway = Gateway::start(place, name, "tests/e2e/mesh.yaml", &replaced)?;
         let token = gateway.token()?;
         gateway.wait_for_tools(VIEW, Some(&token), &["append"])?;
         Ok(Self { gateway, token, ledger })
@@ -164,12 +182,21 @@ fn kill(scene: &mut Scene) -> Result<(), Failure> {
 
 /// Processes that have this path among their arguments.
 fn processes_with(path: &Path) -> usize {
+    arguments_with(path).len()
+}
+
+/// The ids and arguments of processes that have this path among them.
+fn arguments_with(path: &Path) -> Vec<(u32, String)> {
     let path = path.to_string_lossy();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
-        .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
-        .filter(|arguments| String::from_utf8_lossy(arguments).contains(&*path))
-        .count()
+        .filter_map(|entry| {
+            let id = entry.file_name().to_str()?.parse().ok()?;
+            let arguments = fs::read(entry.path().join("cmdline")).ok()?;
+            Some((id, String::from_utf8_lossy(&arguments).into_owned()))
+        })
+        .filter(|(_, arguments)| arguments.contains(&*path))
+        .collect()
 }
 
 fn wait_until(what: &str, limit: Duration, holds: impl Fn() -> bool) -> Result<(), Failure> {

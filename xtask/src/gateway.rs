@@ -43,14 +43,19 @@ impl Gateway {
         fs::write(&file, text.replace(GATEWAY_ADDRESS, &authority))
             .map_err(|e| format!("cannot write {}: {e}", file.display()))?;
         let state = scratch.join("state");
-        let mut command = command::program(place, place.program("meshgate")?);
-        command.arg("up").arg(&file).arg("--state").arg(&state);
-        let running = Running::start(&mut command, place.log(&format!("{name}-gateway")))?;
+        let running = up(place, &scratch, &place.log(&format!("{name}-gateway")))?;
         Ok(Self {
             authority,
             state,
             running,
         })
+    }
+
+    /// Starts another in the place of one that has ended: the same file, address and state.
+    pub(crate) fn start_again(&mut self, place: &Place, name: &str) -> Result<(), Failure> {
+        let scratch = self.state.parent().unwrap_or(&self.state);
+        self.running = up(place, scratch, &place.log(&format!("{name}-gateway-again")))?;
+        Ok(())
     }
 
     /// Waits until a list at this path shows all these texts.
@@ -106,6 +111,17 @@ impl Gateway {
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.authority)
     }
+}
+
+/// Runs `meshgate up` with the file and the state of this folder.
+fn up(place: &Place, scratch: &Path, log: &Path) -> Result<Running, Failure> {
+    let mut command = command::program(place, place.program("meshgate")?);
+    command
+        .arg("up")
+        .arg(scratch.join("mesh.yaml"))
+        .arg("--state")
+        .arg(scratch.join("state"));
+    Running::start(&mut command, log.to_owned())
 }
 
 fn status(place: &Place, state: &Path) -> Result<String, Failure> {

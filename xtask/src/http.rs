@@ -31,6 +31,13 @@ pub(crate) fn call_tool(authority: &str, path: &str, token: Option<&str>, tool: 
     post(authority, path, token, "tools/call", Some(tool), &params)
 }
 
+/// A modern `tools/call` of a client that can be asked for input, with more members of `params`; as raw text.
+pub(crate) fn call_tool_asked(authority: &str, path: &str, token: &str, tool: &str, params: &str) -> String {
+    let able = META.replace("clientCapabilities\":{}", "clientCapabilities\":{\"elicitation\":{}}");
+    let params = format!(r#"{{"name":"{tool}",{params},{able}}}"#);
+    post(authority, path, Some(token), "tools/call", Some(tool), &params)
+}
+
 fn post(authority: &str, path: &str, token: Option<&str>, method: &str, name: Option<&str>, params: &str) -> String {
     let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
     let mut headers = vec![
