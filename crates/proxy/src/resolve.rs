@@ -14,7 +14,7 @@ use meshgate_model::naming;
 
 use crate::call::Caller;
 use crate::catalogue::{ToolEntry, ViewState};
-use crate::refusal::{Reason, Refusal};
+use crate::refusal::{Executed, Reason, Refusal};
 
 mod outbound;
 mod seal;
@@ -89,6 +89,20 @@ pub struct Destination {
     pub name: Option<Arc<str>>,
     /// For a retry: the state as the server gave it, `None` where it gave none.
     state: Option<Option<String>>,
+}
+
+impl Destination {
+    /// What the refusal of one round says of the whole call: the rounds before a retry have reached the server, so nobody
+    /// knows that it did not run, but where the server itself has said so.
+    pub fn of_whole_call(&self, refusal: Refusal) -> Refusal {
+        if self.state.is_none() || refusal.reason == Reason::Declined {
+            return refusal;
+        }
+        Refusal {
+            executed: Executed::Unknown,
+            ..refusal
+        }
+    }
 }
 
 fn unknown(what: &str, name: &str) -> Refusal {

@@ -366,6 +366,7 @@ impl Core {
         out.caller = Some(context.caller.clone());
         context.record.handed_over();
         let reply = server.upstream.call(out).await;
+        let reply = reply.map_err(|refusal| destination.of_whole_call(refusal));
         let era = server.upstream.era();
         if reply.is_err() {
             context.record.came_back(era, |_| {});

@@ -256,10 +256,11 @@ async fn d17_a070_a_parked_call_is_gone_on_with_by_its_own_retry_alone() {
     }
     assert_eq!(words.len(), 1, "{words:?}");
     assert_eq!(scene.reached(), reached, "nothing reached a server");
-    // Under the state of another call of the same caller, the answers are to questions that nobody asked there.
+    // Under the state of another call of the same caller, the answer is to a question that was not asked there.
+    assert_ne!(neighbour.key, parked.key);
     let asked_again = last(&scene.send(parked.under(&neighbour.state).retry()).await);
-    let confused = neighbour.key != parked.key && asked_again["result"]["resultType"] != "input_required";
-    assert!(!confused, "{asked_again}");
+    assert_eq!(asked_again["result"]["resultType"], "input_required", "{asked_again}");
+    assert_eq!(scene.reached(), reached, "nothing reached a server");
     scene.goes_on(&parked).await;
     foreign.gateway.stop().await;
     scene.gateway.stop().await;

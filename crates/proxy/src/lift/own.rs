@@ -27,7 +27,7 @@ use super::limits::{
     CHILDREN_PER_CALLER_MAX, CHILDREN_PER_SERVER_MAX, FOLLOWED_MAX, GOODBYE_MAX, PARK_MAX, PARKED_SHARE, ROUNDS_MAX,
     SESSION_IDLE_MAX, SESSION_SWEEP, SESSION_WAITERS_MAX, SESSIONS_PER_CALLER_MAX, SESSIONS_PER_SERVER_MAX,
 };
-use super::shared::Shared;
+use super::shared::{Live, Shared};
 use super::{Link, background, errands, handshake};
 use crate::call::Caller;
 use crate::refusal::{Executed, Reason, Refusal};
@@ -141,7 +141,7 @@ impl Own {
         drop(self.parking.lock().drain());
         let idle = std::mem::take(&mut self.pool.lock().idle);
         for one in idle {
-            self.end(one.session, Vec::new(), None);
+            self.end(one.session, None, Vec::new(), None);
         }
     }
 
@@ -163,6 +163,7 @@ impl Own {
             key,
             turn: Some(turn),
             asked: Asked::default(),
+            live: None,
             open: None,
             clean: false,
         })
@@ -266,14 +267,14 @@ impl Own {
         }
         let oldest = pool.idle.remove(0);
         drop(pool);
-        self.end(oldest.session, Vec::new(), None);
+        self.end(oldest.session, None, Vec::new(), None);
     }
 
     /// Keeps a session for its caller's next call.
     fn give_back(self: &Arc<Self>, key: Key, session: Session) {
         let wanted = self.room.available_permits() == 0 && self.waiting.load(Ordering::Relaxed) > 0;
         if wanted || self.stop.is_cancelled() || session.shared.gone.is_cancelled() {
-            return self.end(session, Vec::new(), None);
+            return self.end(session, None, Vec::new(), None);
         }
         let runtime = session.shared.runtime.clone();
         let mut pool = self.pool.lock();
@@ -298,7 +299,7 @@ impl Own {
     }
 
     /// Ends a session: first the answers that its server still waits for, then the cancellation of its open call.
-    fn end(&self, session: Session, answers: Vec<Vec<u8>>, open: Option<u64>) {
+    fn end(&self, session: Session, live: Option<Arc<Live>>, answers: Vec<Vec<u8>>, open: Option<u64>) {
         let runtime: Handle = session.shared.runtime.clone();
         let goodbye = async move {
             let shared = &session.shared;
@@ -306,8 +307,8 @@ impl Own {
             words.extend(open.map(|id| cancelled(id, "the caller is gone")));
             let said = async {
                 if !shared.gone.is_cancelled() {
-                    let headers = shared.live().headers.clone();
-                    errands::say_all(shared, &headers, words).await;
+                    let live = live.unwrap_or_else(|| shared.live());
+                    errands::say_all(shared, &live.headers, words).await;
                 }
                 shared.end().await;
                 if let Link::Stdio(link) = &shared.link {
@@ -350,7 +351,7 @@ async fn sweep(own: Arc<Own>) {
             pool.sweeping = true;
         }
         for one in over {
-            own.end(one.session, Vec::new(), None);
+            own.end(one.session, None, Vec::new(), None);
         }
     }
 }
@@ -382,6 +383,9 @@ pub(super) struct Lease {
     turn: Option<OwnedSemaphorePermit>,
     /// What the server waits for.
     pub(super) asked: Asked,
+    /// The session at the server that the call was made in. What the call leaves open is said there and nowhere else: a
+    /// session that the server has lost meanwhile is made anew, and knows nothing of the call.
+    pub(super) live: Option<Arc<Live>>,
     /// The request that the server has not answered.
     pub(super) open: Option<u64>,
     /// Whether the server has nothing more to say about the call.
@@ -409,7 +413,7 @@ impl Drop for Lease {
         if self.clean && answers.is_empty() {
             self.own.give_back(self.key.clone(), session);
         } else {
-            self.own.end(session, answers, self.open.take());
+            self.own.end(session, self.live.take(), answers, self.open.take());
         }
         drop(self.turn.take());
         self.own.forget(&self.key.caller);

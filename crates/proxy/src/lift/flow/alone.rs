@@ -54,6 +54,7 @@ pub(in crate::lift) async fn alone(
     let logs = (http && ticket.wants_logs()).then(|| shared.logs.subscribe());
     let strays = http.then(|| shared.strays());
     lease.clean = false;
+    lease.live = Some(Arc::clone(&live));
     lease.open = Some(out.id);
     let source = channel::request_alone(
         &shared.link,
