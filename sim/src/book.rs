@@ -9,11 +9,21 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::time::{Duration, Instant};
 
-/// The longest that a question may wait for its answer: the life of a parked call, and some for the way.
-pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(660);
+/// The longest that a question may wait for its answer: the life of a parked call, and some for the way. Nobody in a world
+/// keeps a question open by coming back without its answer for longer than that.
+pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(330);
 
 /// A question that is cancelled with its call within this time needs no answer of its own.
 const GATHER_MAX: Duration = Duration::from_secs(1);
+
+/// Why a retry is turned away before anybody has looked for its call: the call may wait on.
+const UNREAD: [&str; 5] = [
+    "invalid_params",
+    "not_found",
+    "rate_limited",
+    "overloaded",
+    "unauthenticated",
+];
 
 /// What a client was told in the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -224,6 +234,14 @@ impl Book {
                     .any(|told| matches!(told, Told::Refused { executed, .. } if executed == "no"));
                 if denied && ran > 0 {
                     found.push(format!("{key} ran, and its caller was told that it had not"));
+                }
+                // A retry may be turned away unread; what became of the call is another matter.
+                let denied = told.iter().any(|told| match told {
+                    Told::RetryRefused { executed, reason } => executed == "no" && !UNREAD.contains(&reason.as_str()),
+                    _ => false,
+                });
+                if denied && ran > 0 {
+                    found.push(format!("{key} ran, and its caller was told at a retry that it had not"));
                 }
             }
             for (id, question) in &pages.questions {

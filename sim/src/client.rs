@@ -1,6 +1,7 @@
 //! A modern client as a model: it calls, is asked, comes back as its habit is, and checks that it is asked about nothing
 //! but its own call.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use crate::chance::Chance;
 use crate::plan::{CallPlan, ClientPlan, Habit, Plant};
 use crate::wire::Wire;
 
-/// The longest that any exchange may take: longer than every deadline of the world's servers.
-pub(crate) const EXCHANGE_MAX: Duration = Duration::from_secs(1200);
+/// The longest that any exchange may take: that of a legacy client, with its questions within.
+pub(crate) const EXCHANGE_MAX: Duration = Duration::from_secs(35 * 60);
 /// Rounds after which a client gives up by itself.
 const ROUNDS_MAX: usize = 12;
 /// Longer than any call stays parked.
@@ -37,6 +38,8 @@ pub(crate) struct Scene {
     pub(crate) plant: Option<Plant>,
     /// Whether names carry the alias of their server.
     pub(crate) merged: bool,
+    /// What each server may not ask.
+    pub(crate) denied: Arc<BTreeMap<String, Vec<&'static str>>>,
     pub(crate) loot: Arc<Mutex<Vec<Loot>>>,
     /// Questions that legacy clients were asked, for hostile ones to answer.
     pub(crate) asked: Arc<Mutex<Vec<(&'static str, Value)>>>,
@@ -80,9 +83,10 @@ impl Scene {
     }
 
     /// Checks that a question is about this call and of a kind that was declared, and answers it.
-    pub(crate) fn answer(&self, plan: &ClientPlan, key: &str, question: &Value, decline: bool) -> Option<Value> {
-        let params = &question["params"];
+    pub(crate) fn answer(&self, plan: &ClientPlan, call: &CallPlan, question: &Value, decline: bool) -> Option<Value> {
+        let (key, params) = (call.key.as_str(), &question["params"]);
         let (kind, about) = match question["method"].as_str().unwrap_or_default() {
+            "elicitation/create" if params["mode"] == "url" => ("url", params["message"].as_str()),
             "elicitation/create" => ("elicitation", params["message"].as_str()),
             "sampling/createMessage" => ("sampling", params["messages"][0]["content"]["text"].as_str()),
             "roots/list" => ("roots", Some(key)),
@@ -91,9 +95,21 @@ impl Scene {
                 return None;
             }
         };
-        if plan.capabilities.get(kind).is_none() {
+        let declared = match kind {
+            "url" => plan.capabilities["elicitation"].get("url"),
+            other => plan.capabilities.get(other),
+        };
+        if declared.is_none() {
             self.book
                 .wrong(format!("{} was asked for {kind}, which it has not declared", plan.name));
+        }
+        let of_kind = if kind == "url" { "elicitation" } else { kind };
+        let denied = self.denied.get(&call.server);
+        if denied.is_some_and(|denied| denied.contains(&of_kind)) {
+            self.book.wrong(format!(
+                "{} was asked for {kind}, which {} may not",
+                plan.name, call.server
+            ));
         }
         if about != Some(key) {
             self.book
@@ -101,7 +117,8 @@ impl Scene {
         }
         let by = plan.caller;
         Some(match kind {
-            "elicitation" if decline => json!({"action": "decline"}),
+            "elicitation" | "url" if decline => json!({"action": "decline"}),
+            "url" => json!({"action": "accept"}),
             "elicitation" => json!({"action": "accept", "content": {"by": by, "key": key}}),
             "sampling" => {
                 json!({"role": "assistant", "content": {"type": "text", "text": format!("{by} {key}")}, "model": "m"})
@@ -227,7 +244,7 @@ impl Client {
         let mut answers = Map::new();
         for (index, (name, question)) in questions.iter().enumerate() {
             let decline = call.habit == Habit::Declines;
-            let answer = self.scene.answer(&self.plan, &call.key, question, decline);
+            let answer = self.scene.answer(&self.plan, call, question, decline);
             if let Some(answer) = answer.filter(|_| !forgets || (round == 1 && index > 0)) {
                 answers.insert(name.clone(), answer);
             }

@@ -19,6 +19,7 @@ pub(crate) struct Legacy {
     pub(crate) chance: Chance,
     revision: &'static str,
     session: String,
+    was_late: bool,
 }
 
 impl Legacy {
@@ -29,6 +30,7 @@ impl Legacy {
             chance,
             revision,
             session: String::new(),
+            was_late: false,
         }
     }
 
@@ -92,6 +94,7 @@ impl Legacy {
 
     async fn call(&mut self, call: &CallPlan) {
         let _open = self.scene.book.exchange(&self.plan.name);
+        self.was_late = false;
         let arguments = json!({"key": call.key, "by": self.plan.caller, "steps": call.steps});
         let params = json!({"name": self.scene.tool(call), "arguments": arguments, "_meta": {"progressToken": 3}});
         let request = json!({"jsonrpc": "2.0", "id": call.key, "method": "tools/call", "params": params}).to_string();
@@ -147,12 +150,14 @@ impl Legacy {
         self.note(format!("is asked {} for {}", question["method"], call.key));
         self.scene.asked.lock().push((self.plan.caller, question["id"].clone()));
         let decline = call.habit == Habit::Declines;
-        let Some(result) = self.scene.answer(&self.plan, &call.key, question, decline) else {
+        let Some(result) = self.scene.answer(&self.plan, call, question, decline) else {
             return true;
         };
         let answer = json!({"jsonrpc": "2.0", "id": question["id"], "result": result});
         let pause = self.chance.millis(8_000);
-        tokio::time::sleep(if call.habit == Habit::Late { TOO_LATE } else { pause }).await;
+        // Once is late enough.
+        let late = call.habit == Habit::Late && !std::mem::replace(&mut self.was_late, true);
+        tokio::time::sleep(if late { TOO_LATE } else { pause }).await;
         match call.habit {
             Habit::Leaves => return false,
             // One in two is never answered: the gateway's own limits have to end it.

@@ -35,6 +35,8 @@ pub(crate) struct ServerPlan {
     pub(crate) revision: &'static str,
     /// Whether the gateway is told its era.
     pub(crate) era_known: bool,
+    /// What its operator does not let it ask.
+    pub(crate) denied: Vec<&'static str>,
     /// When it dies (a pipe) or forgets its sessions (HTTP), in milliseconds from the beginning.
     pub(crate) losses_ms: Vec<u64>,
 }
@@ -144,6 +146,10 @@ fn server(chance: &mut Chance, number: usize) -> ServerPlan {
         http: chance.percent(50),
         revision: chance.pick(&REVISIONS).unwrap_or("2025-11-25"),
         era_known: chance.percent(50),
+        denied: [("elicitation", 5), ("sampling", 20), ("roots", 20)]
+            .into_iter()
+            .filter_map(|(kind, percent)| chance.percent(percent).then_some(kind))
+            .collect(),
         losses_ms: (0..losses)
             .map(|_| u64::try_from(500 + chance.below(30_000)).unwrap_or(0))
             .collect(),
@@ -154,7 +160,9 @@ fn client(chance: &mut Chance, number: usize, servers: &[ServerPlan]) -> ClientP
     let name = format!("c{number}");
     let mut capabilities = serde_json::Map::new();
     if chance.percent(80) {
-        capabilities.insert("elicitation".to_owned(), json!({}));
+        let modes = [json!({}), json!({"form": {}}), json!({"form": {}, "url": {}})];
+        let modes = chance.pick(&modes).unwrap_or_default();
+        capabilities.insert("elicitation".to_owned(), modes);
     }
     if chance.percent(50) {
         capabilities.insert("sampling".to_owned(), json!({}));
@@ -193,12 +201,15 @@ fn call(chance: &mut Chance, client: &str, number: usize, servers: &[ServerPlan]
 
 fn steps(chance: &mut Chance) -> Vec<Value> {
     let mut steps = Vec::new();
+    if chance.percent(12) {
+        steps.push(json!({"page": true}));
+    }
     for _ in 0..chance.below(6) {
         steps.push(match chance.below(10) {
             0..=3 => json!({"wait": 1 + chance.below(2_000)}),
             4..=6 => {
                 let kinds: Vec<_> = (0..1 + chance.below(3))
-                    .filter_map(|_| chance.pick(&["elicitation", "elicitation", "sampling", "roots"]))
+                    .filter_map(|_| chance.pick(&["elicitation", "elicitation", "url", "sampling", "roots"]))
                     .collect();
                 json!({"ask": kinds, "apart": chance.below(120)})
             }

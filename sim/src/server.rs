@@ -1,7 +1,7 @@
 //! A legacy server as a model: it runs what the arguments of a call tell it to, asks in the middle, and checks that every
 //! answer is one to its own question by the caller of its own call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -28,6 +28,8 @@ pub(crate) struct Server {
     count: AtomicU64,
     /// An answer that is kept until there is another to exchange it with; a planted fault.
     kept: Mutex<Option<(Arc<Session>, Value)>>,
+    /// Calls before which a page was wanted.
+    pages: Mutex<BTreeSet<String>>,
 }
 
 impl Server {
@@ -40,6 +42,7 @@ impl Server {
             sessions: Mutex::default(),
             count: AtomicU64::new(0),
             kept: Mutex::default(),
+            pages: Mutex::default(),
         })
     }
 
@@ -62,6 +65,11 @@ impl Server {
 
     pub(crate) fn session(&self, name: &str) -> Option<Arc<Session>> {
         self.sessions.lock().get(name).cloned()
+    }
+
+    /// Whether a call is the first of its key, before which a page has to be opened. Only the newest revision has those.
+    fn wants_page(&self, key: &str) -> bool {
+        self.plan.revision == "2025-11-25" && self.pages.lock().insert(key.to_owned())
     }
 
     /// Everything that runs dies, or every session is forgotten.
@@ -130,6 +138,10 @@ impl Session {
 
     fn call(self: &Arc<Self>, id: Value, params: &Value, out: &Out) {
         let key = params["arguments"]["key"].as_str().unwrap_or("?").to_owned();
+        let steps = params["arguments"]["steps"].as_array().cloned().unwrap_or_default();
+        if steps.first().is_some_and(|step| step["page"] == json!(true)) && self.server.wants_page(&key) {
+            return self.page_first(&id, &key, out);
+        }
         self.server.book.executed(&self.name, &key);
         if self.server.plant == Some(Plant::Twice) && self.server.chance.lock().percent(20) {
             self.server.book.executed(&self.name, &key);
@@ -143,7 +155,6 @@ impl Session {
             out: out.clone(),
             key: key.clone(),
         };
-        let steps = params["arguments"]["steps"].as_array().cloned().unwrap_or_default();
         let session = Arc::clone(self);
         // Calls that wait for the same thing are woken in an order that is nobody's choice; what they do from here on
         // lies apart, so that it is the same every time.
@@ -164,6 +175,18 @@ impl Session {
             session.server.book.note(&session.name, format!("ends {key}"));
             answer(&run.out, &id, &json!({"content": content, "isError": refused}));
         });
+    }
+
+    /// Wants a page opened before the call, which does not run.
+    fn page_first(&self, id: &Value, key: &str, out: &Out) {
+        self.server
+            .book
+            .note(&self.name, format!("wants a page opened before {key}"));
+        self.server.book.count("pages");
+        let page =
+            json!({"mode": "url", "elicitationId": format!("page-{key}"), "url": "https://page.sim/", "message": key});
+        let error = json!({"code": -32042, "message": "open a page first", "data": {"elicitations": [page]}});
+        drop(out.send(json!({"jsonrpc": "2.0", "id": id, "error": error})));
     }
 
     fn cancel(&self, id: &str) {
@@ -277,6 +300,8 @@ impl Run {
 
     fn ask(&self, kind: &str, out: &Out) -> (String, oneshot::Receiver<Value>) {
         let session = &self.session;
+        let older = session.server.plan.revision != "2025-11-25";
+        let kind = if kind == "url" && older { "elicitation" } else { kind };
         let id = format!("{}-q{}", session.name, session.next.fetch_add(1, Ordering::Relaxed));
         let mut key = self.key.clone();
         if session.server.plant == Some(Plant::Stray) {
@@ -288,6 +313,10 @@ impl Run {
                 json!({"messages": [{"role": "user", "content": {"type": "text", "text": key}}], "maxTokens": 9}),
             ),
             "roots" => ("roots/list", json!({})),
+            "url" => (
+                "elicitation/create",
+                json!({"mode": "url", "elicitationId": id, "url": "https://page.sim/", "message": key}),
+            ),
             _ => (
                 "elicitation/create",
                 json!({"message": key, "requestedSchema": {"type": "object", "properties": {"key": {"type": "string"}, "by": {"type": "string"}}}}),
@@ -317,6 +346,8 @@ impl Run {
             "roots" => result["roots"][0]["uri"]
                 .as_str()
                 .and_then(|uri| Some(uri.strip_prefix("file:///")?.replace('/', " "))),
+            // A page that was opened says nothing but that.
+            "url" if result["action"] == "accept" => Some(format!("{} {}", self.by, self.key)),
             _ if result["action"] == "accept" => Some(format!(
                 "{} {}",
                 result["content"]["by"].as_str().unwrap_or("?"),

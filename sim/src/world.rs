@@ -18,7 +18,7 @@ use tokio::io::DuplexStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::book::{ANSWER_MAX, Book};
+use crate::book::Book;
 use crate::chance::Chance;
 use crate::client::{Client, Scene, token};
 use crate::legacy::Legacy;
@@ -29,6 +29,8 @@ use crate::{pipes, web};
 
 /// Longer than any client can be at it.
 const CLIENTS_MAX: Duration = Duration::from_secs(6 * 3600);
+/// When everything that clients have left behind must have ended: the longest call of a legacy session.
+const AFTERWARDS: Duration = Duration::from_secs(40 * 60);
 /// How long the gateway has to end when nothing is under way.
 const END_MAX: Duration = Duration::from_secs(60);
 
@@ -159,6 +161,13 @@ impl World {
             book: self.book.clone(),
             plant: self.plant,
             merged: self.plan.servers.len() > 1,
+            denied: Arc::new(
+                self.plan
+                    .servers
+                    .iter()
+                    .map(|server| (server.name.clone(), server.denied.clone()))
+                    .collect(),
+            ),
             loot: Arc::default(),
             asked: Arc::default(),
         };
@@ -192,7 +201,7 @@ impl World {
         }
         drop(losses);
         if !stopped {
-            tokio::time::sleep(ANSWER_MAX + Duration::from_secs(60)).await;
+            tokio::time::sleep(AFTERWARDS).await;
         }
         self.book.judge();
         for left in sight.left_over() {
@@ -316,5 +325,11 @@ fn spec(server: &ServerPlan) -> String {
         "stdio: {command: simulated}".to_owned()
     };
     let era = if server.era_known { ", era: legacy" } else { "" };
-    format!("{{{way}{era}, deadline: 60s, hardDeadline: 5m}}")
+    let may = |kind: &&str| if server.denied.contains(kind) { "deny" } else { "allow" };
+    let questions: Vec<_> = ["elicitation", "sampling", "roots"]
+        .iter()
+        .map(|kind| format!("{kind}: {}", may(kind)))
+        .collect();
+    let questions = questions.join(", ");
+    format!("{{{way}{era}, deadline: 60s, hardDeadline: 5m, questions: {{{questions}}}}}")
 }

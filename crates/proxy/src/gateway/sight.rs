@@ -201,6 +201,8 @@ impl GatewaySight {
             let counts = [
                 ("calls in flight", upstream.calls_in_flight()),
                 ("calls waiting", status.waiting),
+                ("parked calls", status.parked),
+                ("sessions of callers", status.own_sessions),
             ];
             let held = counts.iter().filter(|(_, count)| *count > 0);
             left.extend(held.map(|(what, count)| format!("{count} {what} at {name}")));
