@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::Failure;
+use crate::{Failure, merged::VIEW};
 
 const START_MAX: Duration = Duration::from_secs(30);
 const END_MAX: Duration = Duration::from_secs(10);
@@ -92,7 +92,7 @@ impl Drop for Gateway {
     }
 }
 
-/// Ten servers, each in a view of its own, for callers without a token.
+/// Ten servers, each in a view of its own and all in one, for callers without a token.
 fn mesh(authority: &str, servers: &[(String, Way)]) -> String {
     let head = |kind: &str, name: &str| {
         format!("apiVersion: meshgate.dev/v1alpha1\nkind: {kind}\nmetadata:\n  name: {name}\nspec:\n")
@@ -120,5 +120,10 @@ fn mesh(authority: &str, servers: &[(String, Way)]) -> String {
             head("View", name) + &format!("  servers:\n    - name: {name}\n  anonymous: true\n  liftLimits: true\n"),
         );
     }
+    let all: String = servers
+        .iter()
+        .map(|(name, _)| format!("    - name: {name}\n"))
+        .collect();
+    documents.push(head("View", VIEW) + &format!("  servers:\n{all}  anonymous: true\n  liftLimits: true\n"));
     documents.join("---\n")
 }

@@ -15,6 +15,7 @@
 mod cells;
 mod client;
 mod gateway;
+mod merged;
 mod page;
 mod run;
 mod server;

@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use meshgate_bridge::eras::{Carriage, Feature, Link};
 use meshgate_mcp::REVISIONS;
 
-use crate::run::Cell;
+use crate::{
+    merged::FEATURES,
+    run::{Cell, Try},
+};
 
 const HEAD: &str = "# Matrix
 
@@ -20,7 +23,7 @@ server saw.
 ";
 
 /// The page.
-pub(crate) fn markdown(cells: &[Cell]) -> String {
+pub(crate) fn markdown(cells: &[Cell], tries: &[Try]) -> String {
     let mut page = HEAD.to_owned();
     let count = |mark: &str| cells.iter().filter(|cell| self::mark(cell) == mark).count();
     let _ = writeln!(
@@ -58,7 +61,30 @@ pub(crate) fn markdown(cells: &[Cell]) -> String {
             page.push('\n');
         }
     }
+    all(&mut page, tries);
     page
+}
+
+/// The view of all servers.
+fn all(page: &mut String, tries: &[Try]) {
+    page.push_str("\n## All ten servers in one view\n\nEach client with each server behind one address, and no server saw what was for another.\n\n| client |");
+    for client in &REVISIONS {
+        let _ = write!(page, " {} |", client.name);
+    }
+    page.push_str("\n|---|");
+    page.push_str(&":-:|".repeat(REVISIONS.len()));
+    page.push('\n');
+    for feature in FEATURES {
+        let _ = write!(page, "| {} |", feature.name());
+        for client in &REVISIONS {
+            let found = tries
+                .iter()
+                .find(|one| one.feature == feature && one.client.name == client.name);
+            let passed = found.is_some_and(|one| one.outcome.is_ok());
+            let _ = write!(page, " {} |", if passed { "✓" } else { "**F**" });
+        }
+        page.push('\n');
+    }
 }
 
 fn mark(cell: &Cell) -> &'static str {

@@ -14,6 +14,7 @@ use crate::{
     cells::Scene,
     client::{Client, Wish},
     gateway::{Gateway, Way},
+    merged::{FEATURES, Merged},
     page,
     server::{self, Peer},
     witness::{Notes, Witness},
@@ -45,6 +46,13 @@ pub(crate) struct Cell {
     pub(crate) server: &'static Revision,
     pub(crate) link: Link,
     pub(crate) listed: Option<Carriage>,
+    pub(crate) outcome: Result<(), Failure>,
+}
+
+/// One feature of one client with all servers behind one address.
+pub(crate) struct Try {
+    pub(crate) feature: Feature,
+    pub(crate) client: &'static Revision,
     pub(crate) outcome: Result<(), Failure>,
 }
 
@@ -94,8 +102,19 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             .flatten()
             .collect()
     });
+    let names: Vec<String> = seats.iter().map(|seat| seat.name.clone()).collect();
+    let tries: Vec<Try> = TABLE
+        .iter()
+        .flat_map(|client| merged(&witness, &authority, &names, client))
+        .collect();
     drop(gateway);
-    report(options, &cells, seats.len() * TABLE.len() * Feature::ALL.len(), start)
+    report(
+        options,
+        &cells,
+        &tries,
+        seats.len() * TABLE.len() * Feature::ALL.len(),
+        start,
+    )
 }
 
 /// Starts the servers over HTTP and says how each one is reached.
@@ -163,8 +182,22 @@ fn pair(witness: &Arc<Witness>, authority: &str, seat: &Seat, client: &'static R
     cells
 }
 
-fn report(options: &Options, cells: &[Cell], wanted: usize, start: Instant) -> Result<(), Failure> {
-    let page = page::markdown(cells);
+/// One client at the view of all servers.
+fn merged(witness: &Arc<Witness>, authority: &str, servers: &[String], client: &'static Revision) -> Vec<Try> {
+    let view = Merged::open(witness, authority, servers, client);
+    let tries = FEATURES.into_iter().map(|feature| Try {
+        feature,
+        client,
+        outcome: match &view {
+            Ok(view) => view.try_all(feature),
+            Err(failure) => Err(format!("the clients cannot be opened: {failure}")),
+        },
+    });
+    tries.collect()
+}
+
+fn report(options: &Options, cells: &[Cell], tries: &[Try], wanted: usize, start: Instant) -> Result<(), Failure> {
+    let page = page::markdown(cells, tries);
     println!("{page}");
     for cell in cells {
         if let Err(failure) = &cell.outcome {
