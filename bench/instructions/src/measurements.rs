@@ -145,7 +145,7 @@ fn responding(text_bytes: usize) -> Result<(), Failure> {
         now: || 0,
         bytes_max: 8 << 20,
         progress: None,
-        lowered: false,
+        lowered: None,
     };
     let body = Bytes::from(messages::result(HOP_ID, text_bytes, false));
     let answer = measured(|| match shape.shape(&body) {

@@ -29,7 +29,7 @@ mod stamp;
 #[cfg(test)]
 mod tests;
 
-pub use answer::lower_answer;
+pub use answer::{lower_answer, lower_with};
 pub use capabilities::{Capabilities, Declared};
 pub use handshake::{Offer, Opening, OpeningError, initialize_result, negotiate, open};
 pub use limits::{ANSWERS_BYTES_MAX, QUESTIONS_MAX, ROUNDS_MAX};

@@ -54,6 +54,14 @@ pub(crate) fn object(src: &[u8], span: Span) -> Option<Object> {
     Some(object)
 }
 
+/// The members of the object that the bytes are, of the first object named by `path` in it, and so on down the path. Each
+/// level is read once, while the one around it is.
+pub(crate) fn levels(src: &[u8], path: &[&[&str]], inner: &mut [Option<Object>]) -> Option<Object> {
+    let mut reader = Reader { src, at: 0 };
+    reader.skip_separators();
+    reader.level(path, inner)
+}
+
 /// The value that starts at the first byte of `span` that is not white space.
 pub(crate) fn value_at(src: &[u8], span: Span) -> Option<Value> {
     let mut reader = Reader {
@@ -120,6 +128,46 @@ impl<'a> Reader<'a> {
             key_escaped,
             value,
         })
+    }
+
+    /// The object that starts here, with what [`levels`] wants of it. As deep as the path is long.
+    fn level(&mut self, path: &[&[&str]], inner: &mut [Option<Object>]) -> Option<Object> {
+        let start = self.at;
+        (self.peek()? == b'{').then(|| self.at += 1)?;
+        let mut object = Object::default();
+        loop {
+            self.skip_separators();
+            if self.peek()? == b'}' {
+                self.at += 1;
+                object.span = Span::new(start, self.at);
+                return Some(object);
+            }
+            let (key, key_escaped) = self.string()?;
+            let key = Span::new(key.start as usize + 1, key.end as usize - 1);
+            self.skip_separators();
+            let from = self.at;
+            let named = path
+                .split_first()
+                .zip(inner.split_first_mut())
+                .filter(|((names, _), _)| {
+                    self.peek() == Some(b'{') && names.iter().any(|name| key.of(self.src) == name.as_bytes())
+                });
+            let value = if let Some(((_, path), (found, inner))) = named {
+                *found = Some(self.level(path, inner)?);
+                Value {
+                    span: Span::new(from, self.at),
+                    kind: Kind::Object,
+                    escaped: false,
+                }
+            } else {
+                self.value()?
+            };
+            object.members.push(Member {
+                key,
+                key_escaped,
+                value,
+            });
+        }
     }
 
     fn value(&mut self) -> Option<Value> {

@@ -83,6 +83,8 @@ pub enum Told {
     Pieces(Vec<Bytes>),
     /// The response, an error with this code.
     Error(Bytes, i64),
+    /// The response, a result in the words of the legacy revision that it was asked for, in pieces.
+    Lowered(Vec<Bytes>),
 }
 
 impl Told {
@@ -90,8 +92,15 @@ impl Told {
     pub fn into_bytes(self) -> Bytes {
         match self {
             Self::Notice(bytes) | Self::Result(bytes) | Self::Error(bytes, _) => bytes,
-            Self::Pieces(pieces) => Bytes::from(pieces.concat()),
+            Self::Pieces(pieces) | Self::Lowered(pieces) => joined(pieces),
         }
+    }
+}
+
+fn joined(pieces: Vec<Bytes>) -> Bytes {
+    match <[Bytes; 1]>::try_from(pieces) {
+        Ok([whole]) => whole,
+        Err(pieces) => Bytes::from(pieces.concat()),
     }
 }
 

@@ -7,18 +7,20 @@
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use meshgate_bridge::eras::cannot;
 use meshgate_bridge::lift::Level;
+use meshgate_bridge::lower::lower_with;
 use meshgate_identity::KeyRing;
 use meshgate_mcp::content::{self, Direction};
 use meshgate_mcp::{
-    Envelope, Kind, Message, Method, Object, Rules, Splice, Target, Value, codes, json, lookup, meta, scan,
+    Envelope, Kind, Message, Method, Object, Revision, Rules, Splice, Target, Value, codes, json, lookup, meta, scan,
 };
 
 use crate::call::Caller;
 use crate::catalogue::{ViewState, gateway_identity};
 use crate::refusal::{Executed, Reason, Refusal};
-use crate::resolve::{Call, Destination, seal_state, seal_task};
+use crate::resolve::{Call, Destination, seal_task};
+
+mod questions;
 
 /// The extension whose clients follow tasks.
 const TASKS: &str = "io.modelcontextprotocol/tasks";
@@ -48,6 +50,8 @@ pub enum Shaped {
     Response(Bytes, Outcome),
     /// The response in pieces, when it is long.
     Long(Vec<Bytes>, Outcome),
+    /// The response in the words of a legacy client's revision.
+    Lowered(Vec<Bytes>, Outcome),
     /// Nothing: not for this caller, or against the protocol.
     Dropped(&'static str),
 }
@@ -72,9 +76,9 @@ pub struct Reshape {
     pub bytes_max: usize,
     /// The last progress given on, so that it can only increase.
     pub progress: Option<f64>,
-    /// Whether the client is a legacy one. A page that such a client cannot open is not refused: its face asks or, where
-    /// the session has no such mode, tells the person in words.
-    pub lowered: bool,
+    /// The revision of a legacy client's session. A page that such a client cannot open is not refused: its face asks or,
+    /// where the session has no such mode, tells the person in words.
+    pub lowered: Option<&'static Revision>,
 }
 
 impl Reshape {
@@ -210,123 +214,29 @@ impl Reshape {
         if kind.as_deref() == Some("task") || self.call.method.row().target == Target::TaskId {
             self.seal_task_id(body, result, &mut splice);
         }
-        if self.call.method.row().cacheable && outcome == Outcome::Done {
-            cache_hints(body, result, &mut splice);
-        }
         if outcome == Outcome::Done {
             self.check_structured(body, result);
         }
-        self.identify(body, message, result, &mut splice);
+        // A complete result is put into the words of a legacy client in the same go, where that is possible.
+        let is_lowered = outcome != Outcome::InputRequired
+            && self
+                .lowered
+                .is_some_and(|revision| lower_with(body, message, self.call.method, revision, &mut splice));
+        if !is_lowered {
+            if self.call.method.row().cacheable && outcome == Outcome::Done {
+                cache_hints(body, result, &mut splice);
+            }
+            self.identify(body, message, result, &mut splice);
+        }
         self.wrap_uris(body, message, &mut splice);
+        if is_lowered {
+            return Ok(Shaped::Lowered(splice.finish_shared(body), outcome));
+        }
         Ok(if body.len() < LONG_BYTES_MIN {
             Shaped::Response(Bytes::from(splice.finish()), outcome)
         } else {
             Shaped::Long(splice.finish_shared(body), outcome)
         })
-    }
-
-    /// Seals the state of a question, and refuses questions that the client has not said it can answer.
-    fn questions(&self, body: &Bytes, result: &Object, splice: &mut Splice<'_>) -> Result<(), Refusal> {
-        if let Some(requests) = result
-            .get(body, "inputRequests")
-            .and_then(|r| Object::read(body, r.span))
-        {
-            for request in &requests.members {
-                let method = lookup(body, request.value.span, &["method"])
-                    .and_then(|m| m.str(body))
-                    .unwrap_or_default();
-                let param = |name: &str| lookup(body, request.value.span, &["params", name]);
-                let mode = param("mode").and_then(|m| m.str(body));
-                let page = param("url").and_then(|url| url.str(body)).unwrap_or_default();
-                self.check_allowed(&method, mode.as_deref(), &page)?;
-                if self.lowered && mode.as_deref() == Some("url") {
-                    continue;
-                }
-                self.check_capability(&method, mode.as_deref(), param("tools").is_some())?;
-            }
-        }
-        let inner = result
-            .get(body, "requestState")
-            .and_then(|s| s.str(body))
-            .map(std::borrow::Cow::into_owned);
-        let sealed = seal_state(
-            &self.view,
-            &self.call,
-            &self.destination,
-            &self.caller,
-            &self.keys,
-            (self.now)(),
-            inner,
-        )?;
-        match result.get(body, "requestState") {
-            Some(theirs) => splice.replace(theirs.span, json::quote(&sealed)),
-            None => splice.insert(result, "requestState", json::quote(&sealed)),
-        }
-        Ok(())
-    }
-
-    /// Refuses what the operator does not let this server ask. It was not told that the client could answer, so only a
-    /// page's address is left to a server that keeps to the protocol.
-    fn check_allowed(&self, method: &str, mode: Option<&str>, page: &str) -> Result<(), Refusal> {
-        let Some(server) = self.view.servers.get(self.destination.server) else {
-            return Ok(());
-        };
-        let questions = &server.server.questions;
-        let denied = match (Method::parse(method), mode) {
-            (Method::ElicitationCreate, Some("url")) => questions.page(page).err(),
-            (Method::ElicitationCreate, _) => (!questions.elicitation).then_some("`questions.elicitation` denies it"),
-            (Method::SamplingCreate, _) => (!questions.sampling).then_some("`questions.sampling` denies it"),
-            (Method::RootsList, _) => (!questions.roots).then_some("`questions.roots` denies it"),
-            _ => None,
-        };
-        let Some(why) = denied else { return Ok(()) };
-        let what = match (Method::parse(method), mode) {
-            (Method::ElicitationCreate, Some("url")) => "a page that nobody may be sent to",
-            (Method::ElicitationCreate, _) => "input from a person",
-            (Method::SamplingCreate, _) => "the application's model",
-            _ => "the application's folders",
-        };
-        let message = format!(
-            "the server `{}` asks for {what}: {why}; the operator may allow it for this server",
-            server.server.name
-        );
-        let refusal = Refusal {
-            executed: Executed::Unknown,
-            ..Refusal::new(Reason::Forbidden, message)
-        };
-        Err(refusal.rule("questions"))
-    }
-
-    fn check_capability(&self, method: &str, mode: Option<&str>, with_tools: bool) -> Result<(), Refusal> {
-        let path: &[&str] = match (Method::parse(method), mode) {
-            (Method::ElicitationCreate, Some("url")) => &["elicitation", "url"],
-            (Method::ElicitationCreate, _) => &["elicitation", "form"],
-            (Method::SamplingCreate, _) if with_tools => &["sampling", "tools"],
-            (Method::SamplingCreate, _) => &["sampling"],
-            (Method::RootsList, _) => &["roots"],
-            _ => &[],
-        };
-        let has = |path: &[&str]| self.declared(path);
-        // A client that says nothing of the kinds of elicitation has the first one that there was.
-        let form = path == ["elicitation", "form"];
-        let first_kind = form && has(&["elicitation"]) && !has(&["elicitation", "url"]);
-        if !path.is_empty() && has(path) || first_kind {
-            return Ok(());
-        }
-        let required = match path {
-            [outer, _] if form && !has(&["elicitation"]) => {
-                format!("{{\"requiredCapabilities\":{{\"{outer}\":{{}}}}}}")
-            }
-            [outer, inner] => format!("{{\"requiredCapabilities\":{{\"{outer}\":{{\"{inner}\":{{}}}}}}}}"),
-            [only] => format!("{{\"requiredCapabilities\":{{\"{only}\":{{}}}}}}"),
-            _ => "{\"requiredCapabilities\":{}}".to_owned(),
-        };
-        Err(Refusal::server(
-            Reason::MissingCapability,
-            Executed::Unknown,
-            cannot::UNDECLARED.say(&[&path.join(".")]),
-        )
-        .data(required.into_bytes()))
     }
 
     /// Whether the client has declared this capability on this request.

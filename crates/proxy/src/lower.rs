@@ -47,19 +47,29 @@ use tokio_util::task::TaskTracker;
 pub use batch::Taken;
 pub use limits::SessionLimits;
 
-use self::claims::Claims;
 use self::outbox::{Outbox, Reader, ShelfLimits, Shelving};
 use self::table::Table;
-use crate::call::{Caller, Reply};
+use crate::call::{Answered, Caller};
 use crate::observe::CallRecord;
 use crate::refusal::Refusal;
 
 /// The session header, in the answer to `initialize` and in every request after it.
 pub const SESSION_ID: header::HeaderName = header::HeaderName::from_static("mcp-session-id");
 
-/// Sends a modern request inside, in the caller's exposed names. Kept for as long as a session listens, so it should
-/// hold no more than it needs.
-pub type Dispatch = Arc<dyn Fn(Bytes) -> BoxFuture<'static, Result<Reply, Refusal>> + Send + Sync>;
+/// A request on its way inside.
+#[derive(Debug)]
+pub struct Inward {
+    /// A modern request, made here of messages that were scanned.
+    pub body: Bytes,
+    /// The revision of the session: a complete result may come back in its words.
+    pub revision: &'static Revision,
+    /// Whether the request may hold a name that a URI can stand under.
+    pub uris: bool,
+}
+
+/// Sends a request inside, in the caller's exposed names. Kept for as long as a session listens, so it should hold no
+/// more than it needs.
+pub type Dispatch = Arc<dyn Fn(Inward) -> BoxFuture<'static, Result<Answered, Refusal>> + Send + Sync>;
 
 /// Events of an SSE body; each item is whole events.
 pub type Events = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
@@ -213,7 +223,7 @@ impl Lower {
     /// The revision of the session that these headers name, when it is one of this caller at this view.
     pub fn revision(&self, headers: &HeaderMap, caller: &Caller, view: &str) -> Option<&'static Revision> {
         let id = headers.get(SESSION_ID)?.to_str().ok()?;
-        Some(Claims::open(&self.inner.keys, caller, view, id)?.revision)
+        Some(self.inner.table.get(id, caller, view)?.revision)
     }
 
     /// Sessions that are open.
@@ -254,7 +264,7 @@ impl Lower {
     /// Ends every session and waits for what runs in them.
     pub async fn close(&self) {
         for session in self.inner.table.all() {
-            self.inner.table.end(&session.nonce);
+            self.inner.table.end(&session.id);
         }
         for session in self.inner.table.revoked() {
             session.end();
@@ -300,7 +310,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn json(body: Vec<u8>) -> Answer {
+fn json(body: impl Into<Bytes>) -> Answer {
     Answer::Json {
         status: StatusCode::OK,
         headers: content("application/json"),

@@ -207,7 +207,7 @@ pub async fn modern(id: Bytes, answering: Answering) -> Result<Response<ReplyBod
     Ok(match first {
         Told::Notice(notice) => event_answer(frame_events(id, Some(notice), saying)),
         Told::Result(body) => json_answer(StatusCode::OK, body),
-        Told::Pieces(pieces) => json(StatusCode::OK, ReplyBody::pieces(pieces)),
+        Told::Pieces(pieces) | Told::Lowered(pieces) => json(StatusCode::OK, ReplyBody::pieces(pieces)),
         Told::Error(body, code) => json_answer(modern_status(code), body),
     })
 }

@@ -14,13 +14,13 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method as Verb, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use meshgate_identity::KeyRing;
-use meshgate_mcp::{Envelope, Message, Method, meta};
+use meshgate_mcp::{Envelope, Message, Method, Revision, meta};
 use meshgate_telemetry::{self as telemetry, TraceContext};
 
 use crate::admit::{self, Authorities, Face};
 use crate::authenticate::{authenticate, credentials};
 use crate::authorize::use_view;
-use crate::call::{Answered, Caller, Reply, Told};
+use crate::call::{Answered, Caller, Told};
 use crate::catalogue::{Catalogues, Routing, ViewState, gateway_identity};
 use crate::classify::Reshape;
 use crate::drain::Drain;
@@ -28,7 +28,7 @@ use crate::limit::{Counted, Place, Rate, Room, Seats};
 use crate::limits::Limits;
 use crate::listen::{Connection, check_announced, check_head, network, read_body};
 use crate::listen_hub::Hub;
-use crate::lower::Lower;
+use crate::lower::{Inward, Lower};
 use crate::observe::{CallRecord, Observer};
 use crate::refusal::{Reason, Refusal};
 use crate::resolve::{self, Call, TraceKeys};
@@ -100,6 +100,8 @@ pub struct CallContext {
     pub record: CallRecord,
     /// Counts the call as in flight for as long as anything of it is.
     pub place: Option<Place>,
+    /// The revision of a legacy client's session; none for a modern client.
+    pub session: Option<&'static Revision>,
 }
 
 /// What is known of a request while it is being admitted; how a refusal is answered depends on it.
@@ -180,6 +182,7 @@ impl Edge {
             mirrored: None,
             record: record.clone(),
             place,
+            session: None,
         };
         let over = counted.as_ref().and_then(|counted| counted.over.clone());
         if arrival.legacy {
@@ -329,12 +332,15 @@ impl Core {
         Ok(answer.map(|body| body.holding(place)))
     }
 
-    /// A modern request in the caller's exposed names, from bytes; what the face of legacy clients dispatches.
-    pub async fn dispatch(self: Arc<Self>, context: Arc<CallContext>, body: Bytes) -> Result<Reply, Refusal> {
-        let message = admit::scan(&body, &self.limits, context.view.tolerates_duplicates)?;
+    /// A modern request in the caller's exposed names; what the face of legacy clients dispatches. Its client's own
+    /// messages have been scanned, and what was made of them is not read for its grammar once more.
+    pub async fn dispatch(self: Arc<Self>, context: Arc<CallContext>, inward: Inward) -> Result<Answered, Refusal> {
+        let Inward { body, uris, .. } = inward;
+        let message = meshgate_mcp::again(&body, uris)
+            .ok_or_else(|| Refusal::new(Reason::Internal, "the session's request is no message"))?;
         let method = Method::parse(&message.method.as_ref().and_then(|m| m.str(&body)).unwrap_or_default());
         let answered = self.dispatch_call(context, Call { body, message, method });
-        respond::caught(answered).await.map(Reply::from)
+        respond::caught(answered).await
     }
 
     /// Steps 7 to 15: resolve, authorise, validate, send, shape.
@@ -381,8 +387,7 @@ impl Core {
             now: unix_now,
             bytes_max: self.limits.response_bytes,
             progress: None,
-            // Only the modern face gets its headers this far.
-            lowered: context.mirrored.is_none(),
+            lowered: context.session,
         };
         shaped(shape, context, reply?, era)
     }

@@ -3,7 +3,7 @@
 //! A modern request carries its version, its client and its capabilities in `_meta`; a legacy server settled those in
 //! the handshake and must not see them. Everything else stays where it is, byte for byte.
 
-use meshgate_mcp::{Member, Message, Method, Object, Rules, Splice, Value, codes, meta, scan};
+use meshgate_mcp::{Member, Message, Method, Object, Splice, Value, again, codes, meta};
 
 use super::{Answers, Filter, Level, Session, Unlifted};
 use crate::Capabilities;
@@ -67,8 +67,8 @@ const MODERN_META: [&str; 4] = [
 impl Session {
     /// Decides how a modern request reaches this server.
     pub fn plan(&self, src: &[u8], method: Method) -> Result<Plan, Unlifted> {
-        let request =
-            scan(src, &Rules::SERVER).map_err(|error| Unlifted::new(codes::INVALID_REQUEST, error.to_string()))?;
+        let request = again(src, true)
+            .ok_or_else(|| Unlifted::new(codes::INVALID_REQUEST, "the request is no message".to_owned()))?;
         match method {
             Method::Discover => Ok(Plan::Discover),
             Method::Listen => Ok(Plan::Listen(Filter::read(src, &request))),

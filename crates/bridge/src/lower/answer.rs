@@ -38,6 +38,19 @@ fn not_carried(src: &[u8], msg: &Message, kind: &str) -> Vec<u8> {
     message::error(id, cannot::NO_RESULT_TYPE.code(), &text, None)
 }
 
+/// Puts what [`lower_answer`] would change of a complete result into a splice with other changes. `false` for a revision
+/// or a result whose changes could meet those others; then nothing is put in.
+pub fn lower_with(src: &[u8], msg: &Message, method: Method, revision: &Revision, out: &mut Splice<'_>) -> bool {
+    let Some(body) = &msg.body else { return false };
+    let own = msg.meta_value(src, meta::SERVER_INFO).is_some();
+    // Whole blocks that become text could hold URIs that are being mapped.
+    if own || !(revision.resource_link && revision.audio) || unknown_result_type(src, body).is_some() {
+        return false;
+    }
+    lower_result(src, msg, body, method, revision, out);
+    true
+}
+
 fn lower_result(src: &[u8], msg: &Message, body: &Object, method: Method, revision: &Revision, out: &mut Splice<'_>) {
     let bookkeeping: &[&str] = if method.row().cacheable {
         &["resultType", "ttlMs", "cacheScope"]

@@ -6,7 +6,7 @@
 //! only of a round that the server ended with `input_required`, with exactly the state that the server gave.
 
 use bytes::Bytes;
-use meshgate_mcp::{Envelope, Kind, Message, Method, Object, Revision, Rules, codes, json, message, meta, scan};
+use meshgate_mcp::{Envelope, Kind, Message, Method, Object, Revision, again, codes, json, message, meta};
 
 use super::questions::{self, Ask, Mint, Open, Unaskable};
 use super::stamp::retry;
@@ -212,6 +212,14 @@ impl Rounds {
         }
     }
 
+    /// What the client should hear before an answer that is in its own words already; the call is over.
+    pub fn before_answer(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.accepted)
+            .iter()
+            .map(|id| complete(id))
+            .collect()
+    }
+
     /// The client's answer to the question `id`. An answer nobody waits for changes nothing.
     pub fn answered(&mut self, id: &str, src: &[u8], msg: &Message) -> Step {
         let Some(question) = self.open.iter_mut().find(|q| q.id == id && q.answer.is_none()) else {
@@ -279,14 +287,8 @@ impl Rounds {
     }
 
     fn done(&mut self, answer: Vec<u8>) -> Step {
-        let complete = |id: String| {
-            let mut params = br#"{"elicitationId":"#.to_vec();
-            json::push_quoted(&mut params, &id);
-            params.push(b'}');
-            message::notification(Method::ElicitationComplete.as_str(), Some(&params))
-        };
         Step::Done {
-            before: std::mem::take(&mut self.accepted).into_iter().map(complete).collect(),
+            before: self.before_answer(),
             answer,
         }
     }
@@ -339,6 +341,14 @@ impl Rounds {
     }
 }
 
+/// A page that was opened has served its purpose.
+fn complete(id: &str) -> Vec<u8> {
+    let mut params = br#"{"elicitationId":"#.to_vec();
+    json::push_quoted(&mut params, id);
+    params.push(b'}');
+    message::notification(Method::ElicitationComplete.as_str(), Some(&params))
+}
+
 fn taken_back(id: &str) -> Vec<u8> {
     let mut params = br#"{"requestId":"#.to_vec();
     json::push_quoted(&mut params, id);
@@ -376,7 +386,7 @@ pub fn answer_id(src: &[u8], msg: &Message) -> Option<String> {
         .map(std::borrow::Cow::into_owned)
 }
 
-/// Scans a message from inside; a message that is not one is worth nothing to a client.
+/// Reads a message from inside, where everything has been scanned; a message that is not one is worth nothing to a client.
 pub fn read_inside(src: &[u8]) -> Option<Message> {
-    scan(src, &Rules::SERVER).ok()
+    again(src, true)
 }

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use meshgate_mcp::{Message, Method, Object, Rules, Splice, json, meta, scan};
+use meshgate_mcp::{Message, Method, Object, Splice, again, json, meta};
 
 /// What a session adds to each of its requests.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +47,7 @@ pub fn stamp(src: &[u8], msg: &Message, method: Method, with: &Stamp<'_>) -> Vec
 
 /// `stamped` again, with the answers of one round and the state of the server that asked. Both are raw JSON.
 pub(super) fn retry(stamped: &[u8], responses: Option<&[u8]>, state: Option<&[u8]>) -> Option<Vec<u8>> {
-    let msg = scan(stamped, &Rules::SERVER).ok()?;
+    let msg = again(stamped, true)?;
     let params = msg.body.as_ref()?;
     let mut splice = Splice::new(stamped);
     if let Some(responses) = responses {

@@ -18,11 +18,7 @@ pub(super) fn message(parts: Parts, src: &[u8], side: Side) -> Result<Message, S
         Side::Client => client(&seen, src)?,
         Side::Server => server(&seen)?,
     };
-    let carrier = match envelope {
-        Envelope::Request | Envelope::Notification => seen.params,
-        Envelope::Result => seen.result,
-        Envelope::Error => seen.error,
-    };
+    let carrier = seen.carrier(envelope);
     if side == Side::Client {
         check_body(envelope, carrier, parts.body.as_ref(), src)?;
     }
@@ -32,6 +28,24 @@ pub(super) fn message(parts: Parts, src: &[u8], side: Side) -> Result<Message, S
     Ok(Message {
         envelope,
         root: parts.root,
+        id,
+        method,
+        body,
+        meta,
+        uris,
+    })
+}
+
+/// A message that was one before: its levels as they were read, under the envelope that they have.
+pub(super) fn again(src: &[u8], root: Object, inner: [Option<Object>; 2], uris: bool) -> Option<Message> {
+    let seen = Seen::new(&root, src);
+    let envelope = server(&seen).ok()?;
+    let [found, meta] = inner;
+    let (body, meta) = body(seen.carrier(envelope), found, meta, src);
+    let (id, method) = (seen.id, seen.method.filter(|method| method.kind == Kind::String));
+    Some(Message {
+        envelope,
+        root,
         id,
         method,
         body,
@@ -68,6 +82,17 @@ impl Seen {
             *place = Some(member.value);
         }
         seen
+    }
+}
+
+impl Seen {
+    /// The member that an envelope carries its content in.
+    fn carrier(&self, envelope: Envelope) -> Option<Value> {
+        match envelope {
+            Envelope::Request | Envelope::Notification => self.params,
+            Envelope::Result => self.result,
+            Envelope::Error => self.error,
+        }
     }
 }
 

@@ -63,6 +63,34 @@ fn a_call_yields_the_ranges_of_its_parts() {
 }
 
 #[test]
+fn a_message_read_again_is_the_message_that_was_scanned() {
+    let meta = r#""_meta":{"progressToken":7,"a":{"_meta":{}}}"#;
+    for src in [
+        format!(
+            r#" {{"jsonrpc":"2.0", "id" : "a\"-1","method":"tools/call","params":{{"name":"e{{[","arguments":{{"n":[1,{{"x":2}}]}}, {meta} }},"x":null}} "#
+        ),
+        format!(r#"{{"params":{{{meta}}},"method":"m","jsonrpc":"2.0"}}"#),
+        format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"result":{{}},{meta},"content":[{{"_meta":{{}}}}]}}}}"#),
+        r#"{"jsonrpc":"2.0","id":null,"error":{"code":-1,"message":"m","data":{"_meta":7}}}"#.to_owned(),
+        r#"{"jsonrpc":"2.0","id":1,"result":{"_meta":null},"error":null}"#.to_owned(),
+        r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"m"},"result":{"a":1,"_meta":{"b":2}}}"#.to_owned(),
+        r#"{"jsonrpc":"2.0","id":1,"result":{"a":1,"_meta":{"b":1}},"result":{"_meta":{"b":2},"_meta":{"b":3}}}"#
+            .to_owned(),
+        r#"{"jsonrpc":"2.0","id":1,"r\u0065sult":{"\u005fmeta":{"b":[]}}}"#.to_owned(),
+        r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#.to_owned(),
+        r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{}}"#.to_owned(),
+        r#"{"jsonrpc":"2.0","id":1,"result":[{"_meta":{}}]}"#.to_owned(),
+    ] {
+        let scanned = scan(src.as_bytes(), &Rules::SERVER).unwrap();
+        let read = again(src.as_bytes(), scanned.uris).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{scanned:?}"), "{src}");
+    }
+    for none in ["", "{", "[]", "{\"jsonrpc\"", "{\"a\":{", "7", "{}"] {
+        assert!(again(none.as_bytes(), false).is_none(), "{none}");
+    }
+}
+
+#[test]
 fn every_envelope_is_told_apart() {
     let check = |src: &str, envelope| assert_eq!(accept(src).envelope, envelope, "{src}");
     check(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, Envelope::Request);

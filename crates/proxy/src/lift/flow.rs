@@ -14,7 +14,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::HeaderMap;
 use meshgate_bridge::lift::{self, Arrival, Forward, Pending, Question, sort, split};
-use meshgate_mcp::{Kind, Message, Rules, Splice, scan};
+use meshgate_mcp::{Kind, Message, Rules, Splice, again, scan};
 use tokio::sync::{broadcast, mpsc};
 
 use super::channel::{self, Fault, Source};
@@ -364,7 +364,7 @@ fn belongs_to_nobody(part: &[u8], message: &Message) -> bool {
 
 /// Some servers repeat a number as text, or answer with an id of their own when they refuse a request unread.
 fn with_id(answer: Vec<u8>, id: u64) -> Bytes {
-    let Ok(message) = scan(&answer, &Rules::SERVER) else {
+    let Some(message) = again(&answer, true) else {
         return answer.into();
     };
     if message.id.is_some_and(|present| present.u64(&answer) == Some(id)) {

@@ -12,6 +12,7 @@ use super::batch::Joint;
 use super::claims::Claims;
 use super::session::{Beginning, CallId, ClientAnswer, Session};
 use super::{Answer, Edge, Lower, SESSION_ID, empty, json, listening, sse};
+use crate::call::Caller;
 use crate::refusal::{Reason, Refusal};
 
 const PROTOCOL_VERSION: &str = "mcp-protocol-version";
@@ -97,7 +98,7 @@ impl Lower {
     /// DELETE: the session is over.
     pub async fn delete(&self, edge: &Edge<'_>) -> Result<Answer, Refusal> {
         let session = self.session(edge)?;
-        self.inner.table.end(&session.nonce);
+        self.inner.table.end(&session.id);
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
@@ -135,13 +136,26 @@ impl Lower {
             )
         };
         let id = id.to_str().map_err(|_| gone())?;
-        let claims = Claims::open(&self.inner.keys, edge.caller, &edge.offered.view, id).ok_or_else(gone)?;
-        if claims.home != self.inner.home || claims.expires_s <= (self.inner.seams.now_s)() {
+        let (caller, view) = (edge.caller, &edge.offered.view);
+        let Some(session) = self.inner.table.get(id, caller, view) else {
+            tracing::debug!(why = self.stranger(caller, view, id), "a session is not here");
+            return Err(gone());
+        };
+        if session.expires_s <= (self.inner.seams.now_s)() {
             return Err(gone());
         }
-        let session = self.inner.table.get(&claims.nonce).ok_or_else(gone)?;
         session.touch();
         Ok(session)
+    }
+
+    /// What an id without a session is, for the operator; its client is told the same in all cases.
+    fn stranger(&self, caller: &Caller, view: &str, id: &str) -> &'static str {
+        match Claims::open(&self.inner.keys, caller, view, id) {
+            None => "the id was not made with these keys for this caller at this view",
+            Some(claims) if claims.home != self.inner.home => "its home is another process",
+            Some(claims) if claims.expires_s <= (self.inner.seams.now_s)() => "it is too old",
+            Some(_) => "it has ended",
+        }
     }
 
     fn initialize(&self, edge: &Edge<'_>, body: &Bytes, msg: &Message) -> Result<Answer, Refusal> {
@@ -169,7 +183,8 @@ impl Lower {
         let session_id = claims
             .seal(&self.inner.keys, edge.caller, &edge.offered.view)
             .ok_or_else(no_entropy)?;
-        self.begin(edge, &claims, opening.declared.json, opening.client_info)?;
+        let named = Arc::from(session_id.as_str());
+        self.begin(edge, &claims, named, (opening.declared.json, opening.client_info))?;
         let result = initialize_result(opening.revision, &edge.offered.offer());
         let mut answer = json(message::result(id, &result));
         if let (Answer::Json { headers, .. }, Ok(value)) = (&mut answer, session_id.parse()) {
@@ -182,12 +197,12 @@ impl Lower {
         &self,
         edge: &Edge<'_>,
         claims: &Claims,
-        capabilities_json: Vec<u8>,
-        client_info: Option<Vec<u8>>,
+        id: Arc<str>,
+        (capabilities_json, client_info): (Vec<u8>, Option<Vec<u8>>),
     ) -> Result<(), Refusal> {
         let limits = &self.inner.limits;
         let session = Session::begin(Beginning {
-            nonce: claims.nonce,
+            id,
             caller: Arc::clone(edge.caller),
             view: Arc::clone(&edge.offered.view),
             revision: claims.revision,

@@ -16,9 +16,9 @@ use meshgate_mcp::{Envelope, Method, json, message};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Dispatch;
 use super::limits::SessionLimits;
 use super::session::Session;
+use super::{Dispatch, Inward};
 use crate::call::{Messages, Reply};
 use crate::refusal::{Executed, Reason, Refusal};
 
@@ -209,7 +209,12 @@ impl Ear<'_> {
         let id = json::quote(&format!("listen-{}", plan.version));
         let request = self.session.stamped(true, |stamp| plan.wanted.request(&id, stamp));
         let opening = async {
-            match dispatch(request.into()).await? {
+            let inward = Inward {
+                body: request.into(),
+                revision: self.session.revision,
+                uris: true,
+            };
+            match Reply::from(dispatch(inward).await?) {
                 Reply::Stream(mut messages) => {
                     let acknowledged = acknowledged(&mut messages).await?;
                     Ok((messages, acknowledged))

@@ -102,6 +102,7 @@ impl Lower {
             dispatch: Arc::clone(&edge.dispatch),
             line: Arc::clone(&line),
             streams,
+            uris: msg.uris,
             first: Some(first),
             fate: Arc::clone(&fate),
             record: batch.and(edge.record).cloned(),

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::errors::error_message;
 use super::outbox::{Outbox, Reader};
 use super::session::{CallId, ClientAnswer, Fate, Session};
-use super::{Dispatch, Ids, Inner};
-use crate::call::Reply;
+use super::{Dispatch, Ids, Inner, Inward};
+use crate::call::{Answered, Told};
 use crate::observe::CallRecord;
 use crate::refusal::{Executed, Reason, Refusal};
 use crate::respond::caught;
@@ -23,7 +23,7 @@ use crate::respond::caught;
 /// The first thing a call has to say decides the form of its response.
 pub(super) enum First {
     /// The answer, and nothing before it.
-    Answer(Vec<u8>),
+    Answer(Bytes),
     /// It was refused.
     Refused(Refusal),
     /// Something before the answer: the stream is open, with its reader.
@@ -68,6 +68,8 @@ pub(super) struct Running {
     pub(super) line: Arc<Line>,
     /// Whether the client reads streams; one that does not gets the answer alone.
     pub(super) streams: bool,
+    /// Whether the client's request holds a name that a URI can stand under.
+    pub(super) uris: bool,
     pub(super) first: Option<oneshot::Sender<First>>,
     pub(super) fate: Arc<Fate>,
     /// The record of a call in a batch: the stream is not its own, so it counts what it says itself.
@@ -77,7 +79,15 @@ pub(super) struct Running {
 /// How a call ended.
 struct Finished {
     before: Vec<Vec<u8>>,
-    answer: Vec<u8>,
+    answer: Bytes,
+}
+
+/// How a round ended.
+enum Turn {
+    /// With something to do.
+    Step(Step),
+    /// With the answer, in the client's words.
+    Answer(Bytes),
 }
 
 impl Running {
@@ -113,7 +123,7 @@ impl Running {
     async fn drive(&mut self, rounds: &mut Rounds) -> Result<Finished, Refusal> {
         let mut request = rounds.request();
         loop {
-            let mut step = self.round(rounds, request).await.map_err(|refusal| Refusal {
+            let turn = self.round(rounds, request).await.map_err(|refusal| Refusal {
                 // Whatever is refused now, the rounds before have reached the server.
                 executed: if rounds.round() > 1 {
                     Executed::Unknown
@@ -122,12 +132,20 @@ impl Running {
                 },
                 ..refusal
             })?;
-            if let Step::Ask(questions) = step {
-                step = self.ask(rounds, questions).await;
-            }
+            let step = match turn {
+                Turn::Step(Step::Ask(questions)) => self.ask(rounds, questions).await,
+                Turn::Step(step) => step,
+                Turn::Answer(answer) => {
+                    let before = rounds.before_answer();
+                    return Ok(Finished { before, answer });
+                }
+            };
             match step {
                 Step::Retry(next) => request = next.into(),
-                Step::Done { before, answer } => return Ok(Finished { before, answer }),
+                Step::Done { before, answer } => {
+                    let answer = answer.into();
+                    return Ok(Finished { before, answer });
+                }
                 Step::Pass(_) | Step::Quiet | Step::Ask(_) => {
                     return Err(Refusal::server(
                         Reason::Internal,
@@ -140,18 +158,24 @@ impl Running {
     }
 
     /// Sends the request of one round inside and reads what comes back, up to its response.
-    async fn round(&mut self, rounds: &mut Rounds, request: Bytes) -> Result<Step, Refusal> {
-        match (self.dispatch)(request).await? {
-            Reply::One(message) => match self.read(rounds, &message)? {
-                Step::Pass(_) | Step::Quiet => Err(broken("the server's answer is not a response")),
-                step => Ok(step),
+    async fn round(&mut self, rounds: &mut Rounds, request: Bytes) -> Result<Turn, Refusal> {
+        let inward = Inward {
+            body: request,
+            revision: self.session.revision,
+            // Answers of the client may be in it from the second round on.
+            uris: self.uris || rounds.round() > 1,
+        };
+        match (self.dispatch)(inward).await? {
+            Answered::One(told) => match self.read(rounds, told)? {
+                Turn::Step(Step::Pass(_) | Step::Quiet) => Err(broken("the server's answer is not a response")),
+                turn => Ok(turn),
             },
-            Reply::Stream(mut messages) => {
-                while let Some(item) = messages.next().await {
-                    match self.read(rounds, &item?)? {
-                        Step::Pass(notice) => self.say(&notice).await,
-                        Step::Quiet => {}
-                        step => return Ok(step),
+            Answered::Stream(mut telling) => {
+                while let Some(told) = telling.next().await {
+                    match self.read(rounds, told?)? {
+                        Turn::Step(Step::Pass(notice)) => self.say(&notice).await,
+                        Turn::Step(Step::Quiet) => {}
+                        turn => return Ok(turn),
                     }
                 }
                 Err(broken("the server's answer broke off before its response"))
@@ -159,9 +183,14 @@ impl Running {
         }
     }
 
-    fn read(&mut self, rounds: &mut Rounds, bytes: &[u8]) -> Result<Step, Refusal> {
-        let msg = read_inside(bytes).ok_or_else(|| broken("the server's answer is not a JSON-RPC message"))?;
-        Ok(rounds.message(bytes, &msg, &mut Ids(Arc::clone(&self.line.inner))))
+    fn read(&mut self, rounds: &mut Rounds, told: Told) -> Result<Turn, Refusal> {
+        if matches!(told, Told::Lowered(_)) {
+            return Ok(Turn::Answer(told.into_bytes()));
+        }
+        let bytes = told.into_bytes();
+        let msg = read_inside(&bytes).ok_or_else(|| broken("the server's answer is not a JSON-RPC message"))?;
+        let step = rounds.message(&bytes, &msg, &mut Ids(Arc::clone(&self.line.inner)));
+        Ok(Turn::Step(step))
     }
 
     /// Asks the client, and waits until all is answered or the client stays away.
@@ -258,7 +287,10 @@ impl Running {
 
 fn finished(step: Step) -> Result<Finished, Refusal> {
     match step {
-        Step::Done { before, answer } => Ok(Finished { before, answer }),
+        Step::Done { before, answer } => Ok(Finished {
+            before,
+            answer: answer.into(),
+        }),
         _ => Err(Refusal::server(
             Reason::Internal,
             Executed::Unknown,

@@ -22,7 +22,8 @@ use crate::call::Caller;
 /// What never changes in a session.
 #[derive(Debug)]
 pub(super) struct Session {
-    pub(super) nonce: [u8; 16],
+    /// The sealed id, as its client sends it.
+    pub(super) id: Arc<str>,
     pub(super) caller: Arc<Caller>,
     /// The name of the view that it is open at.
     pub(super) view: Arc<str>,
@@ -120,7 +121,7 @@ pub(super) enum Busy {
 
 /// What a session opens with.
 pub(super) struct Beginning {
-    pub(super) nonce: [u8; 16],
+    pub(super) id: Arc<str>,
     pub(super) caller: Arc<Caller>,
     /// The name of the view that it is open at.
     pub(super) view: Arc<str>,
@@ -136,7 +137,7 @@ impl Session {
     pub(super) fn begin(with: Beginning) -> Self {
         let ended = CancellationToken::new();
         Self {
-            nonce: with.nonce,
+            id: with.id,
             caller: with.caller,
             view: with.view,
             revision: with.revision,

@@ -17,8 +17,6 @@ use crate::call::Caller;
 /// Sessions looked at to find one that may make room.
 const CANDIDATES: usize = 16;
 
-type Nonce = [u8; 16];
-
 /// All sessions.
 #[derive(Debug, Default)]
 pub(super) struct Table {
@@ -27,9 +25,10 @@ pub(super) struct Table {
 
 #[derive(Debug, Default)]
 struct Rows {
-    sessions: HashMap<Nonce, Arc<Session>>,
+    /// By their ids, as their clients send them: nobody can guess one, and it works for its caller at its view only.
+    sessions: HashMap<Arc<str>, Arc<Session>>,
     /// Each caller's sessions, oldest first.
-    callers: HashMap<Arc<Caller>, VecDeque<Nonce>>,
+    callers: HashMap<Arc<Caller>, VecDeque<Arc<str>>>,
     /// Sessions that nobody can name any more, for as long as a call of them runs.
     revoked: Vec<Weak<Session>>,
 }
@@ -49,8 +48,8 @@ impl Table {
         rows.callers
             .entry(Arc::clone(&session.caller))
             .or_default()
-            .push_back(session.nonce);
-        rows.sessions.insert(session.nonce, session);
+            .push_back(Arc::clone(&session.id));
+        rows.sessions.insert(Arc::clone(&session.id), session);
         drop(rows);
         if let Some(evicted) = evicted {
             evicted.end();
@@ -58,13 +57,15 @@ impl Table {
         Ok(())
     }
 
-    pub(super) fn get(&self, nonce: &Nonce) -> Option<Arc<Session>> {
-        self.rows.lock().sessions.get(nonce).cloned()
+    /// The session of that id, when it is this caller's at this view.
+    pub(super) fn get(&self, id: &str, caller: &Caller, view: &str) -> Option<Arc<Session>> {
+        let session = self.rows.lock().sessions.get(id).cloned()?;
+        (session.caller.binding() == caller.binding() && *session.view == *view).then_some(session)
     }
 
     /// Ends one session.
-    pub(super) fn end(&self, nonce: &Nonce) {
-        let ended = self.rows.lock().remove(nonce);
+    pub(super) fn end(&self, id: &str) {
+        let ended = self.rows.lock().remove(id);
         if let Some(session) = ended {
             session.end();
         }
@@ -81,8 +82,9 @@ impl Table {
         };
         let ended: Vec<_> = {
             let mut rows = self.rows.lock();
-            let over: Vec<Nonce> = rows.sessions.values().filter(|s| is_over(s)).map(|s| s.nonce).collect();
-            over.iter().filter_map(|nonce| rows.remove(nonce)).collect()
+            let over = rows.sessions.values().filter(|s| is_over(s));
+            let over: Vec<Arc<str>> = over.map(|s| Arc::clone(&s.id)).collect();
+            over.iter().filter_map(|id| rows.remove(id)).collect()
         };
         for session in ended {
             session.end();
@@ -93,9 +95,9 @@ impl Table {
     pub(super) fn revoke(&self, is_lost: impl Fn(&Session) -> bool) {
         let revoked: Vec<_> = {
             let mut rows = self.rows.lock();
-            let lost = rows.sessions.values().filter(|s| is_lost(s)).map(|s| s.nonce);
-            let lost: Vec<Nonce> = lost.collect();
-            let revoked: Vec<_> = lost.iter().filter_map(|nonce| rows.remove(nonce)).collect();
+            let lost = rows.sessions.values().filter(|s| is_lost(s));
+            let lost: Vec<Arc<str>> = lost.map(|s| Arc::clone(&s.id)).collect();
+            let revoked: Vec<_> = lost.iter().filter_map(|id| rows.remove(id)).collect();
             rows.revoked.retain(|session| session.strong_count() > 0);
             rows.revoked.extend(revoked.iter().map(Arc::downgrade));
             revoked
@@ -121,10 +123,10 @@ impl Table {
 }
 
 impl Rows {
-    fn remove(&mut self, nonce: &Nonce) -> Option<Arc<Session>> {
-        let session = self.sessions.remove(nonce)?;
+    fn remove(&mut self, id: &str) -> Option<Arc<Session>> {
+        let session = self.sessions.remove(id)?;
         if let Some(own) = self.callers.get_mut(&session.caller) {
-            own.retain(|n| n != nonce);
+            own.retain(|known| **known != *id);
             if own.is_empty() {
                 self.callers.remove(&session.caller);
             }
@@ -136,12 +138,12 @@ impl Rows {
     fn evict(&mut self, caller: &Arc<Caller>) -> Option<Arc<Session>> {
         let own = self.callers.get_mut(caller)?;
         let idle = own.iter().take(CANDIDATES);
-        let idle = idle.filter_map(|nonce| Some((self.sessions.get(nonce)?.idle_since()?, *nonce)));
-        let Some((_, nonce)) = idle.min_by_key(|(used, _)| *used) else {
+        let idle = idle.filter_map(|id| Some((self.sessions.get(id)?.idle_since()?, Arc::clone(id))));
+        let Some((_, id)) = idle.min_by_key(|(used, _)| *used) else {
             // All of these are busy: others get their turn next time.
             own.rotate_left(CANDIDATES.min(own.len()));
             return None;
         };
-        self.remove(&nonce)
+        self.remove(&id)
     }
 }

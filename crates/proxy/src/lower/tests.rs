@@ -17,8 +17,8 @@ use meshgate_identity::keys::KeyRing;
 use meshgate_mcp::{Rules, scan};
 use tokio::sync::mpsc;
 
-use super::{Answer, Dispatch, Edge, Events, Lower, Offered, SESSION_ID, Seams, SessionLimits};
-use crate::call::{Caller, Reply};
+use super::{Answer, Dispatch, Edge, Events, Inward, Lower, Offered, SESSION_ID, Seams, SessionLimits};
+use crate::call::{Answered, Caller, Told};
 use crate::refusal::Refusal;
 
 /// The inside of a test: every request arrives here, and the test answers it when it likes.
@@ -58,19 +58,24 @@ impl Arrived {
 impl Inside {
     fn new() -> Self {
         let (inbox, arrived) = mpsc::unbounded_channel();
-        let dispatch: Dispatch = Arc::new(move |request: Bytes| {
+        let dispatch: Dispatch = Arc::new(move |inward: Inward| {
             let (messages, mut inside) = mpsc::unbounded_channel();
-            let request = String::from_utf8(request.to_vec()).unwrap();
+            let request = String::from_utf8(inward.body.to_vec()).unwrap();
             inbox.send(Arrived { request, messages }).unwrap();
             let stream = futures_util::stream::poll_fn(move |cx| inside.poll_recv(cx));
-            async move { Ok(Reply::Stream(Box::pin(stream))) }.boxed()
+            // What is a response is found by reading it, whatever it is called.
+            let telling = stream.map(|message: Result<Bytes, Refusal>| message.map(Told::Result));
+            async move { Ok(Answered::Stream(Box::pin(telling))) }.boxed()
         });
         Self { dispatch, arrived }
     }
 
     /// An inside that answers every request the same way.
-    fn always(reply: impl Fn(Bytes) -> Result<Reply, Refusal> + Send + Sync + 'static) -> Dispatch {
-        Arc::new(move |request| std::future::ready(reply(request)).boxed())
+    fn always(reply: impl Fn(Bytes) -> Result<Bytes, Refusal> + Send + Sync + 'static) -> Dispatch {
+        Arc::new(move |inward: Inward| {
+            let answered = reply(inward.body).map(|body| Answered::One(Told::Result(body)));
+            std::future::ready(answered).boxed()
+        })
     }
 
     async fn next(&mut self) -> Arrived {

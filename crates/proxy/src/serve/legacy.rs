@@ -165,7 +165,7 @@ impl Core {
         let caller: Arc<Caller> = context.caller.clone();
         // The session may keep this for its whole life; the record must close with its own request.
         let record = record.downgrade();
-        Arc::new(move |body| {
+        Arc::new(move |inward| {
             let (core, path, caller) = (core.clone(), path.clone(), caller.clone());
             let record = record.upgrade().map_or_else(CallRecord::unkept, CallRecord::from);
             Box::pin(async move {
@@ -187,8 +187,9 @@ impl Core {
                             mirrored: None,
                             record: record.clone(),
                             place: Some(place),
+                            session: Some(inward.revision),
                         };
-                        core.dispatch(Arc::new(context), body).await
+                        core.dispatch(Arc::new(context), inward).await
                     }
                     Err(refusal) => Err(refusal),
                 };

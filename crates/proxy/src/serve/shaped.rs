@@ -32,6 +32,10 @@ pub(super) fn shaped(
                     came_back(&context, era, outcome);
                     Ok(Answered::One(Told::Pieces(pieces)))
                 }
+                Shaped::Lowered(pieces, outcome) => {
+                    came_back(&context, era, outcome);
+                    Ok(Answered::One(Told::Lowered(pieces)))
+                }
                 Shaped::Notification(_) | Shaped::Dropped(_) => Err(no_response()),
             };
         }
@@ -84,6 +88,10 @@ impl Shaping {
                 Ok(Shaped::Long(pieces, outcome)) => {
                     came_back(&self.context, self.era, outcome);
                     Ok(Told::Pieces(pieces))
+                }
+                Ok(Shaped::Lowered(pieces, outcome)) => {
+                    came_back(&self.context, self.era, outcome);
+                    Ok(Told::Lowered(pieces))
                 }
                 Err(refusal) => {
                     self.context.record.refused(&refusal);

@@ -5,7 +5,6 @@ use http::StatusCode;
 
 use super::super::{Answer, SessionLimits};
 use super::{CALL, Client, Inside, LOG, body_of, data, event, events_of, face, settle};
-use crate::call::Reply;
 use crate::refusal::{Executed, Reason, Refusal};
 
 #[tokio::test]
@@ -264,9 +263,7 @@ fn echoing() -> super::Dispatch {
     Inside::always(|request| {
         let msg = meshgate_mcp::scan(&request, &meshgate_mcp::Rules::SERVER).unwrap();
         let id = msg.id.unwrap().raw(&request).to_vec();
-        Ok(Reply::One(
-            meshgate_mcp::message::result(&id, br#"{"resultType":"complete"}"#).into(),
-        ))
+        Ok(meshgate_mcp::message::result(&id, br#"{"resultType":"complete"}"#).into())
     })
 }
 

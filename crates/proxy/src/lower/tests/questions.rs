@@ -2,7 +2,6 @@ use std::time::Duration;
 
 use super::super::SessionLimits;
 use super::{CALL, Client, Inside, body_of, data, event, events_of, face, json_member, settle};
-use crate::call::Reply;
 use crate::refusal::{Executed, Reason, Refusal};
 
 const ASKS: &str = r#"{"resultType":"input_required","inputRequests":{"k":{"method":"elicitation/create","params":{"message":"m","requestedSchema":{"type":"object","properties":{}}}}},"requestState":"sealed"}"#;
@@ -181,7 +180,7 @@ async fn a_later_round_that_is_refused_may_have_run() {
         let msg = meshgate_mcp::scan(&request, &meshgate_mcp::Rules::SERVER).unwrap();
         let id = msg.id.unwrap().raw(&request).to_vec();
         let asks = br#"{"resultType":"input_required","requestState":"s"}"#;
-        Ok(Reply::One(meshgate_mcp::message::result(&id, asks).into()))
+        Ok(meshgate_mcp::message::result(&id, asks).into())
     });
     let client = Client::newest(&face(SessionLimits::default()), &dispatch).await;
     let refusal = client.post(CALL).await.unwrap_err();
