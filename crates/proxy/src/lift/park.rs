@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use meshgate_bridge::eras::cannot;
 use meshgate_bridge::lift::{Forward, Full, Gone, Place, Resume};
 use meshgate_mcp::Revision;
 use tokio::sync::oneshot;
@@ -189,10 +190,9 @@ fn why_gone(why: Gone) -> Refusal {
 
 /// What a request hears that wants to go on with a call which is not there any more. It is never made again.
 fn gone(why: &str) -> Refusal {
-    let message = format!("{why}; it may have run, and is not made a second time: call again without `requestState`");
     Refusal {
         executed: Executed::Unknown,
-        ..Refusal::new(Reason::ParkedCallGone, message)
+        ..Refusal::new(Reason::ParkedCallGone, cannot::PARKED_GONE.say(&[why]))
     }
     .rule("lift/parked")
 }
