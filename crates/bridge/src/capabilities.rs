@@ -3,7 +3,7 @@
 //! Both directions of the bridge decide by it: a legacy client declares it once for a session, a modern one with every
 //! request, and a legacy server is told it in the handshake of a session of its own.
 
-use meshgate_mcp::{Kind, Object, Revision, Span};
+use meshgate_mcp::{Kind, MODERN, Object, Revision, Span};
 
 /// A set of the client capabilities that decide whether a question can be asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -88,6 +88,11 @@ impl Capabilities {
             members.push(format!("\"elicitation\":{kinds}"));
         }
         format!("{{{}}}", members.join(","))
+    }
+
+    /// The same as a modern `clientCapabilities` object.
+    pub fn to_declared(self) -> String {
+        self.to_legacy(MODERN)
     }
 
     const fn when(self, yes: bool) -> Self {

@@ -16,8 +16,8 @@ pub use application::{ApplicationSpec, Token};
 pub use gateway::{GatewaySpec, ListenerSpec, TlsSpec};
 pub use mesh::{AccessLogSpec, AdminSpec, LimitsSpec, MeshSpec};
 pub use server::{
-    ArgumentCheck, ConcurrencySpec, Duplicates, Era, HttpSpec, Permission, QuestionsSpec, ResultCheck, ServerSpec,
-    StdioSpec, ToolCallSpec, Transport, ValidationSpec, Value, ValueFrom,
+    ArgumentCheck, CatalogueChoice, ConcurrencySpec, Duplicates, Era, HttpSpec, Permission, QuestionsSpec, ResultCheck,
+    ServerSpec, StdioSpec, ToolCallSpec, Transport, ValidationSpec, Value, ValueFrom,
 };
 pub use view::{NamingChoice, ToolsSpec, ViewServerSpec, ViewSpec};
 

@@ -180,6 +180,8 @@ pub struct Server {
     pub validate_results: Check,
     /// Whether duplicate members inside `arguments` are let through.
     pub duplicate_arguments: bool,
+    /// Whether its lists are read for each caller that can be asked, beside those for everybody.
+    pub catalogue_per_caller: bool,
     /// How often its catalogue is read again when it announces nothing.
     pub catalogue_refresh: Duration,
 }
@@ -196,6 +198,7 @@ impl Server {
             validate_arguments: other.validate_arguments,
             validate_results: other.validate_results,
             duplicate_arguments: other.duplicate_arguments,
+            catalogue_per_caller: other.catalogue_per_caller,
             catalogue_refresh: other.catalogue_refresh,
             ..self.clone()
         };

@@ -22,6 +22,7 @@ mod follow;
 mod instructions;
 mod kept;
 mod leaving;
+mod own;
 mod read;
 mod serve;
 mod shown;
@@ -224,6 +225,8 @@ pub struct ViewState {
     pub instructions: Option<Arc<str>>,
     /// The union of what its servers offer.
     pub capabilities: Capabilities,
+    /// Whether a server of it shows single callers something else than everybody.
+    pub own_lists: bool,
     /// Whether every server of it tolerates duplicate members in arguments, or some do.
     pub tolerates_duplicates: bool,
 }

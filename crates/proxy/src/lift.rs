@@ -27,8 +27,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use meshgate_bridge::Capabilities;
 use meshgate_bridge::lift::{Forward, Handshake, Plan, Unlifted};
-use meshgate_mcp::{Revision, codes};
+use meshgate_mcp::{Method, Revision, codes};
 
 use self::channel::Fault;
 use self::own::Key;
@@ -90,9 +91,17 @@ impl Lifted {
             Plan::Discover => Ok(Reply::One(live.session.discover(out.id).into())),
             Plan::Listen(filter) => Ok(listening::open(&self.shared, out.id, filter).await),
             Plan::Resume(resume) => Box::pin(park::resume(&self.own, out, resume, until)).await,
-            Plan::Forward(forward) => {
+            Plan::Forward(mut forward) => {
                 let can = forward.pending.can.known_to(live.session.revision);
-                if out.method.row().rounds && !can.is_empty() {
+                let lists = matches!(
+                    out.method,
+                    Method::ToolsList | Method::ResourcesList | Method::TemplatesList | Method::PromptsList
+                );
+                if (lists || out.method.row().rounds) && !can.is_empty() {
+                    if lists {
+                        // What the caller itself is shown; nothing can be asked in the middle of it.
+                        forward.pending.can = Capabilities::NONE;
+                    }
                     let caller = park::caller(&out);
                     let key = (Key { caller, can }, live.session.revision);
                     return Box::pin(park::call(&self.own, key, (out, forward), until)).await;

@@ -344,7 +344,10 @@ impl Core {
     }
 
     /// Steps 7 to 15: resolve, authorise, validate, send, shape.
-    async fn dispatch_call(self: &Arc<Self>, context: Arc<CallContext>, call: Call) -> Result<Answered, Refusal> {
+    async fn dispatch_call(self: &Arc<Self>, mut context: Arc<CallContext>, call: Call) -> Result<Answered, Refusal> {
+        if context.view.own_lists {
+            Box::pin(self.use_own_lists(&mut context, &call)).await;
+        }
         if let Some(answered) = self.own_answer(&context, &call).await? {
             return Ok(answered);
         }

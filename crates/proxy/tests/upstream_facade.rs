@@ -33,6 +33,7 @@ fn definition(url: &str) -> Server {
         validate_arguments: Check::Off,
         validate_results: Check::Off,
         duplicate_arguments: false,
+        catalogue_per_caller: false,
         catalogue_refresh: Duration::from_secs(60),
         questions: Default::default(),
     }

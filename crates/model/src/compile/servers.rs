@@ -10,7 +10,8 @@ use super::report::Report;
 use super::{calls, questions, unpinned, values};
 use crate::finding::codes;
 use crate::kinds::{
-    ArgumentCheck, Duplicates, Era, HttpSpec, ResultCheck, ServerSpec, StdioSpec, Transport, ValidationSpec,
+    ArgumentCheck, CatalogueChoice, Duplicates, Era, HttpSpec, ResultCheck, ServerSpec, StdioSpec, Transport,
+    ValidationSpec,
 };
 use crate::limits;
 use crate::naming;
@@ -58,6 +59,7 @@ pub(super) fn compile(
             validate_arguments: arguments_check(spec.validation.arguments.or(mesh.arguments)),
             validate_results: results_check(spec.validation.results.or(mesh.results)),
             duplicate_arguments: spec.duplicate_arguments == Duplicates::Allow,
+            catalogue_per_caller: spec.catalogue == CatalogueChoice::PerCaller,
             catalogue_refresh: calls::period(
                 document,
                 steps!["spec"],

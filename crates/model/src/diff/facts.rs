@@ -252,6 +252,7 @@ fn of_server(server: &Server) -> Object {
         format!("{:?}", server.validate_results).to_lowercase(),
     );
     facts.add("duplicateArguments", server.duplicate_arguments);
+    facts.add("cataloguePerCaller", server.catalogue_per_caller);
     facts.add("catalogueRefresh", period(server.catalogue_refresh));
     facts.of(server)
 }

@@ -45,9 +45,23 @@ pub struct ServerSpec {
     pub validation: ValidationSpec,
     /// What happens to arguments that name the same member twice. Default: `refuse`.
     pub duplicate_arguments: Duplicates,
+    /// Whose its lists are: `shared` by all callers, or `perCaller` for a server that shows a client which can be asked
+    /// something else than one which cannot. Default: `shared`.
+    pub catalogue: CatalogueChoice,
     /// How often its catalogue is read again when it announces no change. Default: `5m`; 1 s to 24 h.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub catalogue_refresh: Option<Period>,
+}
+
+/// Whose the lists of a server are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum CatalogueChoice {
+    /// Read once for everybody, as a client that cannot be asked anything.
+    #[default]
+    Shared,
+    /// Read once more for each caller and for what its client can be asked, in the session that its calls go to.
+    PerCaller,
 }
 
 /// The deadlines of one tool.

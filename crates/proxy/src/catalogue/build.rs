@@ -40,6 +40,7 @@ pub(super) fn view_state(view: &Arc<View>, servers: Vec<ServerInView>, items_max
         capabilities_raw: Bytes::new(),
         instructions: instructions(view, &servers),
         capabilities: union(&servers),
+        own_lists: servers.iter().any(|s| s.server.catalogue_per_caller),
         tolerates_duplicates: servers.iter().any(|s| s.server.duplicate_arguments),
         servers,
     };

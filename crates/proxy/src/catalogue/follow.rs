@@ -97,7 +97,7 @@ impl Follower {
     async fn read(&self) -> Result<ServerCatalogue, Refusal> {
         let ids = self.all.ids().clone();
         let next_id = move || ids.fetch_add(1, Ordering::Relaxed);
-        read::catalogue(&self.upstream, &self.server, &next_id, &now).await
+        read::catalogue(&self.upstream, &self.server, &read::Reader::default(), &next_id, &now).await
     }
 
     /// Follows a server that has been read until it should be read from the start.

@@ -10,7 +10,7 @@ use meshgate_mcp::{Envelope, Kind, MODERN, Method, Object, Rules, elements, json
 use meshgate_model::{Check, Server};
 
 use super::{Capabilities, Item, ListKind, ServerCatalogue, ServerList, ToolFacts};
-use crate::call::{Outbound, Reply};
+use crate::call::{Caller, Outbound, Reply};
 use crate::refusal::{Executed, Reason, Refusal};
 use crate::upstream::Upstream;
 use crate::validate::Schema;
@@ -24,8 +24,21 @@ const LIST_BYTES_MAX: usize = 32 << 20;
 /// The longest name that is shown.
 const NAME_CHARS_MAX: usize = 128;
 
+/// For whom a catalogue is read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reader {
+    /// The caller whose own session is read in; `None` for what everybody is shown.
+    pub(super) caller: Option<Arc<Caller>>,
+    /// What its client can be asked.
+    pub(super) can: meshgate_bridge::Capabilities,
+}
+
 /// A request of our own: `params` is an object's members without braces, or empty.
 pub fn internal_request(id: u64, method: Method, params: &[u8], deadline: Instant) -> Outbound {
+    request_as(&Reader::default(), id, method, params, deadline)
+}
+
+fn request_as(reader: &Reader, id: u64, method: Method, params: &[u8], deadline: Instant) -> Outbound {
     let mut body = Vec::with_capacity(320 + params.len());
     body.extend_from_slice(b"{\"_meta\":{");
     json::push_quoted(&mut body, meta::PROTOCOL_VERSION);
@@ -33,7 +46,9 @@ pub fn internal_request(id: u64, method: Method, params: &[u8], deadline: Instan
     json::push_quoted(&mut body, MODERN.name);
     body.push(b',');
     json::push_quoted(&mut body, meta::CLIENT_CAPABILITIES);
-    body.extend_from_slice(b":{},");
+    body.push(b':');
+    body.extend_from_slice(reader.can.to_declared().as_bytes());
+    body.push(b',');
     json::push_quoted(&mut body, meta::CLIENT_INFO);
     body.push(b':');
     body.extend_from_slice(super::gateway_identity());
@@ -52,7 +67,7 @@ pub fn internal_request(id: u64, method: Method, params: &[u8], deadline: Instan
         body: Bytes::from(message::request(id.to_string().as_bytes(), method.as_str(), &body)),
         deadline,
         traceparent: None,
-        caller: None,
+        caller: reader.caller.clone(),
     }
 }
 
@@ -99,6 +114,7 @@ fn result_of(body: &Bytes, rules: &Rules) -> Result<(Bytes, Object), Refusal> {
 pub(super) async fn catalogue(
     upstream: &Upstream,
     server: &Server,
+    reader: &Reader,
     next_id: &(dyn Fn() -> u64 + Sync),
     now: &(dyn Fn() -> Instant + Sync),
 ) -> Result<ServerCatalogue, Refusal> {
@@ -116,7 +132,7 @@ pub(super) async fn catalogue(
             ListKind::Resources | ListKind::Templates => capabilities.resources,
         };
         if offered {
-            *list = match pages(upstream, server, kind, next_id, now).await {
+            *list = match pages(upstream, (server, kind), reader, next_id, now).await {
                 Ok(list) => list,
                 // Offered as a capability and still not served: legal for templates, and no reason to lose the rest.
                 Err(refusal) if refusal.reason == Reason::MethodNotFound => ServerList::default(),
@@ -161,8 +177,8 @@ pub(super) fn capabilities(discover: &Bytes) -> Capabilities {
 
 async fn pages(
     upstream: &Upstream,
-    server: &Server,
-    kind: ListKind,
+    (server, kind): (&Server, ListKind),
+    reader: &Reader,
     next_id: &(dyn Fn() -> u64 + Sync),
     now: &(dyn Fn() -> Instant + Sync),
 ) -> Result<ServerList, Refusal> {
@@ -177,7 +193,7 @@ async fn pages(
             params.extend_from_slice(b"\"cursor\":");
             json::push_quoted(&mut params, cursor);
         }
-        let out = internal_request(next_id(), kind.method(), &params, now() + server.deadline);
+        let out = request_as(reader, next_id(), kind.method(), &params, now() + server.deadline);
         let body = drain_reply(upstream.call(out).await?).await?;
         let (body, result) = result_of(&body, &Rules::SERVER)?;
         bytes += body.len();

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use meshgate_bridge::Capabilities;
 use meshgate_model::{Server, Snapshot, View};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -23,7 +24,10 @@ use super::build::view_state;
 use super::follow::Follower;
 use super::kept::{Applied, Kept, Replaced};
 use super::leaving::Leaving;
+use super::own::OwnViews;
+use super::read::Reader;
 use super::{CurrentRouting, ListKind, Routing, ServerCatalogue, ServerInView, ViewState};
+use crate::call::Caller;
 use crate::upstream::Upstream;
 
 /// Events that a slow listener may fall behind.
@@ -44,6 +48,7 @@ pub struct ListEvent {
 pub struct Catalogues {
     state: Mutex<Kept>,
     tasks: Mutex<Tasks>,
+    own: OwnViews,
     routing: Arc<CurrentRouting>,
     events: broadcast::Sender<ListEvent>,
     asked: watch::Sender<u64>,
@@ -79,6 +84,7 @@ impl Catalogues {
         let this = Arc::new(Self {
             state: Mutex::new(Kept::new(snapshot, start)),
             tasks: Mutex::default(),
+            own: OwnViews::default(),
             routing,
             events: broadcast::channel(EVENTS_MAX).0,
             asked: watch::channel(0).0,
@@ -202,6 +208,16 @@ impl Catalogues {
             view_state(view, servers.collect(), self.items_max)
         });
         made.collect()
+    }
+
+    /// A view as this caller is shown it, whose client can be asked this much.
+    pub async fn shown_to(&self, view: &Arc<ViewState>, caller: &Arc<Caller>, can: Capabilities) -> Arc<ViewState> {
+        let reader = Reader {
+            caller: Some(caller.clone()),
+            can,
+        };
+        let next_id = || self.ids.fetch_add(1, Ordering::Relaxed);
+        self.own.of(view, &reader, &next_id, self.items_max).await
     }
 
     pub(super) fn ids(&self) -> &Arc<AtomicU64> {

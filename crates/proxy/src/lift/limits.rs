@@ -41,8 +41,9 @@ pub(super) const ANSWERS_MAX: usize = 32;
 pub(super) const SESSIONS_PER_CALLER_MAX: usize = 32;
 /// Own sessions of all callers of one server, idle ones included.
 pub(super) const SESSIONS_PER_SERVER_MAX: usize = 256;
-/// Own children of one caller that carry a call or a parked one: each is a process.
-pub(super) const CHILDREN_PER_CALLER_MAX: usize = 8;
+/// Own children of one caller that carry a call or a parked one: each is a process. A caller is an application with many
+/// people, of whom some leave their question unanswered.
+pub(super) const CHILDREN_PER_CALLER_MAX: usize = 12;
 /// Own children of all callers of one server, idle ones included.
 pub(super) const CHILDREN_PER_SERVER_MAX: usize = 32;
 /// Of a caller's sessions (or children) the half may hold parked calls, so that a forgotten question never takes them all.

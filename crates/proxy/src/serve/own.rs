@@ -1,8 +1,11 @@
 //! What the gateway answers by itself: discover, lists, subscriptions, and methods that nobody of the view offers.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use meshgate_mcp::{Era, Method, Sender, message};
+use meshgate_bridge::Capabilities;
+use meshgate_mcp::{Era, Method, Sender, message, meta};
 
 use super::{CallContext, Core, PAGE_ITEMS, unix_now};
 use crate::authenticate;
@@ -33,6 +36,31 @@ pub(super) fn result(call: &Call, result: &[u8]) -> Bytes {
 }
 
 impl Core {
+    /// Puts what the caller itself is shown in the place of what everybody is, for whatever is looked up by name.
+    pub(super) async fn use_own_lists(&self, context: &mut Arc<CallContext>, call: &Call) {
+        let by_name = matches!(
+            call.method,
+            Method::ToolsList
+                | Method::ResourcesList
+                | Method::TemplatesList
+                | Method::PromptsList
+                | Method::ToolsCall
+                | Method::PromptsGet
+        );
+        let declared = call.message.meta_value(&call.body, meta::CLIENT_CAPABILITIES);
+        let can = declared.map_or(Capabilities::NONE, |declared| {
+            Capabilities::read(&call.body, declared.span)
+        });
+        if !by_name || can.is_empty() {
+            return;
+        }
+        let view = self.catalogues.shown_to(&context.view, &context.caller, can).await;
+        // The call has not begun, so nobody else holds its context.
+        if let Some(context) = Arc::get_mut(context) {
+            context.view = view;
+        }
+    }
+
     /// What the gateway answers by itself: discover, lists, subscriptions, and methods nobody of the view offers.
     pub(super) async fn own_answer(&self, context: &CallContext, call: &Call) -> Result<Option<Answered>, Refusal> {
         let view = &context.view;

@@ -51,6 +51,7 @@ pub(super) fn server(what: &[&str], change: impl FnOnce(&mut Server)) -> Arc<Ser
         validate_arguments: Check::Off,
         validate_results: Check::Off,
         duplicate_arguments: false,
+        catalogue_per_caller: false,
         catalogue_refresh: Duration::from_secs(60),
         questions: Default::default(),
     };
