@@ -22,7 +22,7 @@ const answers = {
     model: 'interop',
     content: { type: 'text', text: 'In the north.' },
   }),
-  'roots/list': () => ({ roots: [{ uri: 'file:///srv/documents', name: 'Documents' }] }),
+  'roots/list': () => ({ roots: [{ uri: 'file:///opt/plans', name: 'Plans' }] }),
 };
 
 /** A connected client with its revision and its way to hear a notification. */

@@ -29,7 +29,7 @@ WAIT_SECONDS = 10
 # What the one who is asked says, as `operations.json` expects it.
 USER = {"name": "Amara Okonjo-Bell"}
 MODEL = "In the north."
-ROOT = Root(uri="file:///srv/documents", name="Documents")
+ROOT = Root(uri="file:///opt/plans", name="Plans")
 
 
 def report(operation: str, **outcome: str) -> None:

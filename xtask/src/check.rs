@@ -117,6 +117,9 @@ fn after_build(place: &Place, options: &Options, built: bool, steps: &mut Steps)
         step("conformance", &|| {
             conformance::run(place, &conformance::Options::default())
         });
+        step("conformance across eras", &|| {
+            conformance::run(place, &conformance::Options::across())
+        });
         step("conformance, client half", &|| {
             conformance::run(place, &conformance::Options::client())
         });

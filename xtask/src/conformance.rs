@@ -58,6 +58,14 @@ impl Options {
         }
     }
 
+    /// Servers of one era through the gateway.
+    pub(crate) fn across() -> Self {
+        Self {
+            across: true,
+            ..Self::default()
+        }
+    }
+
     /// The client half through the gateway.
     pub(crate) fn client() -> Self {
         Self {
