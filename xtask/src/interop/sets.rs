@@ -28,10 +28,11 @@ const USUAL: Revisions = &[
     ("git", "2026-07-28"),
     ("time", "2026-07-28"),
 ];
-const EIGHT: Revisions = &[
+const NINE: Revisions = &[
     ("alchemy", "2026-07-28"),
     ("backlog", "2025-11-25"),
     ("dbhub", "2026-07-28"),
+    ("everything", "2024-11-05"),
     ("kanban", "2024-11-05"),
     ("memory", "2025-11-25"),
     ("sqlite", "2025-11-25"),
@@ -47,7 +48,7 @@ pub(super) struct Set {
     /// The revision that each server must be met with.
     pub(super) revisions: Revisions,
     texts: Vec<(&'static str, String)>,
-    _running: Option<Running>,
+    _running: Running,
 }
 
 impl Set {
@@ -55,7 +56,7 @@ impl Set {
     pub(super) fn usual(place: &Place, scratch: &Path) -> Result<Self, Failure> {
         let (documents, repository) = seed(place, scratch)?;
         let everything = format!("127.0.0.1:{}", http::free_port()?);
-        let running = start_everything(place, &everything)?;
+        let running = start_everything(place, "streamableHttp", &everything)?;
         Ok(Self {
             folder: "tests/interop",
             clients: &[],
@@ -65,11 +66,11 @@ impl Set {
                 (REPOSITORY, repository),
                 (EVERYTHING, everything),
             ],
-            _running: Some(running),
+            _running: running,
         })
     }
 
-    /// Eight others, from the first revision to the newest, most of whose packages only this set needs.
+    /// Nine others, from the first revision to the newest, most of whose packages only this set needs.
     pub(super) fn more(place: &Place, scratch: &Path) -> Result<Self, Failure> {
         setup::more_servers(place)?;
         for folder in ["backlog", "kanban"] {
@@ -86,12 +87,17 @@ impl Set {
             "none",
         ]);
         output(backlog.env("BACKLOG_CWD", scratch.join("backlog")))?;
+        let everything = format!("127.0.0.1:{}", http::free_port()?);
+        let running = start_everything(place, "sse", &everything)?;
         Ok(Self {
             folder: "tests/interop/more",
             clients: ONE_ERA,
-            revisions: EIGHT,
-            texts: vec![(MORE, scratch.to_string_lossy().into_owned())],
-            _running: None,
+            revisions: NINE,
+            texts: vec![
+                (MORE, scratch.to_string_lossy().into_owned()),
+                (EVERYTHING, everything),
+            ],
+            _running: running,
         })
     }
 
@@ -135,10 +141,10 @@ fn seed(place: &Place, scratch: &Path) -> Result<(String, String), Failure> {
 }
 
 /// The everything server over HTTP, which the gateway does not start by itself.
-fn start_everything(place: &Place, authority: &str) -> Result<Running, Failure> {
+fn start_everything(place: &Place, transport: &str, authority: &str) -> Result<Running, Failure> {
     let port = authority.rsplit(':').next().unwrap_or_default().to_owned();
     let mut command = program(place, "mcp-server-everything");
-    command.arg("streamableHttp").env("PORT", port);
+    command.arg(transport).env("PORT", port);
     let log = place.log("interop-everything");
     let mut running = Running::start(&mut command, log)?;
     running.wait_until("its port", START_MAX, || {
