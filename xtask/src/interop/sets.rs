@@ -32,7 +32,7 @@ const NINE: Revisions = &[
     ("alchemy", "2026-07-28"),
     ("backlog", "2025-11-25"),
     ("dbhub", "2026-07-28"),
-    ("everything", "2024-11-05"),
+    ("everything", "2025-11-25"),
     ("kanban", "2024-11-05"),
     ("memory", "2025-11-25"),
     ("sqlite", "2025-11-25"),
@@ -93,10 +93,7 @@ impl Set {
             folder: "tests/interop/more",
             clients: ONE_ERA,
             revisions: NINE,
-            texts: vec![
-                (MORE, scratch.to_string_lossy().into_owned()),
-                (EVERYTHING, everything),
-            ],
+            texts: vec![(MORE, scratch.to_string_lossy().into_owned()), (EVERYTHING, everything)],
             _running: running,
         })
     }
