@@ -20,13 +20,14 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
+    let (program, meshgate) = (place.program("matrix")?, place.program("meshgate")?);
     let scratch = place.scratch("matrix")?;
     let written = scratch.join("matrix.md");
-    let mut matrix = command::program(place, place.program("matrix")?);
+    let mut matrix = command::program(place, program);
     matrix
         .arg("run")
         .arg("--meshgate")
-        .arg(place.program("meshgate")?)
+        .arg(meshgate)
         .arg("--scratch")
         .arg(scratch.join("gateway"))
         .arg("--page")
