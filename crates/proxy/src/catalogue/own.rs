@@ -87,11 +87,7 @@ impl OwnViews {
             return found.clone();
         }
         kept.retain(|_, own| own.shared.strong_count() > 0);
-        if kept.len() >= OWN_VIEWS_MAX
-            && let Some(oldest) = kept.iter().min_by_key(|(_, own)| own.since).map(|(key, _)| key.clone())
-        {
-            kept.remove(&oldest);
-        }
+        make_room(&mut kept, OWN_VIEWS_MAX);
         let own = Arc::new(OwnView {
             shared: Arc::downgrade(shared),
             since: Instant::now(),
@@ -99,6 +95,14 @@ impl OwnViews {
         });
         kept.insert(key, own.clone());
         own
+    }
+}
+
+/// Forgets the oldest view where one more would be too many.
+fn make_room(kept: &mut HashMap<Key, Arc<OwnView>>, max: usize) {
+    let oldest = kept.iter().min_by_key(|(_, own)| own.since).map(|(key, _)| key.clone());
+    if let Some(oldest) = oldest.filter(|_| kept.len() >= max) {
+        kept.remove(&oldest);
     }
 }
 
@@ -152,4 +156,31 @@ fn asked_by(server: &Server, can: Capabilities) -> Capabilities {
     ];
     let left = kinds.into_iter().filter(|(may, kind)| *may && can.contains(*kind));
     left.fold(Capabilities::NONE, |all, (_, kind)| all.with(kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_view_makes_room_for_one_more() {
+        let key = |number: usize| Key {
+            path: Arc::from(number.to_string()),
+            caller: Arc::new(Caller { application: None }),
+            can: Capabilities::ROOTS,
+        };
+        let mut kept = HashMap::new();
+        for number in 0..=OWN_VIEWS_MAX {
+            make_room(&mut kept, OWN_VIEWS_MAX);
+            let own = OwnView {
+                shared: Weak::new(),
+                since: Instant::now(),
+                made: OnceCell::new(),
+            };
+            kept.insert(key(number), Arc::new(own));
+            assert_eq!(kept.len(), (number + 1).min(OWN_VIEWS_MAX));
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        assert!(!kept.contains_key(&key(0)) && kept.contains_key(&key(1)));
+    }
 }
