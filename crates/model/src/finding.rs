@@ -159,6 +159,7 @@ codes! {
     DEADLINES = "MG0312", "`deadline` is longer than `hardDeadline`";
     TRANSPORT = "MG0313", "a server is said to speak an era that its transport does not have";
     LOADING = "MG0314", "a variable makes a server load or run something else than itself";
+    SHARING = "MG0315", "a server without sessions is to have one for each caller";
     QUESTION_HOST = "MG0316", "a host of pages is not a name of DNS";
     VIEW_PATH = "MG0401", "the path of a view does not follow its grammar";
     VIEW_PATH_TWICE = "MG0402", "two views have the same path";

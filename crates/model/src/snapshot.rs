@@ -172,6 +172,8 @@ pub struct Server {
     pub tools: BTreeMap<Arc<str>, Deadlines>,
     /// How many calls it is given at once.
     pub concurrency: Concurrency,
+    /// Whether each caller has a session, or a child, of its own, where the server is a legacy one.
+    pub per_caller: bool,
     /// What it may ask in the middle of a call.
     pub questions: Questions,
     /// Arguments against the tool's `inputSchema`.

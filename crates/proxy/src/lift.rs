@@ -12,6 +12,7 @@
 
 mod background;
 mod channel;
+mod per_caller;
 mod errands;
 mod flow;
 mod handshake;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use meshgate_bridge::Capabilities;
 use meshgate_bridge::lift::{Forward, Handshake, Plan, Unlifted};
 use meshgate_mcp::{Method, Revision, codes};
@@ -34,9 +36,10 @@ use meshgate_mcp::{Method, Revision, codes};
 use self::channel::Fault;
 use self::own::Key;
 pub use self::own::{Dial, Own};
+use self::per_caller::CallerSession;
 use self::shared::{Live, Shared};
 use crate::call::{Outbound, Reply};
-use crate::refusal::{Reason, Refusal};
+use crate::refusal::{Executed, Reason, Refusal};
 use crate::upstream::http::HttpLink;
 use crate::upstream::stdio::StdioLink;
 
@@ -106,31 +109,15 @@ impl Lifted {
                     let key = (Key { caller, can }, live.session.revision);
                     return Box::pin(park::call(&self.own, key, (out, forward), until)).await;
                 }
-                let reply = tokio::time::timeout_at(until, self.shared_call(live, out, forward)).await;
-                reply.unwrap_or_else(|_| Err(park::too_late()))
+                if let (Some(sessions), Some(caller)) = (&self.own.by_caller, &out.caller) {
+                    let revision = live.session.revision;
+                    let session = Box::pin(sessions.of(&self.own, caller, revision, until)).await?;
+                    return caller_call(&session, out, forward, until).await;
+                }
+                let reply = tokio::time::timeout_at(until, shared_call(&self.shared, live, out, forward)).await;
+                reply.unwrap_or_else(|_| Err(park::too_late(Executed::Unknown)))
             }
         }
-    }
-
-    /// A call on the session that all callers share.
-    async fn shared_call(
-        self: &Arc<Self>,
-        mut live: Arc<Live>,
-        out: Outbound,
-        mut forward: Forward,
-    ) -> Result<Reply, Refusal> {
-        for renewed in [false, true] {
-            match flow::run(&self.shared, &live, &out, forward).await {
-                Ok(reply) => return Ok(reply),
-                Err(Fault::Refused(refusal) | Fault::Status(refusal)) => return Err(refusal),
-                Err(Fault::SessionLost) if renewed => break,
-                Err(Fault::SessionLost) => live = handshake::renew(&self.shared, &live, out.deadline).await?,
-            }
-            let again = live.session.plan(&out.body, out.method).map_err(|why| refusal(&why))?;
-            let Plan::Forward(planned) = again else { break };
-            forward = planned;
-        }
-        Err(park::refused(Fault::SessionLost))
     }
 
     /// The result of `server/discover`, as JSON.
@@ -171,6 +158,49 @@ impl std::fmt::Debug for Lifted {
             .field("revision", &self.revision().name)
             .finish_non_exhaustive()
     }
+}
+
+/// A call on the session that one caller's calls share.
+async fn caller_call(
+    session: &Arc<CallerSession>,
+    out: Outbound,
+    forward: Forward,
+    until: tokio::time::Instant,
+) -> Result<Reply, Refusal> {
+    let shared = session.shared();
+    let reply = tokio::time::timeout_at(until, shared_call(shared, shared.live(), out, forward)).await;
+    Ok(
+        match reply.unwrap_or_else(|_| Err(park::too_late(Executed::Unknown)))? {
+            Reply::One(message) => Reply::One(message),
+            Reply::Stream(messages) => {
+                let held = Arc::clone(session);
+                Reply::Stream(Box::pin(messages.inspect(move |_| {
+                    let _held = &held;
+                })))
+            }
+        },
+    )
+}
+
+/// A call on a session that other calls share.
+async fn shared_call(
+    shared: &Arc<Shared>,
+    mut live: Arc<Live>,
+    out: Outbound,
+    mut forward: Forward,
+) -> Result<Reply, Refusal> {
+    for renewed in [false, true] {
+        match flow::run(shared, &live, &out, forward).await {
+            Ok(reply) => return Ok(reply),
+            Err(Fault::Refused(refusal) | Fault::Status(refusal)) => return Err(refusal),
+            Err(Fault::SessionLost) if renewed => break,
+            Err(Fault::SessionLost) => live = handshake::renew(shared, &live, out.deadline).await?,
+        }
+        let again = live.session.plan(&out.body, out.method).map_err(|why| refusal(&why))?;
+        let Plan::Forward(planned) = again else { break };
+        forward = planned;
+    }
+    Err(park::refused(Fault::SessionLost))
 }
 
 /// Nothing of it was sent, so the gateway refuses it itself.

@@ -87,6 +87,8 @@ pub struct Destination {
     pub tool: Option<ToolEntry>,
     /// What `Mcp-Name` mirrors at the server: its own name, URI or task id.
     pub name: Option<Arc<str>>,
+    /// Which of the call's requests this is, from 1.
+    pub round: u8,
     /// For a retry: the state as the server gave it, `None` where it gave none.
     state: Option<Option<String>>,
 }
@@ -126,6 +128,7 @@ pub fn destination(
         server,
         tool: None,
         name,
+        round: 1,
         state: None,
     };
     let mut destination = match call.method {
@@ -157,8 +160,11 @@ pub fn destination(
         _ if !view.view.is_merged() && !view.servers.is_empty() => to(0, None),
         _ => return Err(method_not_found(&call.method_name())),
     };
-    if call.method.row().rounds {
-        destination.state = open_state(view, call, &destination, caller, keys, now)?;
+    if call.method.row().rounds
+        && let Some(later) = open_state(view, call, &destination, caller, keys, now)?
+    {
+        destination.round = later.round;
+        destination.state = Some(later.inner);
     }
     Ok(destination)
 }
@@ -213,6 +219,7 @@ fn complete(view: &ViewState, call: &Call) -> Result<Destination, Refusal> {
         server,
         tool: None,
         name: Some(name),
+        round: 1,
         state: None,
     })
 }

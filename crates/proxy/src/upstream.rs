@@ -30,6 +30,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use meshgate_mcp::{Era, Method};
 use meshgate_model::{Deadlines, Reach, Server};
+use meshgate_telemetry::ParkedLevels;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use tokio::sync::{Notify, watch};
@@ -142,10 +143,8 @@ pub struct UpstreamStatus {
     pub in_flight: usize,
     /// Calls that wait for their turn.
     pub waiting: usize,
-    /// Calls that wait for their client to answer what the server asked.
-    pub parked: usize,
-    /// Sessions or children of single callers.
-    pub own_sessions: usize,
+    /// Calls that wait for their client to answer what the server asked, and the sessions of single callers.
+    pub parked: ParkedLevels,
     /// The last lines of a child's standard error.
     pub stderr: Vec<String>,
     /// Lines of a child that were no message, since it was started.
@@ -166,7 +165,7 @@ impl Upstream {
         let children = matches!(server.reach, Reach::Stdio { .. });
         let shared = Arc::new(Shared {
             turns: Turns::new(server.concurrency),
-            own: Own::new(dialler.for_sessions(), *PROCESS, children),
+            own: Own::new(dialler.for_sessions(), *PROCESS, children, server.per_caller),
             dialler,
             server,
             current: ArcSwapOption::empty(),
@@ -275,11 +274,15 @@ impl Upstream {
             next_attempt,
             in_flight: self.shared.turns.in_flight(),
             waiting: self.shared.turns.waiting(),
-            parked: self.shared.own.parked(),
-            own_sessions: self.shared.own.sessions(),
+            parked: self.shared.own.levels(),
             stderr: stdio.map(|link| link.stderr_tail()).unwrap_or_default(),
             noise: stdio.map_or(0, |link| link.strays().noise.load(Ordering::Relaxed)),
         }
+    }
+
+    /// How it stands with parked calls and the sessions of single callers.
+    pub fn parked(&self) -> ParkedLevels {
+        self.shared.own.levels()
     }
 
     /// Whether it has been closed for good.

@@ -28,17 +28,69 @@ fn asks_each() -> Script {
     })
 }
 
+/// A gateway before one server, with a second application beside `local`.
+async fn before_two(url: &str, spec: &str) -> RunningGateway {
+    let local = "kind: Application\nmetadata: {name: local}\nspec: {views: ['*'], tokens: [{environment: UNUSED_TOKEN_VARIABLE}]}";
+    let other = "kind: Application\nmetadata: {name: other}\nspec: {views: [default], tokens: [{environment: ANOTHER_UNUSED_VARIABLE}]}";
+    let more = common::documents(&[UNHURRIED, local, other]);
+    let mut snapshot = compiled(&common::mesh_with("", &[("only", url, spec)], &more));
+    let _ = snapshot.add_token("other", token_digest(OTHER));
+    RunningGateway::start_snapshot(snapshot, Arc::new(KeyRing::from_entropy().unwrap())).await
+}
+
+const OTHER: &str = "mg_test-token-of-other";
+
+#[tokio::test]
+async fn where_nothing_is_shared_each_caller_has_one_session_for_all_its_calls() {
+    for (spec, sessions) in [(", sharing: perCaller", 3), (", sharing: shared", 1)] {
+        let server = asks_each().tool("plain", r#"{"content":[]}"#).start().await;
+        let gateway = before_two(&server.url(), spec).await;
+        let plain = call("{}", "").replace("ask", "plain");
+        let made = [TOKEN, OTHER, TOKEN, TOKEN, OTHER]
+            .map(|token| gateway.modern_as(Some(token), "/mcp", "1", "tools/call", &plain, &[]));
+        for answer in futures_util::future::join_all(made).await {
+            assert_eq!(answer.last()["result"]["resultType"], "complete", "{}", answer.text());
+        }
+        assert_eq!(server.received("initialize").len(), sessions, "{spec}");
+        // One that is asked something has a session to itself all the same.
+        asks(&gateway.modern("/mcp", "1", "tools/call", &call(ALL, "")).await);
+        assert_eq!(server.received("initialize").len(), sessions + 1, "{spec}");
+        assert!(gateway.stop_in_peace().await);
+        let ended = server
+            .recorded()
+            .into_iter()
+            .filter(|request| request.verb == http::Method::DELETE);
+        assert_eq!(ended.count(), sessions + 1, "{spec}");
+    }
+}
+
+#[tokio::test]
+async fn the_session_of_a_caller_ends_when_it_was_not_used_for_half_an_hour() {
+    let server = asks_each().tool("plain", r#"{"content":[]}"#).start().await;
+    let gateway = before_two(&server.url(), ", sharing: perCaller").await;
+    let plain = call("{}", "").replace("ask", "plain");
+    gateway.modern("/mcp", "1", "tools/call", &plain).await;
+    for (seconds, ended) in [(1795, 0), (10, 1)] {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        tokio::time::resume();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let deleted = server
+            .recorded()
+            .into_iter()
+            .filter(|request| request.verb == http::Method::DELETE);
+        assert_eq!(deleted.count(), ended, "after {seconds} more seconds");
+    }
+    gateway.modern("/mcp", "1", "tools/call", &plain).await;
+    assert_eq!(server.received("initialize").len(), 3);
+    gateway.stop().await;
+}
+
 #[tokio::test]
 async fn a078_parked_calls_side_by_side_get_their_own_answers_and_nobody_elses() {
     let server = asks_each().start().await;
-    let view = "kind: View\nmetadata: {name: default}\nspec: {servers: [{name: only}], liftLimits: true}";
-    let local = "kind: Application\nmetadata: {name: local}\nspec: {views: ['*'], tokens: [{environment: UNUSED_TOKEN_VARIABLE}]}";
-    let other = "kind: Application\nmetadata: {name: other}\nspec: {views: [default], tokens: [{environment: ANOTHER_UNUSED_VARIABLE}]}";
-    let yaml = mesh(&[("only", &server.url())], &common::documents(&[view, local, other]));
-    let mut snapshot = compiled(&yaml);
-    let _ = snapshot.add_token("other", token_digest("mg_test-token-of-other"));
-    let gateway = RunningGateway::start_snapshot(snapshot, Arc::new(KeyRing::from_entropy().unwrap())).await;
-    let tokens = [TOKEN, TOKEN, "mg_test-token-of-other", "mg_test-token-of-other"];
+    let gateway = before_two(&server.url(), "").await;
+    let tokens = [TOKEN, TOKEN, OTHER, OTHER];
     let mut parked = Vec::new();
     for (n, token) in tokens.iter().enumerate() {
         let body = call(ALL, "").replace(r#""x":1"#, &format!(r#""x":{n}"#));
@@ -114,6 +166,26 @@ async fn so_many_calls_of_one_caller_are_parked_and_the_next_is_given_up() {
     );
     asks(&gateway.modern("/mcp", "19", "tools/call", &call(ALL, "")).await);
     assert_eq!(server.received("tools/call").len(), 18);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_waits_is_counted_and_records_say_which_round_a_request_was() {
+    let (_server, gateway) = before(asks_each()).await;
+    let levels = || {
+        let levels = gateway.catalogues.upstreams()[0].1.parked();
+        (levels.parked, levels.own_sessions, levels.resumed, levels.expired)
+    };
+    assert_eq!(levels(), (0, 0, 0, 0));
+    let asked = asks(&gateway.modern("/mcp", "1", "tools/call", &call(ALL, "")).await);
+    assert_eq!(levels(), (1, 1, 0, 0));
+    let retry = asked.retry(&json!({ asked.key(): {"action": "accept"} }));
+    gateway.modern("/mcp", "2", "tools/call", &retry).await;
+    assert_eq!(levels(), (0, 1, 1, 0));
+    let lines = gateway.lines(2).await;
+    let said = |line: &Value| (line["summary"].clone(), line["round"].clone());
+    assert_eq!(said(&lines[0]), (json!("input_required"), Value::Null));
+    assert_eq!(said(&lines[1]), (json!("ok"), json!(2)));
     gateway.stop().await;
 }
 

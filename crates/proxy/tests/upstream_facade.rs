@@ -35,6 +35,7 @@ fn definition(url: &str) -> Server {
         duplicate_arguments: false,
         catalogue_per_caller: false,
         catalogue_refresh: Duration::from_secs(60),
+        per_caller: false,
         questions: Default::default(),
     }
 }

@@ -16,7 +16,7 @@ pub mod trace;
 
 mod text;
 
-pub use metrics::{Gauge, Metrics};
+pub use metrics::{Gauge, Metrics, ParkedLevels};
 pub use record::{AccessRecord, Era, Outcome, Refused, Target};
 pub use records::{AccessLog, Records};
 pub use trace::{Ids, TraceContext, Traceparent};

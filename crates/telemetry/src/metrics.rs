@@ -29,8 +29,10 @@ use meters::{Kind, Known, Meters};
 
 mod configuration;
 mod meters;
+mod parked;
 
 pub use self::configuration::ConfigurationMetrics;
+pub use self::parked::{ParkedLevels, ParkedMetrics};
 
 #[cfg(test)]
 mod tests;
@@ -118,6 +120,8 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Calls that are running.
     pub calls_in_flight: Gauge,
+    /// What becomes of questions in the middle of calls.
+    pub parked: ParkedMetrics,
     /// What became of configurations that were read while it ran.
     pub configuration: ConfigurationMetrics,
 }
@@ -155,12 +159,14 @@ impl Metrics {
             streams: Gauge::default(),
             connections: Gauge::default(),
             calls_in_flight: Gauge::default(),
+            parked: ParkedMetrics::default(),
             configuration: ConfigurationMetrics::default(),
         };
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         all.registry.register("meshgate_build", "The version that runs", build);
         all.register_calls();
         all.register_levels();
+        all.parked.register(&mut all.registry);
         all.configuration.register(&mut all.registry);
         all
     }
@@ -352,6 +358,7 @@ impl Metrics {
         self.server_up.remove(&label);
         self.server_tools.remove(&label);
         self.server_restarts.remove(&label);
+        self.parked.forget(&label);
     }
 
     pub(crate) fn records_dropped(&self, dropped: u64) {

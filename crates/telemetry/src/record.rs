@@ -110,6 +110,8 @@ pub struct AccessRecord {
     pub rpc_code: Option<i64>,
     /// Tool: what the result said.
     pub outcome: Option<Outcome>,
+    /// Which of a call's requests it is, from the second on.
+    pub round: Option<u8>,
     /// Who refused, and why.
     pub refused: Option<Refused>,
     /// The client went away before the answer was complete.
@@ -147,6 +149,7 @@ impl AccessRecord {
             http_status: 0,
             rpc_code: None,
             outcome: None,
+            round: None,
             refused: None,
             cancelled: false,
             bytes_in: 0,
@@ -217,6 +220,9 @@ impl AccessRecord {
             line.formatted(format_args!("{code}"));
         }
         line.word_of(",\"outcome\":\"", self.outcome.map(Outcome::as_str));
+        if let Some(round) = self.round {
+            line.number(",\"round\":", round);
+        }
         if let Some(refused) = &self.refused {
             line.word(",\"refusedBy\":\"", refused.by);
             line.word(",\"reason\":\"", refused.reason);

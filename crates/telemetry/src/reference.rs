@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ParkedLevels};
 use crate::record::{AccessRecord, Era, Outcome, Refused, Target};
 use crate::trace::TraceContext;
 
@@ -42,7 +42,7 @@ arguments, results, headers or tokens.
 ";
 
 /// What each field of a record says.
-const FIELDS: [(&str, &str); 31] = [
+const FIELDS: [(&str, &str); 32] = [
     ("time", "When the call arrived: UTC, RFC 3339 with milliseconds."),
     ("kind", "`call`."),
     (
@@ -68,6 +68,10 @@ const FIELDS: [(&str, &str); 31] = [
     ("httpStatus", "Transport: the status the client got."),
     ("rpcCode", "Protocol: the JSON-RPC error code the client got."),
     ("outcome", "Tool: `ok`, `error` (`isError: true`) or `input_required`."),
+    (
+        "round",
+        "Which of a call's requests it is, where its server asked for input in an earlier one: 2 and up.",
+    ),
     ("refusedBy", "Who refused: `gateway` or `server`."),
     ("reason", "Why; the reasons are in [errors](errors.md)."),
     ("rule", "The rule that refused, such as `view/corpassist`."),
@@ -130,6 +134,7 @@ fn shown() -> Vec<Shown> {
     metrics.server_up(&server, true);
     metrics.server_tools(&server, 1);
     metrics.server_restarts(&server, 1);
+    metrics.parked.set(&server, ParkedLevels::default());
     metrics.configuration.reloaded("applied");
     metrics.configuration.reloaded("applied");
     read(&metrics.encode())
@@ -149,6 +154,7 @@ fn examples() -> Vec<AccessRecord> {
     full.http_status = 200;
     full.rpc_code = Some(-32603);
     full.outcome = Some(Outcome::Ok);
+    full.round = Some(2);
     full.refused = Some(Refused {
         by: "gateway",
         reason: "reason",

@@ -10,7 +10,7 @@ use super::report::Report;
 use super::{calls, questions, unpinned, values};
 use crate::finding::codes;
 use crate::kinds::{
-    ArgumentCheck, CatalogueChoice, Duplicates, Era, HttpSpec, ResultCheck, ServerSpec, StdioSpec, Transport,
+    ArgumentCheck, CatalogueChoice, Duplicates, Era, HttpSpec, ResultCheck, ServerSpec, Sharing, StdioSpec, Transport,
     ValidationSpec,
 };
 use crate::limits;
@@ -55,6 +55,7 @@ pub(super) fn compile(
             hard_deadline: deadlines.hard,
             tools: calls::tools(document, spec, deadlines, report),
             concurrency: calls::concurrency(document, &spec.concurrency, report),
+            per_caller: per_caller(document, spec, report),
             questions: questions::compile(document, &spec.questions, report),
             validate_arguments: arguments_check(spec.validation.arguments.or(mesh.arguments)),
             validate_results: results_check(spec.validation.results.or(mesh.results)),
@@ -72,6 +73,20 @@ pub(super) fn compile(
         servers.insert(server.name.clone(), Arc::new(server));
     }
     servers
+}
+
+/// Whether callers have sessions of their own. A modern server has no sessions that could be shared or not.
+fn per_caller(document: &Document, spec: &ServerSpec, report: &mut Report) -> bool {
+    let per_caller = spec.sharing == Sharing::PerCaller;
+    if per_caller && spec.era == Era::Modern {
+        report.error(
+            (document, steps!["spec", "sharing"]),
+            codes::SHARING,
+            "`sharing: perCaller` is about sessions, which a server of `era: modern` does not have",
+            "remove one of the two",
+        );
+    }
+    per_caller
 }
 
 fn arguments_check(choice: Option<ArgumentCheck>) -> Check {

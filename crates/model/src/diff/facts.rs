@@ -235,6 +235,7 @@ fn of_server(server: &Server) -> Object {
     facts.add("concurrency.max", server.concurrency.max);
     facts.add("concurrency.queue", server.concurrency.queue);
     facts.add("concurrency.queueTime", period(server.concurrency.queue_time));
+    facts.add("sharing", if server.per_caller { "perCaller" } else { "shared" });
     let asks = &server.questions;
     let word = |may: bool| if may { "allow" } else { "deny" };
     facts.add("questions.elicitation", word(asks.elicitation));

@@ -41,6 +41,8 @@ pub struct ServerSpec {
     pub concurrency: ConcurrencySpec,
     /// What it may ask the people and programs behind a call, in the middle of it.
     pub questions: QuestionsSpec,
+    /// Whose calls share a session of it, or a child. Default: `shared`.
+    pub sharing: Sharing,
     /// How its arguments and results are checked. Default: what the `Mesh` document says.
     pub validation: ValidationSpec,
     /// What happens to arguments that name the same member twice. Default: `refuse`.
@@ -240,6 +242,20 @@ pub enum Era {
     Legacy,
     /// 2026-07-28.
     Modern,
+}
+
+/// Whose calls share a session of a server of 2024-11-05 to 2025-11-25, or a child of one. Calls whose client declares that
+/// it can be asked (elicitation, sampling, roots) always have a session or child of their caller's own, one for each call at
+/// the same time. Subscriptions are always those of the shared one, and so are lists, unless `catalogue` says otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Sharing {
+    /// The calls of all callers.
+    #[default]
+    Shared,
+    /// Those of one caller: for a server that keeps state between calls. It ends when its caller has made no call for half
+    /// an hour. Counts as one of the 256 sessions, or 32 children, that a server may have for single callers.
+    PerCaller,
 }
 
 /// How arguments and results are checked against the schemas a tool publishes.

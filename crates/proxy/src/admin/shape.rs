@@ -106,6 +106,12 @@ pub struct ServerStatus {
     /// Calls that wait for their turn at it.
     #[serde(default)]
     pub calls_waiting: usize,
+    /// Calls that wait for their client to answer what it asked.
+    #[serde(default)]
+    pub calls_parked: usize,
+    /// Sessions or children of it that belong to a single caller.
+    #[serde(default)]
+    pub own_sessions: usize,
 }
 
 /// How busy a gateway is.

@@ -32,6 +32,9 @@ impl GatewaySight {
             self.metrics.server_tools(&name, server.tools.unwrap_or_default());
             self.metrics.server_restarts(&name, server.restarts);
         }
+        for (name, upstream) in self.core.catalogues.upstreams() {
+            self.metrics.parked.set(&name, upstream.parked());
+        }
         for (reason, total) in self.caps.refused().counts() {
             self.metrics.wire_refusals(reason, total);
         }
@@ -77,6 +80,8 @@ impl GatewaySight {
                     restarts: status.restarts,
                     calls_in_flight: status.in_flight,
                     calls_waiting: status.waiting,
+                    calls_parked: status.parked.parked,
+                    own_sessions: status.parked.own_sessions,
                 }
             })
             .collect()
@@ -201,8 +206,8 @@ impl GatewaySight {
             let counts = [
                 ("calls in flight", upstream.calls_in_flight()),
                 ("calls waiting", status.waiting),
-                ("parked calls", status.parked),
-                ("sessions of callers", status.own_sessions),
+                ("parked calls", status.parked.parked),
+                ("sessions of callers", status.parked.own_sessions),
             ];
             let held = counts.iter().filter(|(_, count)| *count > 0);
             left.extend(held.map(|(what, count)| format!("{count} {what} at {name}")));

@@ -10,12 +10,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
 use meshgate_bridge::Capabilities;
-use meshgate_bridge::lift::{Asked, Handshake, ParkLimits, Parking, cancelled};
+use meshgate_bridge::lift::{Handshake, ParkLimits, Parking, cancelled};
 use meshgate_mcp::Revision;
+use meshgate_telemetry::ParkedLevels;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -27,10 +28,15 @@ use super::limits::{
     CHILDREN_PER_CALLER_MAX, CHILDREN_PER_SERVER_MAX, FOLLOWED_MAX, GOODBYE_MAX, PARK_MAX, PARKED_SHARE, ROUNDS_MAX,
     SESSION_IDLE_MAX, SESSION_SWEEP, SESSION_WAITERS_MAX, SESSIONS_PER_CALLER_MAX, SESSIONS_PER_SERVER_MAX,
 };
+use super::per_caller::CallerSessions;
 use super::shared::{Live, Shared};
 use super::{Link, background, errands, handshake};
 use crate::call::Caller;
 use crate::refusal::{Executed, Reason, Refusal};
+
+mod lease;
+
+pub(super) use self::lease::Lease;
 
 /// Opens one more way to the server.
 pub type Dial = Box<dyn Fn() -> BoxFuture<'static, Result<Link, Refusal>> + Send + Sync>;
@@ -53,9 +59,20 @@ pub struct Own {
     /// Own sessions there may still be.
     room: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// Sessions of callers for whom all calls share one; `None` where all callers share one.
+    pub(super) by_caller: Option<CallerSessions>,
     pub(super) parking: Mutex<Parking<Arc<Caller>, Waits>>,
+    pub(super) counts: ParkedCounts,
     pub(super) stop: CancellationToken,
     pub(super) tasks: TaskTracker,
+}
+
+/// What became of parked calls, since the start.
+#[derive(Debug, Default)]
+pub(super) struct ParkedCounts {
+    pub(super) resumed: AtomicU64,
+    pub(super) expired: AtomicU64,
+    pub(super) refused: AtomicU64,
 }
 
 #[derive(Default)]
@@ -81,14 +98,21 @@ pub(super) struct Key {
 }
 
 /// One session, counted for as long as it lives.
-struct Session {
-    shared: Arc<Shared>,
+pub(super) struct Session {
+    pub(super) shared: Arc<Shared>,
     _counted: OwnedSemaphorePermit,
 }
 
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+    }
+}
+
 impl Own {
-    /// None yet. `dial` opens the way that a session needs: for a server over HTTP the same for all, otherwise one each.
-    pub fn new(dial: Dial, owner: u64, children: bool) -> Arc<Self> {
+    /// None yet. `dial` opens the way that a session needs: for a server over HTTP the same for all, otherwise one each
+    /// (`children`). With `per_caller`, also callers that cannot be asked anything have a session each.
+    pub fn new(dial: Dial, owner: u64, children: bool, per_caller: bool) -> Arc<Self> {
         let limits = if children {
             OwnLimits {
                 per_caller_max: CHILDREN_PER_CALLER_MAX,
@@ -112,20 +136,23 @@ impl Own {
             pool: Mutex::default(),
             room: Arc::new(Semaphore::new(limits.per_server_max)),
             waiting: AtomicUsize::new(0),
+            by_caller: per_caller.then(CallerSessions::default),
             parking: Mutex::new(Parking::new(owner, parked)),
+            counts: ParkedCounts::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         })
     }
 
-    /// Calls that wait for their client.
-    pub fn parked(&self) -> usize {
-        self.parking.lock().len()
-    }
-
-    /// Own sessions there are.
-    pub fn sessions(&self) -> usize {
-        self.limits.per_server_max - self.room.available_permits()
+    /// Calls that wait for their client, the sessions there are, and what became of calls that waited.
+    pub fn levels(&self) -> ParkedLevels {
+        ParkedLevels {
+            parked: self.parking.lock().len(),
+            own_sessions: self.limits.per_server_max - self.room.available_permits(),
+            resumed: self.counts.resumed.load(Ordering::Relaxed),
+            expired: self.counts.expired.load(Ordering::Relaxed),
+            refused: self.counts.refused.load(Ordering::Relaxed),
+        }
     }
 
     /// Gives every parked call up, answers the server's open questions, and ends every session.
@@ -140,8 +167,9 @@ impl Own {
         self.stop.cancel();
         drop(self.parking.lock().drain());
         let idle = std::mem::take(&mut self.pool.lock().idle);
-        for one in idle {
-            self.end(one.session, None, Vec::new(), None);
+        let of_callers = self.by_caller.iter().flat_map(CallerSessions::take_all);
+        for session in idle.into_iter().map(|idle| idle.session).chain(of_callers) {
+            self.end(session, None, Vec::new(), None);
         }
     }
 
@@ -157,16 +185,7 @@ impl Own {
             Some(session) => session,
             None => Box::pin(self.open(&key, revision, until)).await?,
         };
-        Ok(Lease {
-            own: Arc::clone(self),
-            session: Some(session),
-            key,
-            turn: Some(turn),
-            asked: Asked::default(),
-            live: None,
-            open: None,
-            clean: false,
-        })
+        Ok(Lease::new(self, session, key, turn))
     }
 
     async fn turn(
@@ -218,7 +237,8 @@ impl Own {
         }
     }
 
-    async fn open(
+    /// Opens a session, as soon as there may be one more.
+    pub(super) async fn open(
         self: &Arc<Self>,
         key: &Key,
         revision: &'static Revision,
@@ -270,22 +290,25 @@ impl Own {
         self.end(oldest.session, None, Vec::new(), None);
     }
 
+    /// Sees to it that unused sessions end.
+    pub(super) fn keep_sweeping(self: &Arc<Self>, session: &Session) {
+        if !std::mem::replace(&mut self.pool.lock().sweeping, true) {
+            drop(self.tasks.spawn_on(sweep(Arc::clone(self)), &session.shared.runtime));
+        }
+    }
+
     /// Keeps a session for its caller's next call.
     fn give_back(self: &Arc<Self>, key: Key, session: Session) {
         let wanted = self.room.available_permits() == 0 && self.waiting.load(Ordering::Relaxed) > 0;
         if wanted || self.stop.is_cancelled() || session.shared.gone.is_cancelled() {
             return self.end(session, None, Vec::new(), None);
         }
-        let runtime = session.shared.runtime.clone();
-        let mut pool = self.pool.lock();
-        pool.idle.push(Idle {
+        self.keep_sweeping(&session);
+        self.pool.lock().idle.push(Idle {
             key,
             session,
             since: tokio::time::Instant::now(),
         });
-        if !std::mem::replace(&mut pool.sweeping, true) {
-            drop(self.tasks.spawn_on(sweep(Arc::clone(self)), &runtime));
-        }
     }
 
     /// A caller that uses nothing is not remembered.
@@ -324,7 +347,7 @@ impl Own {
 impl std::fmt::Debug for Own {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Own")
-            .field("parked", &self.parked())
+            .field("levels", &self.levels())
             .finish_non_exhaustive()
     }
 }
@@ -336,22 +359,22 @@ async fn sweep(own: Arc<Own>) {
             () = own.stop.cancelled() => return,
             () = tokio::time::sleep(SESSION_SWEEP) => {}
         }
-        let mut over = Vec::new();
+        let mut over: Vec<Session> = own.by_caller.iter().flat_map(CallerSessions::take_unused).collect();
         {
             let mut pool = own.pool.lock();
-            let (kept, old) = std::mem::take(&mut pool.idle).into_iter().partition(|idle: &Idle| {
-                idle.since.elapsed() < SESSION_IDLE_MAX && !idle.session.shared.gone.is_cancelled()
-            });
+            let (kept, old): (Vec<Idle>, Vec<Idle>) = std::mem::take(&mut pool.idle)
+                .into_iter()
+                .partition(|idle| idle.since.elapsed() < SESSION_IDLE_MAX && !idle.session.shared.gone.is_cancelled());
             pool.idle = kept;
-            over.extend(old);
-            pool.sweeping = !pool.idle.is_empty();
+            over.extend(old.into_iter().map(|idle| idle.session));
+            pool.sweeping = !pool.idle.is_empty() || own.by_caller.as_ref().is_some_and(|all| !all.is_empty());
             if !pool.sweeping && over.is_empty() {
                 return;
             }
             pool.sweeping = true;
         }
-        for one in over {
-            own.end(one.session, None, Vec::new(), None);
+        for session in over {
+            own.end(session, None, Vec::new(), None);
         }
     }
 }
@@ -371,52 +394,6 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// A session that one call has, until it is dropped.
-pub(super) struct Lease {
-    own: Arc<Own>,
-    /// `None` once it has been given back.
-    session: Option<Session>,
-    key: Key,
-    turn: Option<OwnedSemaphorePermit>,
-    /// What the server waits for.
-    pub(super) asked: Asked,
-    /// The session at the server that the call was made in. What the call leaves open is said there and nowhere else: a
-    /// session that the server has lost meanwhile is made anew, and knows nothing of the call.
-    pub(super) live: Option<Arc<Live>>,
-    /// The request that the server has not answered.
-    pub(super) open: Option<u64>,
-    /// Whether the server has nothing more to say about the call.
-    pub(super) clean: bool,
-}
-
-impl Lease {
-    pub(super) fn own(&self) -> &Arc<Own> {
-        &self.own
-    }
-
-    pub(super) fn key(&self) -> &Key {
-        &self.key
-    }
-
-    pub(super) fn shared(&self) -> Option<&Arc<Shared>> {
-        self.session.as_ref().map(|session| &session.shared)
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let Some(session) = self.session.take() else { return };
-        let answers = self.asked.give_up();
-        if self.clean && answers.is_empty() {
-            self.own.give_back(self.key.clone(), session);
-        } else {
-            self.own.end(session, self.live.take(), answers, self.open.take());
-        }
-        drop(self.turn.take());
-        self.own.forget(&self.key.caller);
     }
 }
 

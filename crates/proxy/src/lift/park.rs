@@ -6,6 +6,7 @@
 //! place where a parked call ends: by its time, with its server, or with the gateway.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use meshgate_bridge::eras::cannot;
@@ -51,7 +52,7 @@ async fn begin(
         flow::deliver(flow).await
     };
     let first = tokio::time::timeout_at(until, first).await;
-    first.unwrap_or_else(|_| Err(too_late().into()))
+    first.unwrap_or_else(|_| Err(too_late(Executed::Unknown).into()))
 }
 
 /// Parks a call whose questions are gathered; answers with the result that asks its client.
@@ -72,7 +73,10 @@ pub(super) fn park(flow: Flow) -> Result<Bytes, Refusal> {
     }
     let (wanted, waits) = oneshot::channel();
     let place = own.parking.lock().park(caller, round, wanted, now(), random());
-    let place = place.map_err(no_room)?;
+    let place = place.map_err(|full| {
+        own.counts.refused.fetch_add(1, Ordering::Relaxed);
+        no_room(full)
+    })?;
     let result = line.lease.asked.result(flow.told(), &place.state);
     wait_on(&own, flow, waits, place);
     Ok(result.into())
@@ -98,6 +102,7 @@ async fn wait(own: Arc<Own>, mut flow: Flow, mut waits: oneshot::Receiver<onesho
             () = own.stop.cancelled() => break,
             () = tokio::time::sleep_until(place.until.into()) => {
                 if own.parking.lock().remove(place.nonce).is_some() {
+                    own.counts.expired.fetch_add(1, Ordering::Relaxed);
                     tracing::info!("a parked call was given up: its client did not come back in time");
                     return;
                 }
@@ -148,6 +153,7 @@ pub(super) async fn resume(
         }
         .rule("lift/answer"));
     }
+    own.counts.resumed.fetch_add(1, Ordering::Relaxed);
     flow.next_round(&out, taken.round);
     let next = async {
         match flow.answered(&resume.answers) {
@@ -160,7 +166,8 @@ pub(super) async fn resume(
         }
     };
     let next = tokio::time::timeout_at(until, next).await;
-    next.unwrap_or_else(|_| Err(too_late().into())).map_err(refused)
+    next.unwrap_or_else(|_| Err(too_late(Executed::Unknown).into()))
+        .map_err(refused)
 }
 
 /// What answers make of a parked call.
@@ -230,12 +237,8 @@ fn declined() -> Refusal {
     )
 }
 
-pub(super) fn too_late() -> Refusal {
-    Refusal::server(
-        Reason::Deadline,
-        Executed::Unknown,
-        "server did not answer before the deadline",
-    )
+pub(super) fn too_late(executed: Executed) -> Refusal {
+    Refusal::server(Reason::Deadline, executed, "server did not answer before the deadline")
 }
 
 pub(super) fn refused(fault: Fault) -> Refusal {

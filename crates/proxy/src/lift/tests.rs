@@ -54,6 +54,7 @@ fn own(link: Link) -> Arc<Own> {
         }),
         1,
         false,
+        false,
     )
 }
 

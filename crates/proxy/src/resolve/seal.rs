@@ -47,7 +47,7 @@ pub(super) fn open_state(
     caller: &Caller,
     keys: &KeyRing,
     now: u64,
-) -> Result<Option<Option<String>>, Refusal> {
+) -> Result<Option<Later>, Refusal> {
     let wrong = || {
         Refusal::new(
             Reason::InvalidParams,
@@ -75,11 +75,24 @@ pub(super) fn open_state(
     if claims.expires < now || claims.server != *server.server.name {
         return Err(wrong());
     }
-    Ok(Some(claims.inner))
+    Ok(Some(Later {
+        inner: claims.inner,
+        round: claims.round.saturating_add(1),
+    }))
+}
+
+/// What the state of a later round says.
+pub(super) struct Later {
+    /// The state as the server gave it.
+    pub(super) inner: Option<String>,
+    /// The round that begins, from 2.
+    pub(super) round: u8,
 }
 
 struct StateClaims {
     expires: u64,
+    /// The round that ended with the question.
+    round: u8,
     server: String,
     inner: Option<String>,
 }
@@ -88,6 +101,7 @@ impl StateClaims {
     fn encode(&self) -> Vec<u8> {
         let mut plain = self.expires.to_be_bytes().to_vec();
         plain.push(u8::from(self.inner.is_some()));
+        plain.push(self.round);
         plain.push(u8::try_from(self.server.len()).unwrap_or(u8::MAX));
         plain.extend_from_slice(self.server.as_bytes());
         plain.extend_from_slice(self.inner.as_deref().unwrap_or("").as_bytes());
@@ -97,11 +111,13 @@ impl StateClaims {
     fn decode(plain: &[u8]) -> Option<Self> {
         let expires = u64::from_be_bytes(plain.get(..8)?.try_into().ok()?);
         let given = *plain.get(8)? == 1;
-        let end = 10 + usize::from(*plain.get(9)?);
-        let server = std::str::from_utf8(plain.get(10..end)?).ok()?.to_owned();
+        let round = *plain.get(9)?;
+        let end = 11 + usize::from(*plain.get(10)?);
+        let server = std::str::from_utf8(plain.get(11..end)?).ok()?.to_owned();
         let inner = std::str::from_utf8(plain.get(end..)?).ok()?.to_owned();
         Some(Self {
             expires,
+            round,
             server,
             inner: given.then_some(inner),
         })
@@ -135,6 +151,7 @@ pub fn seal_state(
         .unwrap_or_default();
     let claims = StateClaims {
         expires: now + STATE_LIFE_S,
+        round: destination.round,
         server,
         inner,
     };

@@ -48,6 +48,7 @@ pub(super) fn note_destination(
     record.note(|r| {
         r.server = Some(server.name.clone());
         r.team = server.team.clone();
+        r.round = Some(destination.round).filter(|round| *round > 1);
         r.target = destination.name.clone().and_then(|name| match call.method {
             Method::ToolsCall => Some(telemetry::Target::Tool(name)),
             Method::PromptsGet => Some(telemetry::Target::Prompt(name)),

@@ -53,6 +53,7 @@ pub(super) fn server(what: &[&str], change: impl FnOnce(&mut Server)) -> Arc<Ser
         duplicate_arguments: false,
         catalogue_per_caller: false,
         catalogue_refresh: Duration::from_secs(60),
+        per_caller: false,
         questions: Default::default(),
     };
     change(&mut server);
