@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The gateway closes a connection that is not read for this long, and a little.
 const STALL: Duration = Duration::from_secs(33);
 /// How long the gateway may take to give memory back that it does not need.
-const SETTLE: Duration = Duration::from_secs(60);
+const SETTLE: Duration = Duration::from_secs(10);
 const PROBE_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(clap::Args)]
@@ -91,7 +91,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 /// As many files as the system lets us have: each listen is one here and one at the gateway.
-fn raise_files() -> Result<(), Failure> {
+pub(crate) fn raise_files() -> Result<(), Failure> {
     let now = getrlimit(Resource::Nofile);
     let all = Rlimit {
         current: now.maximum,
@@ -176,9 +176,11 @@ impl Run {
             flood,
             ..Report::default()
         };
-        // What the first calls and listens leave behind for good is no cost of the later ones.
-        self.listen(256, 0).await?;
-        self.change(256).await?;
+        // What the first calls and listens leave behind for good is no cost of the later ones: each application has been
+        // here once.
+        let applications = listens.div_ceil(STREAMS_PER_CALLER);
+        self.listen(applications, 0, 1).await?;
+        self.change(applications as u64).await?;
         self.leave();
         tokio::time::sleep(Duration::from_secs(5)).await;
         report.memory.push(self.look("before")?);
@@ -187,7 +189,7 @@ impl Run {
         tokio::time::sleep(Duration::from_secs(5)).await;
         report.calls.push(("nothing open", quiet.end().await?));
         let began = Instant::now();
-        self.listen(listens, stalled).await?;
+        self.listen(listens, stalled, STREAMS_PER_CALLER).await?;
         report.opening = began.elapsed();
         report.memory.push(self.look("all open")?);
 
@@ -213,13 +215,12 @@ impl Run {
         self.heard.check()?;
         self.leave();
         // The allocator gives pages back bit by bit.
-        let settle = if listens < 10_000 { SETTLE / 6 } else { SETTLE };
-        tokio::time::sleep(settle / 4).await;
+        tokio::time::sleep(SETTLE / 4).await;
         report.memory.push(self.look("just left")?);
-        tokio::time::sleep(settle * 3 / 4).await;
+        tokio::time::sleep(SETTLE * 3 / 4).await;
         report.memory.push(self.look("all left")?);
         // What it keeps is used again; what was lost is not.
-        self.listen(listens, 0).await?;
+        self.listen(listens, 0, STREAMS_PER_CALLER).await?;
         report.memory.push(self.look(report::AGAIN)?);
         self.leave();
         Ok(report)
@@ -287,8 +288,9 @@ impl Run {
         })
     }
 
-    /// Opens listens; the last `stalled` of them do not read what comes after the first message.
-    async fn listen(&mut self, listens: usize, stalled: usize) -> Result<(), Failure> {
+    /// Opens listens, so many of each application; the last `stalled` of them do not read what comes after the first
+    /// message.
+    async fn listen(&mut self, listens: usize, stalled: usize, of_each: usize) -> Result<(), Failure> {
         let room = Arc::new(Semaphore::new(OPENING));
         let mut opening = JoinSet::new();
         for n in 0..listens {
@@ -301,7 +303,7 @@ impl Run {
             };
             opening.spawn(async move {
                 let _permit = permit;
-                let token = token(1 + n / STREAMS_PER_CALLER);
+                let token = token(1 + n / of_each);
                 Ok::<_, Failure>((role, Listener::open(address, &token, role).await?))
             });
         }

@@ -29,11 +29,11 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    // The allocator is built not to ask for huge pages, and where the system gives them unasked we refuse: an idle gateway
-    // would hold six times the memory it uses. A kernel that does not know the switch is no reason to stop.
+    // Where the system gives huge pages unasked we refuse: an idle gateway would hold six times the memory it uses. A
+    // kernel that does not know the switch is no reason to stop.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     let mut args = std::env::args_os().skip(1);
     if args

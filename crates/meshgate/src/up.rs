@@ -132,6 +132,7 @@ impl Assembly {
             workers,
         } = self;
         enough_files(snapshot.mesh.limits.connections_max);
+        give_memory_back();
         let serving = serve_runtime(workers)?;
         let keeping = keep_runtime()?;
         let (drainer, watch) = drain();
@@ -230,6 +231,14 @@ fn enough_files(connections: usize) {
             needed,
             "this process may open fewer files than its connections need; raise its limit (`LimitNOFILE`, `ulimit -n`)"
         );
+    }
+}
+
+/// Memory that is free for a while goes back to the system, on a thread of the allocator's own: left to itself it would
+/// look only when it is asked for more, and a gateway that ten thousand clients have left is asked for nothing.
+fn give_memory_back() {
+    if let Err(error) = tikv_jemalloc_ctl::background_thread::write(true) {
+        tracing::debug!(%error, "memory goes back to the system only while it is used");
     }
 }
 

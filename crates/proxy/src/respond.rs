@@ -200,12 +200,12 @@ pub fn modern_status(error_code: i64) -> StatusCode {
 pub async fn modern(id: Bytes, answering: Answering) -> Result<Response<ReplyBody>, Refusal> {
     let mut saying = Saying::Nothing(answering);
     let first = match timeout(KEEP_ALIVE, saying.next()).await {
-        Err(_silent) => return Ok(event_answer(frame_events(id, None, saying))),
+        Err(_silent) => return Ok(event_answer(frame_events(&id, None, saying))),
         Ok(None) => return Err(broken_off()),
         Ok(Some(first)) => first?,
     };
     Ok(match first {
-        Told::Notice(notice) => event_answer(frame_events(id, Some(notice), saying)),
+        Told::Notice(notice) => event_answer(frame_events(&id, Some(notice), saying)),
         Told::Result(body) => json_answer(StatusCode::OK, body),
         Told::Pieces(pieces) | Told::Lowered(pieces) => json(StatusCode::OK, ReplyBody::pieces(pieces)),
         Told::Error(body, code) => json_answer(modern_status(code), body),
@@ -272,7 +272,7 @@ fn broken_off() -> Refusal {
 }
 
 /// Frames modern messages as events, with comments while nothing happens, and an error event where the stream breaks.
-fn frame_events(id: Bytes, first: Option<Bytes>, rest: Saying) -> Chunks {
+fn frame_events(id: &[u8], first: Option<Bytes>, rest: Saying) -> Chunks {
     struct State {
         id: Bytes,
         first: Option<Bytes>,
@@ -280,7 +280,8 @@ fn frame_events(id: Bytes, first: Option<Bytes>, rest: Saying) -> Chunks {
         done: bool,
     }
     let state = State {
-        id,
+        // A copy, because the id would keep the whole request, and the buffer that it was read into, as long as the stream.
+        id: Bytes::copy_from_slice(id),
         first,
         rest,
         done: false,

@@ -5,6 +5,12 @@ use std::time::Duration;
 /// Records waiting for the other runtime; the next one is dropped and counted.
 pub const RECORDS_WAITING_MAX: usize = 16 * 1024;
 
+/// Records whose room is kept while there are few of them; what a rush needed beyond that is let go.
+pub const RECORDS_KEPT_MAX: usize = 1024;
+
+/// Bytes of formatted lines whose room is kept while there are few of them.
+pub const LINES_KEPT_BYTES_MAX: usize = 64 * 1024;
+
 /// How often the ring is drained. A metric is at most this old.
 pub const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
 

@@ -18,7 +18,10 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::limits::{DRAIN_INTERVAL, LAST_WRITE_TIME_MAX, LINES_WAITING_BYTES_MAX, RECORDS_WAITING_MAX};
+use crate::limits::{
+    DRAIN_INTERVAL, LAST_WRITE_TIME_MAX, LINES_KEPT_BYTES_MAX, LINES_WAITING_BYTES_MAX, RECORDS_KEPT_MAX,
+    RECORDS_WAITING_MAX,
+};
 use crate::metrics::Metrics;
 use crate::record::{AccessRecord, Clock};
 
@@ -123,7 +126,7 @@ impl Records {
     /// Counts and formats a batch; returns how many lines the sink had no room for.
     async fn settle(&self, batch: &mut Vec<AccessRecord>, metrics: &Metrics, writer: &mut Writer) -> u64 {
         writer.collect().await;
-        let mut lost = 0;
+        let (mut lost, came) = (0, batch.len());
         for record in batch.drain(..) {
             metrics.observe(&record);
             if writer.has_room() {
@@ -132,8 +135,19 @@ impl Records {
                 lost += 1;
             }
         }
+        let_go(batch, came, RECORDS_KEPT_MAX);
+        let formatted = writer.lines.len();
+        let_go(&mut writer.lines, formatted, LINES_KEPT_BYTES_MAX);
         writer.begin();
         lost
+    }
+}
+
+/// Lets go of the room of a rush, of which only `used` was needed this time: ten thousand clients that leave at once leave
+/// as many records. What is used again and again keeps its room.
+fn let_go<T>(room: &mut Vec<T>, used: usize, kept: usize) {
+    if used < room.capacity() / 8 {
+        room.shrink_to(kept);
     }
 }
 

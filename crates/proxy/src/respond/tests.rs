@@ -34,6 +34,17 @@ async fn a_call_that_is_silent_for_long_is_answered_by_a_stream_that_stays_awake
     assert!(text.ends_with(&format!("data: {result}\n\n")), "{text}");
 }
 
+#[tokio::test]
+async fn an_open_stream_does_not_keep_the_request_that_it_answers() {
+    let request = Bytes::from(br#"{"id":7}"#.to_vec());
+    let notice = Told::Notice(Bytes::from_static(b"{}"));
+    let telling = futures_util::stream::once(std::future::ready(Ok(notice))).chain(futures_util::stream::pending());
+    let answering = Box::pin(async move { Ok(Answered::Stream(Box::pin(telling))) });
+    let open = modern(request.slice(6..7), answering).await.map_err(drop).unwrap();
+    assert!(request.is_unique());
+    drop(open);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_silent_call_that_is_refused_in_the_end_says_so_on_its_stream() {
     let (status, text) = sent(async {

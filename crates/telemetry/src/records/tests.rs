@@ -52,6 +52,18 @@ fn a_full_ring_drops_and_counts_instead_of_growing_or_waiting() {
     assert_eq!(records.dropped(), 7);
 }
 
+#[test]
+fn the_room_of_a_rush_is_let_go_and_room_that_is_used_is_kept() {
+    let room = |capacity: usize, used: usize| {
+        let mut room: Vec<u64> = Vec::with_capacity(capacity);
+        let_go(&mut room, used, 100);
+        room.capacity()
+    };
+    assert_eq!(room(8_000, 999), 100, "less than an eighth was used");
+    assert_eq!(room(8_000, 1_000), 8_000);
+    assert_eq!(room(100, 0), 100, "what is kept is not looked at");
+}
+
 #[tokio::test]
 async fn every_record_becomes_a_line_in_order_and_the_last_ones_are_written_at_the_end() {
     let directory = tempdir();
