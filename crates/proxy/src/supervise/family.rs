@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, wait};
 
 /// How often the tree is read while it is being ended.
@@ -46,11 +47,13 @@ pub(super) struct Process {
 /// All processes.
 pub(super) fn processes() -> impl Iterator<Item = Process> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| {
-        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-        let stat = std::fs::read(entry.path().join("stat")).ok()?;
-        read(pid, &stat)
-    })
+    entries.filter_map(|entry| process(entry.file_name().to_str()?.parse().ok()?))
+}
+
+/// One of them.
+pub(super) fn process(pid: i32) -> Option<Process> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    read(pid, &stat)
 }
 
 /// Reads `PID (NAME) STATE PPID PGRP SESSION …`, where the name may hold anything, brackets too.
@@ -70,17 +73,30 @@ fn read(pid: i32, stat: &[u8]) -> Option<Process> {
 
 /// Collects the dead. Returns the status of `child` if it was among them.
 pub(super) fn reap(child: Pid) -> Option<WaitStatus> {
+    collect(child).0
+}
+
+/// The same, and whether nobody descends from this process any more: it adopts, so who has no children has no descendants.
+fn collect(child: Pid) -> (Option<WaitStatus>, bool) {
     let mut found = None;
-    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-        if pid == child {
-            found = Some(status);
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) if pid == child => found = Some(status),
+            Ok(Some(_)) => {}
+            Ok(None) => return (found, false),
+            Err(error) => return (found, error == Errno::CHILD),
         }
     }
-    found
 }
 
 /// Asks every descendant to end, waits for at most `grace`, and then kills what is left until nothing is.
 pub(super) fn end(child: Pid, grace: Duration, mut status: Option<WaitStatus>) -> Option<WaitStatus> {
+    // Most servers leave nobody behind, and reading the whole tree takes longer than they do to start.
+    let (found, is_alone) = collect(child);
+    status = found.or(status);
+    if is_alone {
+        return status;
+    }
     for pid in living() {
         // A process may have ended by itself, and a stopped one must go on to hear of it.
         let _ = kill_process(pid, Signal::TERM);

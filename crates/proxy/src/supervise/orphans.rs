@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid};
 
-use super::family::{Process, below, processes};
+use super::family::{Process, below, process, processes};
 
 /// How often is looked for what is left.
 const STEP: Duration = Duration::from_millis(10);
@@ -29,13 +29,7 @@ pub(crate) fn start<T>(
     // Where the system has no such thing, orphans go to its first process as they always did.
     let _ = set_child_subreaper(Some(getpid()));
     let me = getpid().as_raw_nonzero().get();
-    if !supervisors.is_empty() {
-        let living: BTreeSet<i32> = processes()
-            .filter(|process| process.parent == me)
-            .map(|process| process.pid)
-            .collect();
-        supervisors.retain(|pid| living.contains(pid));
-    }
+    supervisors.retain(|pid| process(*pid).is_some_and(|process| process.parent == me));
     let started = start()?;
     supervisors.extend(pid(&started).and_then(|pid| i32::try_from(pid).ok()));
     Ok(started)

@@ -91,7 +91,10 @@ impl StdioLink {
             ));
         }
         let environment = Environment::build(&command.server, &command.env)?;
-        let mut child = start(command, supervisor, &environment).map_err(|error| {
+        let ready = prepare(command, supervisor, &environment);
+        // Until the new process runs our program, the thread that starts it stands still; calls are on the others.
+        let started = tokio::task::spawn_blocking(move || start(ready)).await;
+        let mut child = started.map_err(std::io::Error::from).flatten().map_err(|error| {
             let message = format!("server is away: its process cannot be started: {}", error.kind());
             Refusal::server(Reason::ServerAway, Executed::No, message)
         })?;
@@ -312,7 +315,7 @@ impl Stream for Plain {
     }
 }
 
-fn start(command: &StdioCommand, supervisor: &SupervisorProgram, environment: &Environment) -> std::io::Result<Child> {
+fn prepare(command: &StdioCommand, supervisor: &SupervisorProgram, environment: &Environment) -> Command {
     let args: Vec<OsString> = command.args.iter().map(OsString::from).collect();
     let mut child = Command::new(&supervisor.path);
     child
@@ -325,7 +328,11 @@ fn start(command: &StdioCommand, supervisor: &SupervisorProgram, environment: &E
     if let Some(cwd) = &command.cwd {
         child.current_dir(cwd);
     }
-    orphans::start(|| child.spawn(), Child::id)
+    child
+}
+
+fn start(mut ready: Command) -> std::io::Result<Child> {
+    orphans::start(|| ready.spawn(), Child::id)
 }
 
 /// A message may be spread over lines; on a pipe it must be one. Line ends inside of strings are always escaped, so
