@@ -37,6 +37,9 @@ pub(crate) struct Options {
     /// Seconds of each load
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
+    /// Only what calls notice of a server that misbehaves beside theirs; writes no page
+    #[arg(long)]
+    neighbours: bool,
     /// Put target, generator and upstream before everything else on the machine (`chrt -r`; needs the right to)
     #[arg(long)]
     realtime: bool,
@@ -54,13 +57,16 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut machine = Machine::look(&place.tree, options.realtime);
     let plan = plan(options);
     let named = if options.short && options.targets.is_empty() {
-        [FLOOR, "meshgate", "meshgate-legacy", "meshgate-stdio"]
-            .map(str::to_owned)
-            .to_vec()
+        ["", "-legacy", "-lift", "-lower", "-stdio"]
+            .map(|kind| format!("meshgate{kind}"))
+            .into_iter()
+            .chain([FLOOR.to_owned()])
+            .collect()
     } else {
         options.targets.clone()
     };
-    let targets = target::all(&place.tree.join("bench/targets"), &named)?;
+    let mut targets = target::all(&place.tree.join("bench/targets"), &named)?;
+    targets.retain(|target| target.neighbours || !options.neighbours);
     let cores = Cores::of(&machine, options.realtime);
     let (upstream, ports) = upstream(&place, cores.other)?;
     let mut skipped = BTreeMap::new();
@@ -87,6 +93,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         return Ok(());
     }
     println!("{}", goals::table(&report));
+    if options.neighbours {
+        return Ok(());
+    }
     report::write(&report, &place.results)
 }
 
@@ -127,6 +136,8 @@ fn plan(options: &Options) -> Plan {
             rate: 200,
             sessions: 50,
             streams: 20,
+            turns: 1,
+            only_neighbours: options.neighbours,
         };
     }
     Plan {
@@ -136,6 +147,8 @@ fn plan(options: &Options) -> Plan {
         rate: 2000,
         sessions: 2000,
         streams: 1000,
+        turns: 5,
+        only_neighbours: options.neighbours,
     }
 }
 

@@ -4,6 +4,8 @@ use crate::{report::Report, target::FLOOR};
 
 const OURS: &str = "meshgate";
 const LEGACY: &str = "meshgate-legacy";
+const LIFT: &str = "meshgate-lift";
+const LOWER: &str = "meshgate-lower";
 const STDIO: &str = "meshgate-stdio";
 const ENVOY: &str = "envoy-mcp";
 
@@ -79,6 +81,18 @@ const GOALS: &[Goal] = &[
         (LEGACY, "echo_calls"),
         Against::Target(OURS),
         Bound::Least(0.85),
+    ),
+    (
+        "modern clients and servers with sessions, echo: calls/s over our own without",
+        (LIFT, "echo_calls"),
+        Against::Target(OURS),
+        Bound::Least(0.6),
+    ),
+    (
+        "clients with sessions and modern servers, echo: the same",
+        (LOWER, "echo_calls"),
+        Against::Target(OURS),
+        Bound::Least(0.6),
     ),
     (
         "child process, echo: calls/s",

@@ -49,6 +49,9 @@ pub(crate) struct Options {
     /// Go on whatever the target does: for targets that are known to answer wrongly
     #[arg(long)]
     undeterred: bool,
+    /// Give every latency too, so that runs can be put together
+    #[arg(long)]
+    latencies: bool,
     /// Calls due per second; without it each connection sends as fast as it is answered
     #[arg(long)]
     rate: Option<u32>,
@@ -67,13 +70,18 @@ pub(crate) struct Outcome {
     pub(crate) p999: f64,
     /// Processor time of the generator, in seconds.
     pub(crate) cpu: f64,
+    /// Every latency in nanoseconds, sorted, where that was asked for.
+    pub(crate) latencies: Vec<u64>,
 }
 
 /// Runs a load and prints its outcome as one line of JSON.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut load = Load::prepare(options)?;
     load.work()?;
-    let outcome = load.outcome()?;
+    let mut outcome = load.outcome()?;
+    if options.latencies {
+        outcome.latencies = load.latencies;
+    }
     let line = serde_json::to_string(&outcome).map_err(|e| format!("cannot write the outcome: {e}"))?;
     println!("{line}");
     Ok(())
@@ -297,6 +305,7 @@ impl Load {
             p99: at(0.99),
             p999: at(0.999),
             cpu: process::Usage::of(std::process::id())?.cpu,
+            latencies: Vec::new(),
         })
     }
 }

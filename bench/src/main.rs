@@ -24,6 +24,7 @@ mod load;
 mod machine;
 mod measure;
 mod neighbour;
+mod parked;
 mod process;
 mod report;
 mod requests;
@@ -58,6 +59,8 @@ enum Part {
     Gateway(gateway::Options),
     /// Hold very many listens open, some of them unread, and see who notices
     Listens(listens::Options),
+    /// Park very many calls at servers that ask something, and see what one weighs
+    Parked(parked::Options),
     /// Be the MCP servers behind the targets
     Upstream(upstream::Options),
     /// Be the least proxy: pooled, reads the JSON-RPC envelope, forwards
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().part {
         Part::Gateway(options) => gateway::run(&options),
         Part::Listens(options) => listens::run(&options),
+        Part::Parked(options) => parked::run(&options),
         Part::Upstream(options) => upstream::run(&options),
         Part::Floor(options) => floor::run(&options),
         Part::Load(options) => load::run(&options),

@@ -39,6 +39,10 @@ pub(crate) struct Plan {
     pub(crate) rate: u32,
     pub(crate) sessions: usize,
     pub(crate) streams: usize,
+    /// Turns of a gateway with a bad server and of one without.
+    pub(crate) turns: u32,
+    /// Nothing else is measured.
+    pub(crate) only_neighbours: bool,
 }
 
 /// A target with everything it needs to be started again and again.
@@ -83,6 +87,10 @@ impl Bench<'_> {
     /// One round.
     pub(crate) fn round(&self) -> Result<Sample, Failure> {
         let mut sample = Sample::new();
+        if self.plan.only_neighbours {
+            self.neighbours(&mut sample)?;
+            return Ok(sample);
+        }
         let (mut running, peer, cold) = self.start()?;
         sample.insert("cold_ms".to_owned(), cold.as_secs_f64() * 1000.0);
         std::thread::sleep(SETTLE);
@@ -216,7 +224,9 @@ impl Bench<'_> {
         arguments.extend(["--workload".to_owned(), workload.name().to_owned()]);
         arguments.extend(["--connections".to_owned(), connections.to_string()]);
         arguments.extend(["--seconds".to_owned(), seconds.to_string()]);
-        arguments.extend(rate.map(|rate| format!("--rate={rate}")));
+        if let Some(rate) = rate {
+            arguments.extend([format!("--rate={rate}"), "--latencies".to_owned()]);
+        }
         arguments
     }
 

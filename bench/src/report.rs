@@ -125,12 +125,17 @@ impl Report {
     /// Medians, with the least and the most of all rounds where they differ.
     pub(crate) fn table(&self) -> String {
         let mut lines = vec![self.head("")];
-        for (name, title, decimals) in COLUMNS {
+        let measured = |name: &str| self.targets.iter().any(|row| row.figures.contains_key(name));
+        for (name, title, decimals) in COLUMNS.iter().filter(|(name, ..)| measured(name)) {
             let cells = self.targets.iter().map(|row| match row.figures.get(*name) {
                 Some(figure) => shown(figure, *decimals),
                 None => "–".to_owned(),
             });
             lines.push(format!("| {title} | {} |", cells.collect::<Vec<_>>().join(" | ")));
+        }
+        if !measured("echo_calls") {
+            lines.push(String::new());
+            return lines.join("\n");
         }
         let busy = self.targets.iter().map(|row| {
             let share = |name| {
@@ -150,7 +155,7 @@ impl Report {
         ));
         lines.push(String::new());
         lines.push(self.head("over the floor"));
-        for (name, title) in RATIOS {
+        for (name, title) in RATIOS.iter().filter(|(name, _)| measured(name)) {
             let cells = self.targets.iter().map(|row| self.ratio(&row.name, name));
             lines.push(format!("| {title} | {} |", cells.collect::<Vec<_>>().join(" | ")));
         }
@@ -232,6 +237,14 @@ pub(crate) fn write(report: &Report, directory: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Writes the page of another measurement, and the index.
+pub(crate) fn write_page(directory: &Path, name: &str, page: &str) -> Result<(), Failure> {
+    let failure = |e: std::io::Error| format!("cannot write into {}: {e}", directory.display());
+    fs::create_dir_all(directory).map_err(failure)?;
+    fs::write(directory.join(format!("{name}.md")), page).map_err(failure)?;
+    fs::write(directory.join("README.md"), index(directory)).map_err(failure)
+}
+
 fn index(directory: &Path) -> String {
     let mut names: Vec<String> = fs::read_dir(directory)
         .into_iter()
@@ -249,11 +262,14 @@ fn index(directory: &Path) -> String {
         "Newest first. Only ratios within one run mean anything: machines differ, and so does what else they do. How they are taken: [bench](../README.md).".to_owned(),
         String::new(),
     ];
-    lines.extend(
-        names
-            .iter()
-            .map(|name| format!("- [{name}]({name}.md), figures in [JSON]({name}.json)")),
-    );
+    lines.extend(names.iter().map(|name| {
+        let figures = if directory.join(format!("{name}.json")).exists() {
+            format!(", figures in [JSON]({name}.json)")
+        } else {
+            String::new()
+        };
+        format!("- [{name}]({name}.md){figures}")
+    }));
     lines.push(String::new());
     lines.join("\n")
 }

@@ -2,9 +2,12 @@
 //!
 //! Several servers of fifty tools each for targets that merge, and one *wide* server that offers the merged names itself
 //! for targets that only forward. So every target gets the same requests and gives the same bytes. Beside them the same
-//! servers of an older revision, and some that misbehave.
+//! servers of an older revision, and some that misbehave or ask.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -40,6 +43,7 @@ pub(crate) struct Ports {
     pub(crate) hung: u16,
     pub(crate) flooding: u16,
     pub(crate) cutting: u16,
+    pub(crate) asking: Vec<u16>,
 }
 
 /// How a server behaves.
@@ -54,6 +58,8 @@ enum Manner {
     Flooding,
     /// Hangs up in the middle of its answer to a call.
     Cutting,
+    /// Of a revision with sessions; asks something when it is called, and waits.
+    Asking,
 }
 
 /// Runs until standard input closes; the first line on standard output says which ports.
@@ -80,6 +86,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         for _ in 0..options.servers {
             ports.servers.push(start(&own, Manner::Modern).await?);
             ports.legacy.push(start(&own, Manner::Legacy).await?);
+            ports.asking.push(start(&own, Manner::Asking).await?);
         }
         ports.wide = start(&list(&merged), Manner::Modern).await?;
         ports.hung = start(&own, Manner::Hung).await?;
@@ -157,7 +164,11 @@ async fn answer(offer: Arc<Offer>, request: Request<Incoming>) -> Response<Piece
         return status(StatusCode::BAD_REQUEST);
     };
     let Some(envelope) = Envelope::read(&body) else {
-        return status(StatusCode::BAD_REQUEST);
+        return status(match offer.manner {
+            // An answer to its question.
+            Manner::Asking => StatusCode::ACCEPTED,
+            _ => StatusCode::BAD_REQUEST,
+        });
     };
     let Some(id) = envelope.id else {
         return status(StatusCode::ACCEPTED);
@@ -165,6 +176,7 @@ async fn answer(offer: Arc<Offer>, request: Request<Incoming>) -> Response<Piece
     match envelope.method.as_ref() {
         "tools/call" => match offer.manner {
             Manner::Modern | Manner::Legacy => call(&envelope, id.get()),
+            Manner::Asking => stream(Bytes::from_static(QUESTION.as_bytes())),
             Manner::Hung => std::future::pending().await,
             Manner::Flooding => typed(Pieces::endless(flood()), HeaderValue::from_static("text/event-stream")),
             Manner::Cutting => typed(
@@ -173,13 +185,14 @@ async fn answer(offer: Arc<Offer>, request: Request<Incoming>) -> Response<Piece
             ),
         },
         "tools/list" => result(id.get(), offer.list.clone()),
-        "server/discover" if offer.manner != Manner::Legacy => {
+        "server/discover" if !matches!(offer.manner, Manner::Legacy | Manner::Asking) => {
             result(id.get(), Bytes::from_static(DISCOVER.as_bytes()))
         }
         "subscriptions/listen" => stream(acknowledged(id.get())),
         "initialize" => {
             let mut response = result(id.get(), Bytes::from_static(INITIALIZE.as_bytes()));
-            let session = HeaderValue::from_static("bench-session");
+            static SESSIONS: AtomicU64 = AtomicU64::new(0);
+            let session = HeaderValue::from(SESSIONS.fetch_add(1, Ordering::Relaxed));
             response.headers_mut().insert("mcp-session-id", session);
             response
         }
@@ -192,6 +205,8 @@ async fn answer(offer: Arc<Offer>, request: Request<Incoming>) -> Response<Piece
 }
 
 pub(crate) const DISCOVER: &str = r#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"ttlMs":60000,"cacheScope":"public","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"bench","version":"1.0.0"}}}"#;
+/// What a server that asks says first of all, and last for a long time.
+const QUESTION: &str = "data: {\"jsonrpc\":\"2.0\",\"id\":\"q\",\"method\":\"elicitation/create\",\"params\":{\"message\":\"Who are you?\",\"requestedSchema\":{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"}}}}}\n\n";
 pub(crate) const INITIALIZE: &str =
     r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"bench","version":"1.0.0"}}"#;
 
