@@ -41,6 +41,12 @@ pub(crate) fn short_listens(place: &Place) -> Result<(), Failure> {
     command::run_logged(bench.args(["listens", "--short"]), &place.log("bench-listens"))
 }
 
+/// Calls that wait for an answer of their client: each is parked, and none weighs more than it may.
+pub(crate) fn short_parked(place: &Place) -> Result<(), Failure> {
+    let mut bench = command::program(place, place.program("meshgate-bench")?);
+    command::run_logged(bench.args(["parked", "--short"]), &place.log("bench-parked"))
+}
+
 /// Optimised as people run it. All at once, because features of shared dependencies are those of one build.
 fn build(place: &Place) -> Result<(), Failure> {
     let arguments = [

@@ -110,6 +110,7 @@ fn after_build(place: &Place, options: &Options, built: bool, steps: &mut Steps)
     step("bench, short", &|| bench::short(place));
     step("bench, instructions", &|| instructions::run(place, false));
     step("listens, short", &|| bench::short_listens(place));
+    step("parked, short", &|| bench::short_parked(place));
     if !options.offline {
         step("conformance of the fixture alone", &|| {
             conformance::run(place, &conformance::Options::alone())
