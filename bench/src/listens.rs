@@ -27,7 +27,14 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use self::client::{Heard, Listener, Probe, Role};
 use self::report::{Memory, Report};
 use self::server::Source;
-use crate::{Failure, machine::Machine, measure::free_port, process::Usage, running::Running, serve};
+use crate::{
+    Failure,
+    machine::Machine,
+    measure::free_port,
+    process::{self, Usage},
+    running::Running,
+    serve,
+};
 
 /// Streams of one caller, the default.
 const STREAMS_PER_CALLER: usize = 32;
@@ -284,6 +291,7 @@ impl Run {
         Ok(Memory {
             when,
             rss: Usage::of(id)?.rss,
+            code: process::mapped(id)?,
             files: files.count(),
         })
     }

@@ -50,13 +50,22 @@ pub(crate) fn forget_peak(id: u32) -> Result<(), Failure> {
 
 /// The most resident bytes of this process since then.
 pub(crate) fn peak(id: u32) -> Result<u64, Failure> {
+    status(id, "VmHWM:")
+}
+
+/// Resident bytes of files that this process has mapped: its program.
+pub(crate) fn mapped(id: u32) -> Result<u64, Failure> {
+    status(id, "RssFile:")
+}
+
+fn status(id: u32, name: &str) -> Result<u64, Failure> {
     let text = fs::read_to_string(format!("/proc/{id}/status")).map_err(|e| format!("process {id} is gone: {e}"))?;
     let kib: Option<u64> = text
         .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .find_map(|line| line.strip_prefix(name))
         .and_then(|rest| rest.split_whitespace().next()?.parse().ok());
     kib.map(|kib| kib * 1024)
-        .ok_or_else(|| "the kernel tells no peak of memory".to_owned())
+        .ok_or_else(|| format!("the kernel tells no `{name}` of process {id}"))
 }
 
 struct Process {

@@ -145,7 +145,8 @@ async fn answer(source: Arc<Source>, request: Request<Incoming>) -> Response<Tol
             let change = source.change.load(Ordering::SeqCst);
             list(
                 "tools",
-                json!([{"name": "echo", "description": format!("change {change}"), "inputSchema": {"type": "object"}}]),
+                json!([{"name": "echo", "description": format!("change {change}"), "inputSchema": {"type": "object"},
+                    "annotations": {"readOnlyHint": true}}]),
             )
         }
         "resources/list" => list("resources", json!([])),
