@@ -44,7 +44,7 @@ use self::patience::{Patience, too_late};
 pub use self::probe::own_id;
 use self::stale::Stale;
 use self::turns::Turns;
-use crate::call::{Outbound, Reply};
+use crate::call::{Caller, Outbound, Reply};
 use crate::lift::Own;
 use crate::refusal::{Executed, Reason, Refusal};
 use crate::supervise::SupervisorProgram;
@@ -278,6 +278,11 @@ impl Upstream {
             stderr: stdio.map(|link| link.stderr_tail()).unwrap_or_default(),
             noise: stdio.map_or(0, |link| link.strays().noise.load(Ordering::Relaxed)),
         }
+    }
+
+    /// The client of a parked call is not asked after all: the call is given up. A state of another kind changes nothing.
+    pub fn give_up(&self, caller: &Arc<Caller>, state: &str) {
+        self.shared.own.give_up(caller, state);
     }
 
     /// How it stands with parked calls and the sessions of single callers.

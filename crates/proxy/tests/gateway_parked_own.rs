@@ -170,6 +170,23 @@ async fn so_many_calls_of_one_caller_are_parked_and_the_next_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_question_that_the_operator_denies_its_client_is_not_waited_for() {
+    let page = r#"{"mode":"url","elicitationId":"e1","url":"https://elsewhere.example/","message":"m"}"#;
+    let server = asks_once("elicitation/create", page).start().await;
+    let spec = ", questions: {hosts: [login.example.com]}";
+    let gateway = RunningGateway::start(&common::mesh_with("", &[("only", &server.url(), spec)], UNHURRIED)).await;
+    let refused = gateway.modern("/mcp", "1", "tools/call", &call(ALL, "")).await.last();
+    assert_eq!(
+        refused["error"]["data"]["dev.meshgate/refusal"]["rule"], "questions",
+        "{refused}"
+    );
+    assert_eq!(server.wait_for("notifications/cancelled", 1).await.len(), 1);
+    assert_eq!(answers(&server, "s7")[0]["result"], json!({"action": "cancel"}));
+    assert_eq!(gateway.catalogues.upstreams()[0].1.parked().parked, 0);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn what_waits_is_counted_and_records_say_which_round_a_request_was() {
     let (_server, gateway) = before(asks_each()).await;
     let levels = || {

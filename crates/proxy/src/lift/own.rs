@@ -29,7 +29,7 @@ use super::limits::{
     SESSION_IDLE_MAX, SESSION_SWEEP, SESSION_WAITERS_MAX, SESSIONS_PER_CALLER_MAX, SESSIONS_PER_SERVER_MAX,
 };
 use super::per_caller::CallerSessions;
-use super::shared::{Live, Shared};
+use super::shared::{Live, Shared, now};
 use super::{Link, background, errands, handshake};
 use crate::call::Caller;
 use crate::refusal::{Executed, Reason, Refusal};
@@ -153,6 +153,12 @@ impl Own {
             expired: self.counts.expired.load(Ordering::Relaxed),
             refused: self.counts.refused.load(Ordering::Relaxed),
         }
+    }
+
+    /// Gives one parked call up: its server is told, and nobody can go on with it.
+    pub fn give_up(&self, caller: &Arc<Caller>, state: &str) {
+        let taken = self.parking.lock().take(state, caller, now());
+        drop(taken);
     }
 
     /// Gives every parked call up, answers the server's open questions, and ends every session.

@@ -1,10 +1,11 @@
 //! A server's reply, message by message, in the caller's words.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
-use meshgate_mcp::Era;
+use meshgate_mcp::{Era, Rules, scan};
 
 use super::CallContext;
 use super::notes::outcome_of;
@@ -23,7 +24,11 @@ pub(super) fn shaped(
     let messages = match reply {
         Reply::Stream(messages) => messages,
         Reply::One(body) => {
-            return match shape.shape(&body)? {
+            let shaped = shape.shape(&body);
+            if shaped.is_err() {
+                give_up(&shape, &body);
+            }
+            return match shaped? {
                 Shaped::Response(body, outcome) => {
                     came_back(&context, era, outcome);
                     Ok(Answered::One(told(body, outcome)))
@@ -73,7 +78,10 @@ impl Shaping {
         loop {
             let shaped = match self.messages.next().await {
                 None => Err(no_response()),
-                Some(message) => message.and_then(|body| self.shape.shape(&body)),
+                Some(message) => message.and_then(|body| {
+                    let shaped = self.shape.shape(&body);
+                    shaped.inspect_err(|_| give_up(&self.shape, &body))
+                }),
             };
             let told = match shaped {
                 Ok(Shaped::Dropped(why)) => {
@@ -101,6 +109,15 @@ impl Shaping {
             self.done = true;
             return Some(told);
         }
+    }
+}
+
+/// A question that does not reach its client is not waited for: its call ends at the server, too.
+fn give_up(shape: &Reshape, body: &[u8]) {
+    let asked = scan(body, &Rules::SERVER).ok();
+    let state = asked.and_then(|message| message.body_value(body, "requestState")?.str(body).map(Cow::into_owned));
+    if let (Some(state), Some(server)) = (state, shape.view.servers.get(shape.destination.server)) {
+        server.upstream.give_up(&shape.caller, &state);
     }
 }
 
