@@ -115,6 +115,16 @@ async fn a_legacy_client_that_can_be_asked_is_shown_it_too() {
 }
 
 #[tokio::test]
+async fn a_caller_with_a_session_of_its_own_is_shown_the_lists_of_that_session() {
+    let (server, gateway) = before(shows_more(), ", catalogue: perCaller, sharing: perCaller").await;
+    assert_eq!(listed(&gateway, CANNOT).await, ["plain"]);
+    assert_eq!(
+        (server.received("initialize").len(), server.received("tools/list").len()),
+        (2, 2)
+    );
+}
+
+#[tokio::test]
 async fn shared_lists_are_the_same_for_everybody() {
     let (server, gateway) = before(shows_more(), "").await;
     assert_eq!(listed(&gateway, CAN).await, ["plain"]);

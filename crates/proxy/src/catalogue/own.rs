@@ -61,7 +61,9 @@ impl OwnViews {
         next_id: &(dyn Fn() -> u64 + Sync),
         items_max: usize,
     ) -> Arc<ViewState> {
-        let Some(caller) = &reader.caller else {
+        // A caller of the session that all share is shown what was read in it.
+        let own = own_lists(shared).any(|server| server.server.per_caller || !reader.can.is_empty());
+        let Some(caller) = reader.caller.as_ref().filter(|_| own) else {
             return shared.clone();
         };
         let own = self.kept(shared, caller, reader.can);
@@ -123,7 +125,8 @@ async fn read_all(
             caller: reader.caller.clone(),
             can: asked_by(&server.server, reader.can),
         };
-        if server.away || !server.server.catalogue_per_caller || reader.can.is_empty() {
+        let shares = reader.can.is_empty() && !server.server.per_caller;
+        if server.away || !server.server.catalogue_per_caller || shares {
             return (own, true);
         }
         let reading = read::catalogue(&server.upstream, &server.server, &reader, next_id, &now);

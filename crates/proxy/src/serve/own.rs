@@ -51,7 +51,7 @@ impl Core {
         let can = declared.map_or(Capabilities::NONE, |declared| {
             Capabilities::read(&call.body, declared.span)
         });
-        if !by_name || can.is_empty() {
+        if !by_name {
             return;
         }
         let view = self.catalogues.shown_to(&context.view, &context.caller, can).await;
