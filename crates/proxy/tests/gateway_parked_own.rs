@@ -207,6 +207,43 @@ async fn what_waits_is_counted_and_records_say_which_round_a_request_was() {
 }
 
 #[tokio::test]
+async fn so_many_sessions_carry_calls_of_one_caller_and_the_next_call_waits_its_turn() {
+    let server = asking("2025-11-25", |_| vec![Step::Hold])
+        .tool("quick", r#"{"content":[]}"#)
+        .start()
+        .await;
+    let spec = ", tools: {quick: {deadline: 300ms}}";
+    let gateway = RunningGateway::start(&common::mesh_with("", &[("only", &server.url(), spec)], UNHURRIED)).await;
+    let quick = call(ALL, "").replace("ask", "quick");
+    let mut held = Vec::new();
+    for n in 1..=32 {
+        held.push(
+            common::Post::modern(&n.to_string(), "tools/call", &call(ALL, ""))
+                .open(&gateway)
+                .await,
+        );
+        if n == 31 {
+            assert!(server.holds(31).await);
+            let done = gateway.modern("/mcp", "33", "tools/call", &quick).await.last();
+            assert_eq!(done["result"]["resultType"], "complete", "one is left: {done}");
+        }
+    }
+    assert!(server.holds(32).await);
+    let refused = gateway.modern("/mcp", "34", "tools/call", &quick).await.last();
+    let refusal = &refused["error"]["data"]["dev.meshgate/refusal"];
+    assert_eq!(
+        (&refusal["rule"], &refusal["executed"]),
+        (&json!("lift/sessions-per-caller"), &json!("no")),
+        "{refused}"
+    );
+    drop(held.pop());
+    assert_eq!(server.wait_for("notifications/cancelled", 1).await.len(), 1);
+    let done = gateway.modern("/mcp", "35", "tools/call", &quick).await.last();
+    assert_eq!(done["result"]["resultType"], "complete", "{done}");
+    assert_eq!(server.received("tools/call").len(), 34);
+}
+
+#[tokio::test]
 async fn a_session_that_the_server_has_forgotten_is_opened_again_and_the_call_runs_once() {
     let (server, gateway) = before(asks_each()).await;
     for n in 1..=2 {
