@@ -37,6 +37,8 @@ pub(crate) struct ServerPlan {
     pub(crate) era_known: bool,
     /// Whether its lists are read for each caller who can be asked.
     pub(crate) own_lists: bool,
+    /// Whether every caller has a process or session of its own, also one that cannot be asked.
+    pub(crate) per_caller: bool,
     /// What its operator does not let it ask.
     pub(crate) denied: Vec<&'static str>,
     /// When it dies (a pipe) or forgets its sessions (HTTP), in milliseconds from the beginning.
@@ -149,6 +151,7 @@ fn server(chance: &mut Chance, number: usize) -> ServerPlan {
         revision: chance.pick(&REVISIONS).unwrap_or("2025-11-25"),
         era_known: chance.percent(50),
         own_lists: chance.percent(25),
+        per_caller: chance.percent(25),
         denied: [("elicitation", 5), ("sampling", 20), ("roots", 20)]
             .into_iter()
             .filter_map(|(kind, percent)| chance.percent(percent).then_some(kind))

@@ -326,11 +326,12 @@ fn spec(server: &ServerPlan) -> String {
     };
     let era = if server.era_known { ", era: legacy" } else { "" };
     let lists = if server.own_lists { ", catalogue: perCaller" } else { "" };
+    let sharing = if server.per_caller { ", sharing: perCaller" } else { "" };
     let may = |kind: &&str| if server.denied.contains(kind) { "deny" } else { "allow" };
     let questions: Vec<_> = ["elicitation", "sampling", "roots"]
         .iter()
         .map(|kind| format!("{kind}: {}", may(kind)))
         .collect();
     let questions = questions.join(", ");
-    format!("{{{way}{era}{lists}, deadline: 60s, hardDeadline: 5m, questions: {{{questions}}}}}")
+    format!("{{{way}{era}{lists}{sharing}, deadline: 60s, hardDeadline: 5m, questions: {{{questions}}}}}")
 }
