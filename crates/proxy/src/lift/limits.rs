@@ -54,6 +54,8 @@ pub(super) const SESSION_WAITERS_MAX: usize = 64;
 pub(super) const SESSION_IDLE_MAX: Duration = Duration::from_secs(120);
 /// How long the session of a caller with `sharing: perCaller` is kept for its next call: its state is what it is for.
 pub(super) const PER_CALLER_IDLE_MAX: Duration = Duration::from_secs(1800);
+/// How often it is looked whether the last calls on sessions of callers have ended, when everything ends.
+pub(super) const LAST_CALLS_LOOK: Duration = Duration::from_millis(100);
 /// How often idle own sessions are looked through.
 pub(super) const SESSION_SWEEP: Duration = Duration::from_secs(5);
 /// How long the first call on an own session waits for the session's standalone stream, on which questions may come.

@@ -25,8 +25,9 @@ use tokio_util::task::TaskTracker;
 
 use super::flow::Flow;
 use super::limits::{
-    CHILDREN_PER_CALLER_MAX, CHILDREN_PER_SERVER_MAX, FOLLOWED_MAX, GOODBYE_MAX, PARK_MAX, PARKED_SHARE, ROUNDS_MAX,
-    SESSION_IDLE_MAX, SESSION_SWEEP, SESSION_WAITERS_MAX, SESSIONS_PER_CALLER_MAX, SESSIONS_PER_SERVER_MAX,
+    CHILDREN_PER_CALLER_MAX, CHILDREN_PER_SERVER_MAX, FOLLOWED_MAX, GOODBYE_MAX, LAST_CALLS_LOOK, PARK_MAX,
+    PARKED_SHARE, ROUNDS_MAX, SESSION_IDLE_MAX, SESSION_SWEEP, SESSION_WAITERS_MAX, SESSIONS_PER_CALLER_MAX,
+    SESSIONS_PER_SERVER_MAX,
 };
 use super::per_caller::CallerSessions;
 use super::shared::{Live, Shared, now};
@@ -317,6 +318,16 @@ impl Own {
         });
     }
 
+    /// Ends the sessions of callers that were in use when everything was told to end, each when its last call has ended.
+    async fn end_with_calls(&self) {
+        while let Some(of_callers) = self.by_caller.as_ref().filter(|all| !all.is_empty()) {
+            for session in of_callers.take_all() {
+                self.end(session, None, Vec::new(), None);
+            }
+            tokio::time::sleep(LAST_CALLS_LOOK).await;
+        }
+    }
+
     /// A caller that uses nothing is not remembered.
     fn forget(&self, caller: &Arc<Caller>) {
         let mut pool = self.pool.lock();
@@ -362,7 +373,7 @@ impl std::fmt::Debug for Own {
 async fn sweep(own: Arc<Own>) {
     loop {
         tokio::select! {
-            () = own.stop.cancelled() => return,
+            () = own.stop.cancelled() => return own.end_with_calls().await,
             () = tokio::time::sleep(SESSION_SWEEP) => {}
         }
         let mut over: Vec<Session> = own.by_caller.iter().flat_map(CallerSessions::take_unused).collect();
