@@ -45,12 +45,21 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Equal for equal stories. Who of two comes first within one millisecond is no part of a story: times are whole
-    /// milliseconds to the runtime.
+    /// Equal for equal stories. Who of two comes first within one millisecond is no part of a story, because times are whole
+    /// milliseconds to the runtime; so the numbers of sessions, which are given as they are opened, are none either.
     pub fn hash(&self) -> u64 {
-        let mut lines: Vec<_> = self.story.iter().collect();
+        let unnumbered = |line: &String| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            let line = words.join(" ");
+            let mut parts = line.split('/');
+            let first = parts.next().unwrap_or_default().to_owned();
+            parts.fold(first, |line, part| {
+                line + part.trim_start_matches(|digit: char| digit.is_ascii_digit())
+            })
+        };
+        let mut lines: Vec<String> = self.story.iter().map(unnumbered).collect();
         lines.sort_unstable();
-        let bytes = lines.into_iter().flat_map(|line| line.bytes().chain([b'\n']));
+        let bytes = lines.iter().flat_map(|line| line.bytes().chain([b'\n']));
         bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         })
