@@ -291,7 +291,7 @@ async fn d17_a070_a_state_ends_with_its_time_and_with_its_key() {
     // As the gateway makes it, with a time of our choice.
     let sealed = |expires: u64, server: &str| {
         let mut plain = expires.to_be_bytes().to_vec();
-        plain.extend([1, u8::try_from(server.len()).unwrap()]);
+        plain.extend([1, 1, u8::try_from(server.len()).unwrap()]);
         plain.extend(server.as_bytes());
         plain.extend(b"the server's own");
         let bound = b"default\0local\0tools/call\0ask\0{\"a\":1,\"b\":[2]}";
