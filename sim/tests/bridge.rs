@@ -32,10 +32,8 @@ fn an_answer_that_is_lost_is_found() {
 #[test]
 fn answers_that_are_exchanged_are_found() {
     let finding = found(Plant::Swap);
-    assert!(
-        finding.contains("reached") || finding.contains("never asked"),
-        "{finding}"
-    );
+    let known = ["reached", "never asked", "never answered"];
+    assert!(known.iter().any(|words| finding.contains(words)), "{finding}");
 }
 
 #[test]
