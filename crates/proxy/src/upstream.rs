@@ -285,6 +285,12 @@ impl Upstream {
         self.shared.own.give_up(caller, state);
     }
 
+    /// Gives up the parked calls of callers that may not go on with them any more: their servers are told now, and not when
+    /// their time is over.
+    pub fn keep_parked(&self, keep: impl Fn(&Caller) -> bool) {
+        self.shared.own.keep_only(keep);
+    }
+
     /// How it stands with parked calls and the sessions of single callers.
     pub fn parked(&self) -> ParkedLevels {
         self.shared.own.levels()

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::parked::{ALL, DONE, FORM, Last, answers, asking, asks, asks_once, before, call, gone, question};
-use common::{LegacyClient, RunningGateway, TOKEN, UNHURRIED, compiled, mesh};
+use common::{LegacyClient, RunningGateway, TOKEN, UNHURRIED, compiled, documents, mesh};
 use meshgate_identity::{KeyRing, token_digest};
 use meshgate_proxy::supervise::SupervisorProgram;
 use meshgate_testkit::{Answer, Script, ScriptedServer, StdioScript, StdioServer, Step};
@@ -432,4 +432,22 @@ async fn a_child_hears_its_answers_before_the_cancellation_and_its_end() {
     let at = |text: &str| lines.iter().position(|line| line.contains(text));
     let (answer, cancel) = (at(r#""result":{"action":"cancel"}"#), at("notifications/cancelled"));
     assert!(answer.is_some() && answer < cancel, "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_caller_that_may_no_longer_call_has_its_parked_calls_given_up_at_once() {
+    let server = asks_each().start().await;
+    let mesh = |views: &str| {
+        let local = format!("kind: Application\nmetadata: {{name: local}}\nspec: {{tokens: [], views: [{views}]}}");
+        let other = "kind: View\nmetadata: {name: other}\nspec: {servers: []}";
+        mesh(&[("only", &server.url())], &documents(&[UNHURRIED, other, &local]))
+    };
+    let gateway = RunningGateway::start(&mesh("default")).await;
+    asks(&gateway.modern("/mcp", "1", "tools/call", &call(ALL, "")).await);
+    // A change that leaves the caller its right leaves it its call.
+    gateway.reload(&mesh("default, other"));
+    assert_eq!(server.received("notifications/cancelled").len(), 0);
+    gateway.reload(&mesh("other"));
+    server.wait_for("notifications/cancelled", 1).await;
+    gateway.stop().await;
 }

@@ -194,6 +194,15 @@ impl<C: PartialEq, T> Parking<C, T> {
         due.into_iter().filter_map(|nonce| self.remove(nonce)).collect()
     }
 
+    /// Takes out the calls of callers that are not kept: nobody will go on with those.
+    pub fn keep_only(&mut self, keep: impl Fn(&C) -> bool) -> Vec<T> {
+        let (kept, gone) = std::mem::take(&mut self.rows)
+            .into_iter()
+            .partition(|(_, row)| keep(&row.caller));
+        self.rows = kept;
+        gone.into_values().map(|row: Row<C, T>| row.parked).collect()
+    }
+
     /// Takes out every call: nothing will be gone on with.
     pub fn drain(&mut self) -> Vec<T> {
         let rows = std::mem::take(&mut self.rows);

@@ -103,6 +103,11 @@ impl Control {
             let view = wanted.view(view);
             view.is_some_and(|view| may_use(&wanted, view, caller))
         });
+        for (name, upstream) in self.core.catalogues.upstreams() {
+            let shows = |view: &View| view.servers.iter().any(|shown| shown.server.name == name);
+            let showing: Vec<_> = wanted.views.iter().filter(|view| shows(view)).collect();
+            upstream.keep_parked(|caller| showing.iter().any(|view| may_use(&wanted, view, caller)));
+        }
         applied
     }
 

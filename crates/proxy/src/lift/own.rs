@@ -162,6 +162,11 @@ impl Own {
         drop(taken);
     }
 
+    /// Gives up the parked calls of callers that may not go on with them any more.
+    pub fn keep_only(&self, keep: impl Fn(&Caller) -> bool) {
+        drop(self.parking.lock().keep_only(|caller| keep(caller)));
+    }
+
     /// Gives every parked call up, answers the server's open questions, and ends every session.
     pub async fn close(&self) {
         self.stop();

@@ -97,8 +97,10 @@ pub fn outbound(
 /// may be made less on the way, and never more.
 fn narrow(body: &[u8], fields: &Object, questions: &Questions, splice: &mut Splice<'_>) {
     let object = |of: &Object, name: &str| of.get(body, name).and_then(|value| Object::read(body, value.span));
-    let Some(declared) = object(fields, meta::CLIENT_CAPABILITIES).filter(|declared| !declared.members.is_empty())
-    else {
+    // Most calls declare nothing, and are not read any further.
+    let declared = fields.get(body, meta::CLIENT_CAPABILITIES);
+    let declared = declared.filter(|value| value.raw(body) != b"{}");
+    let Some(declared) = declared.and_then(|value| Object::read(body, value.span)) else {
         return;
     };
     if !questions.sampling {
