@@ -136,6 +136,8 @@ codes! {
     PATH_HOME = "MG0104", "a file path begins with `~`, which no shell expands here";
     RANGE = "MG0105", "a limit or a time is outside its range";
     NO_SERVER = "MG0106", "the configuration has no server";
+    TRUST_DOMAIN = "MG0107", "a trust domain does not follow its grammar";
+    TRACES = "MG0108", "the receiver of spans is no address";
     NO_LISTENER = "MG0201", "a gateway has an empty list of listeners";
     LISTENER_TLS = "MG0202", "a listener that is not loopback has no TLS";
     LISTENER_OPEN = "MG0203", "a listener that is not loopback has no application that could prove itself";
@@ -161,6 +163,7 @@ codes! {
     LOADING = "MG0314", "a variable makes a server load or run something else than itself";
     SHARING = "MG0315", "a server without sessions is to have one for each caller";
     QUESTION_HOST = "MG0316", "a host of pages is not a name of DNS";
+    VERSION = "MG0317", "the version of a server does not follow its grammar";
     VIEW_PATH = "MG0401", "the path of a view does not follow its grammar";
     VIEW_PATH_TWICE = "MG0402", "two views have the same path";
     UNKNOWN_SERVER = "MG0403", "a server is named that does not exist";

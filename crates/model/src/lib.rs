@@ -20,6 +20,7 @@ mod parse;
 pub mod reference;
 mod secret;
 pub mod snapshot;
+pub mod spiffe;
 
 pub use finding::{Finding, Severity};
 pub use parse::{Config, Surroundings, parse, parse_in, project_of};
@@ -29,6 +30,7 @@ pub use snapshot::{
     Limits, Listener, MeshSpec, Naming, PAGE_BYTES_MAX, Questions, Reach, Server, Snapshot, TlsFiles, TokenSource,
     ToolFilter, View, ViewServer,
 };
+pub use spiffe::{Part, SpiffeError, SpiffeId, TrustDomain};
 
 /// The `apiVersion` of every document.
 pub const API_VERSION: &str = "meshgate.dev/v1alpha1";

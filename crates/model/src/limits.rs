@@ -13,6 +13,10 @@ pub const LINE_BYTES: u64 = 8 << 20;
 pub const EVENT_BYTES: u64 = 1 << 20;
 /// What one stream may hold for a slow reader, in bytes.
 pub const STREAM_BUFFER_BYTES: u64 = 256 << 10;
+/// How long a certificate of a part of the mesh is valid.
+pub const CERTIFICATE_LIFE: Duration = Duration::from_secs(36 * 3600);
+/// The version of a server that says none.
+pub const SERVER_VERSION: &str = "v1";
 /// Nesting of JSON from clients.
 pub const JSON_DEPTH: u32 = 64;
 /// Values in one JSON message from a client.

@@ -14,6 +14,8 @@ mod calls;
 mod questions;
 mod source;
 
+use crate::spiffe::TrustDomain;
+
 pub use calls::{Concurrency, Deadlines};
 pub use questions::{PAGE_BYTES_MAX, Questions, is_host};
 pub use source::{EnvValue, TokenSource};
@@ -48,6 +50,12 @@ pub struct Snapshot {
 pub struct MeshSpec {
     /// The mesh's name.
     pub name: Arc<str>,
+    /// Its name in the identities of its parts.
+    pub trust_domain: TrustDomain,
+    /// How long a certificate of one of its parts is valid.
+    pub certificate_life: Duration,
+    /// The OTLP receiver that spans are sent to, `http://` or `https://`; `None` sends none.
+    pub traces: Option<Arc<str>>,
     /// Limits of the gateway.
     pub limits: Limits,
     /// Loopback address of the admin listener (`/metrics`); `None` leaves only the admin socket.
@@ -235,6 +243,13 @@ pub enum Reach {
         url: String,
         /// Headers added to every request.
         headers: Vec<(String, EnvValue)>,
+    },
+    /// Sidecars that have joined the mesh for it.
+    Sidecar {
+        /// The version that gets the calls.
+        version: Arc<str>,
+        /// How the sidecar that `meshgate up` runs reaches the server; never a sidecar again.
+        beside: Option<Box<Self>>,
     },
 }
 

@@ -21,6 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("meshgate-bridge", &["meshgate-mcp"]),
     ("meshgate-identity", &["meshgate-model"]),
     ("meshgate-telemetry", &["meshgate-model"]),
+    ("meshgate-sync", &["meshgate-model"]),
     (
         "meshgate-proxy",
         &[
@@ -29,6 +30,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "meshgate-bridge",
             "meshgate-identity",
             "meshgate-telemetry",
+            "meshgate-sync",
+        ],
+    ),
+    (
+        "meshgate-control",
+        &[
+            "meshgate-model",
+            "meshgate-identity",
+            "meshgate-telemetry",
+            "meshgate-sync",
         ],
     ),
     (
@@ -39,7 +50,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "meshgate-bridge",
             "meshgate-identity",
             "meshgate-telemetry",
+            "meshgate-sync",
             "meshgate-proxy",
+            "meshgate-control",
         ],
     ),
     ("meshgate-testkit", &[]),

@@ -87,14 +87,25 @@ impl Inputs {
 
 /// The files that a server's variables and headers come from.
 fn values(server: &Server) -> impl Iterator<Item = &PathBuf> {
-    let values = match &server.reach {
+    let values: &[(String, EnvValue)] = match direct(&server.reach) {
         Reach::Stdio { env, .. } => env,
         Reach::Http { headers, .. } | Reach::Sse { headers, .. } => headers,
+        Reach::Sidecar { .. } => &[],
     };
     values.iter().filter_map(|(_, value)| match value {
         EnvValue::File { path, .. } => Some(path),
         EnvValue::Literal(_) | EnvValue::Environment { .. } => None,
     })
+}
+
+/// How the server itself is reached, by whoever stands beside it.
+fn direct(reach: &Reach) -> &Reach {
+    match reach {
+        Reach::Sidecar {
+            beside: Some(beside), ..
+        } => beside,
+        other => other,
+    }
 }
 
 fn content(path: &Path) -> Content {

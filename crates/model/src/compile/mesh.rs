@@ -1,8 +1,10 @@
 //! `Mesh`: limits within their ranges, the admin listener on loopback.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::calls;
 use super::report::Report;
 use crate::amount::{Period, Size};
 use crate::finding::codes;
@@ -11,7 +13,10 @@ use crate::limits;
 use crate::parse::tree::{Step, steps};
 use crate::parse::{Document, Spec};
 use crate::snapshot::{AccessLog, Limits, MeshSpec};
+use crate::spiffe::TrustDomain;
 
+const CERTIFICATE_LIFE_MIN: Duration = Duration::from_secs(6);
+const CERTIFICATE_LIFE_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
@@ -29,6 +34,9 @@ pub(super) fn compile(documents: &[Document], report: &mut Report) -> (MeshSpec,
         let limits = all_limits(&empty, &mut Ranges { document: None, report });
         let mesh = MeshSpec {
             name: "default".into(),
+            trust_domain: TrustDomain::of_mesh("default"),
+            certificate_life: limits::CERTIFICATE_LIFE,
+            traces: None,
             limits,
             admin: None,
             access_log: AccessLog::Stderr,
@@ -51,12 +59,55 @@ pub(super) fn compile(documents: &[Document], report: &mut Report) -> (MeshSpec,
         },
     );
     let mesh = MeshSpec {
+        trust_domain: trust_domain(document, spec, report),
+        certificate_life: calls::period(
+            document,
+            steps!["spec", "certificates"],
+            ("life", spec.certificates.life),
+            CERTIFICATE_LIFE_MIN..=CERTIFICATE_LIFE_MAX,
+            report,
+        )
+        .unwrap_or(limits::CERTIFICATE_LIFE),
+        traces: traces(document, spec, report),
         name: document.metadata.name.as_str().into(),
         limits,
         admin,
         access_log,
     };
     (mesh, spec.validation.clone())
+}
+
+fn trust_domain(document: &Document, spec: &kinds::MeshSpec, report: &mut Report) -> TrustDomain {
+    let default = || TrustDomain::of_mesh(&document.metadata.name);
+    let Some(written) = &spec.trust_domain else {
+        return default();
+    };
+    written.parse().unwrap_or_else(|_| {
+        report.error(
+            (document, steps!["spec", "trustDomain"]),
+            codes::TRUST_DOMAIN,
+            format!("`{written}` is no trust domain"),
+            "write 1 to 255 of `a-z`, `0-9`, `.`, `-` and `_`",
+        );
+        default()
+    })
+}
+
+fn traces(document: &Document, spec: &kinds::MeshSpec, report: &mut Report) -> Option<Arc<str>> {
+    let written = &spec.traces.as_ref()?.otlp;
+    let uri = written.parse::<http::Uri>().ok();
+    let sound = uri.is_some_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
+    });
+    if !sound {
+        report.error(
+            (document, steps!["spec", "traces", "otlp"]),
+            codes::TRACES,
+            format!("`{written}` is no address of an otlp receiver"),
+            "write `http://HOST:4317`, or `https://` where the receiver has TLS",
+        );
+    }
+    Some(written.as_str().into())
 }
 
 fn admin(document: &Document, spec: &kinds::MeshSpec, report: &mut Report) -> Option<std::net::SocketAddr> {

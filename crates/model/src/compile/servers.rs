@@ -18,6 +18,7 @@ use crate::naming;
 use crate::parse::tree::steps;
 use crate::parse::{Document, Spec};
 use crate::snapshot::{Check, EraChoice, Reach, Server};
+use crate::spiffe;
 
 pub(super) fn compile(
     documents: &[Document],
@@ -125,6 +126,27 @@ fn alias(document: &Document, spec: &ServerSpec, report: &mut Report) -> String 
 }
 
 fn reach(document: &Document, spec: &ServerSpec, report: &mut Report) -> Reach {
+    let Some(sidecar) = &spec.sidecar else {
+        return directly(document, spec, report);
+    };
+    let version = sidecar.version.as_deref().unwrap_or(limits::SERVER_VERSION);
+    if !spiffe::is_version(version) {
+        report.error(
+            (document, steps!["spec", "sidecar", "version"]),
+            codes::VERSION,
+            format!("`{version}` cannot name a version"),
+            "write 1 to 63 of `a-z`, `A-Z`, `0-9`, `.`, `-` and `_`, the first a letter or a digit",
+        );
+    }
+    let told = spec.stdio.is_some() || spec.http.is_some();
+    Reach::Sidecar {
+        version: version.into(),
+        beside: told.then(|| Box::new(directly(document, spec, report))),
+    }
+}
+
+/// The way that whoever stands beside the server takes.
+fn directly(document: &Document, spec: &ServerSpec, report: &mut Report) -> Reach {
     match (&spec.stdio, &spec.http) {
         (Some(stdio), None) => stdio_reach(document, stdio, report),
         (None, Some(http)) => http_reach(document, spec.era, http, report),
@@ -134,7 +156,7 @@ fn reach(document: &Document, spec: &ServerSpec, report: &mut Report) -> Reach {
             } else {
                 "nothing says how the server is reached"
             };
-            let remedy = "write exactly one of `stdio: {command: …}` and `http: {url: …}`";
+            let remedy = "write exactly one of `stdio: {command: …}` and `http: {url: …}`, or `sidecar: {}` for a server whose sidecar joins the mesh";
             report.error((document, steps!["spec"]), codes::REACH, message, remedy);
             Reach::Http {
                 url: String::new(),

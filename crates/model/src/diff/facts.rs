@@ -142,6 +142,11 @@ fn mesh(mesh: &MeshSpec) -> Object {
         AccessLog::File(path) => format!("file {}", path.display()),
     };
     facts.at_restart("accessLog", log);
+    facts.at_restart("trustDomain", &mesh.trust_domain);
+    facts.add("certificates.life", period(mesh.certificate_life));
+    if let Some(receiver) = &mesh.traces {
+        facts.at_restart("traces.otlp", receiver);
+    }
     limits(&mut facts, &mesh.limits);
     facts.of(mesh)
 }
@@ -199,11 +204,8 @@ fn of_listener(listener: &Listener) -> String {
     text
 }
 
-fn of_server(server: &Server) -> Object {
-    let mut facts = Facts(Vec::new());
-    facts.add_some("team", server.team.as_ref());
-    facts.add("alias", &server.alias);
-    match &server.reach {
+fn reach(facts: &mut Facts, reach: &Reach) {
+    match reach {
         Reach::Stdio {
             command,
             args,
@@ -213,18 +215,31 @@ fn of_server(server: &Server) -> Object {
             facts.add("stdio.command", command);
             facts.hide("stdio.args", args.join("\0"), Some(arguments(args)));
             facts.add_some("stdio.cwd", cwd.as_ref().map(|cwd| cwd.display().to_string()));
-            values(&mut facts, "stdio.env", env);
+            values(facts, "stdio.env", env);
         }
         Reach::Http { url, headers } => {
             facts.hide("http.url", url, Some(address(url)));
-            values(&mut facts, "http.headers", headers);
+            values(facts, "http.headers", headers);
         }
         Reach::Sse { url, headers } => {
             facts.hide("http.url", url, Some(address(url)));
             facts.add("http.transport", "sse");
-            values(&mut facts, "http.headers", headers);
+            values(facts, "http.headers", headers);
+        }
+        Reach::Sidecar { version, beside } => {
+            facts.add("sidecar.version", version);
+            if let Some(beside) = beside {
+                self::reach(facts, beside);
+            }
         }
     }
+}
+
+fn of_server(server: &Server) -> Object {
+    let mut facts = Facts(Vec::new());
+    facts.add_some("team", server.team.as_ref());
+    facts.add("alias", &server.alias);
+    reach(&mut facts, &server.reach);
     facts.add("era", format!("{:?}", server.era).to_lowercase());
     facts.add("deadline", period(server.deadline));
     facts.add("hardDeadline", period(server.hard_deadline));

@@ -17,11 +17,39 @@ pub struct MeshSpec {
     pub limits: LimitsSpec,
     /// How arguments and results are checked, for servers that say nothing themselves.
     pub validation: ValidationSpec,
+    /// The name of the mesh in the identities of its parts (`spiffe://<trustDomain>/gateway/main`), which is for good: what
+    /// was issued under another name is not of this mesh. Default: `<name of this document>.mesh`; 1 to 255 of `a-z`,
+    /// `0-9`, `.`, `-` and `_`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[a-z0-9._-]{1,255}$"))]
+    pub trust_domain: Option<String>,
+    /// Certificates of the parts of the mesh.
+    pub certificates: CertificatesSpec,
+    /// Where spans go. Default: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traces: Option<TracesSpec>,
     /// The admin listener. Default: none; `/metrics` is then on the admin socket alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin: Option<AdminSpec>,
     /// Where access records go, one JSON line per call. Default: `stderr`.
     pub access_log: AccessLogSpec,
+}
+
+/// Certificates of the parts of the mesh. They renew themselves after a third of their life.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct CertificatesSpec {
+    /// How long one is valid, and so how long the control plane may be away: two thirds of it. Default: `36h`; 6 s to 90 d.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub life: Option<Period>,
+}
+
+/// Where spans go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TracesSpec {
+    /// An OTLP receiver over gRPC, such as `http://127.0.0.1:4317`.
+    pub otlp: String,
 }
 
 /// A listener for `/metrics` and health. It answers without credentials, so it is loopback only.

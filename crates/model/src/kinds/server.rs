@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::amount::Period;
 
-/// An MCP server, unmodified, of any revision. Exactly one of `stdio` and `http` says how it is reached.
+/// An MCP server, unmodified, of any revision. `stdio`, `http` or `sidecar` says how it is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ServerSpec {
@@ -26,6 +26,10 @@ pub struct ServerSpec {
     /// An endpoint over HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpSpec>,
+    /// It has a sidecar, which takes its calls. With `stdio` or `http` beside it, `meshgate up` runs that sidecar, and those
+    /// say how it reaches the server. Default: none; the gateway reaches the server itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sidecar: Option<SidecarSpec>,
     /// Which era it speaks: `auto` asks it, `legacy` is 2024-11-05 to 2025-11-25, `modern` is 2026-07-28. Default: `auto`.
     pub era: Era,
     /// Silence after which a call is given up; progress starts it anew. Default: `60s`; 100 ms to 24 h.
@@ -53,6 +57,17 @@ pub struct ServerSpec {
     /// How often its catalogue is read again when it announces no change. Default: `5m`; 1 s to 24 h.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub catalogue_refresh: Option<Period>,
+}
+
+/// The sidecar of a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SidecarSpec {
+    /// The version of the server that gets the calls; sidecars of other versions may join and get none. Default: `v1`; 1 to
+    /// 63 of `a-z`, `A-Z`, `0-9`, `.`, `-` and `_`, the first a letter or a digit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"))]
+    pub version: Option<String>,
 }
 
 /// Whose the lists of a server are.

@@ -56,6 +56,7 @@ impl GatewaySight {
                     reach: match server.map(|s| &s.reach) {
                         Some(Reach::Http { .. }) => "http".to_owned(),
                         Some(Reach::Sse { .. }) => "sse".to_owned(),
+                        Some(Reach::Sidecar { .. }) => "sidecar".to_owned(),
                         _ => "stdio".to_owned(),
                     },
                     state: match (&away, &catalogue) {

@@ -60,7 +60,7 @@ impl Dialler {
             Reach::Sse { url, headers } => {
                 StdioLink::over_events(url, extra_headers(headers)?, options.limits, options.tls.clone()).await
             }
-            Reach::Http { .. } => Err(elsewhere()),
+            Reach::Http { .. } | Reach::Sidecar { .. } => Err(elsewhere()),
         }
     }
 

@@ -150,6 +150,11 @@ impl Keeper {
             Reach::Http { .. } => self.connect_http().await,
             Reach::Sse { .. } => self.connect_sse().await,
             Reach::Stdio { .. } => self.connect_stdio().await,
+            Reach::Sidecar { .. } => Err(Refusal::server(
+                Reason::ServerAway,
+                Executed::No,
+                "no sidecar of the server has joined",
+            )),
         };
         if result.is_err() {
             // What was believed of the server may be the reason.

@@ -45,6 +45,7 @@ fn argv(snapshot: &Snapshot, name: &str) -> Vec<String> {
     match &snapshot.servers[name].reach {
         Reach::Stdio { command, args, .. } => [command].into_iter().chain(args).cloned().collect(),
         Reach::Http { url, .. } | Reach::Sse { url, .. } => vec![url.clone()],
+        Reach::Sidecar { .. } => Vec::new(),
     }
 }
 
