@@ -55,7 +55,8 @@ fn objects_and_their_fields_are_told_by_name() {
     let limits = "kind: Mesh\nmetadata: {name: m}\nspec: {limits: {callBurst: 7, body: 1MiB}}";
     let changes = told(&[&a], &[&slow, &b, view, limits]);
     let expected = [
-        "Changed Mesh/ limits.body 4MiB->1MiB at restart limits.callBurst 100->7 metadata.name default->m",
+        "Changed Mesh/ limits.body 4MiB->1MiB at restart limits.callBurst 100->7 metadata.name default->m \
+         trustDomain default.mesh->m.mesh at restart",
         "Changed Server/a deadline 1m->5s http.url http://127.0.0.1:9/mcp->http://127.0.0.1:10/mcp",
         "Added Server/b",
         "Added View/v",

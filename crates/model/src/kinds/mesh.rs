@@ -23,7 +23,7 @@ pub struct MeshSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[a-z0-9._-]{1,255}$"))]
     pub trust_domain: Option<String>,
-    /// Certificates of the parts of the mesh.
+    /// Certificates of the parts of the mesh. Default: those of each field.
     pub certificates: CertificatesSpec,
     /// Where spans go. Default: nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
