@@ -25,7 +25,7 @@ use meshgate_proxy::catalogue::Catalogues;
 use meshgate_proxy::drain::{Drainer, drain};
 use meshgate_proxy::gateway::{Gateway, GatewayParts};
 use meshgate_proxy::supervise::SupervisorProgram;
-use meshgate_telemetry::{Metrics, Records};
+use meshgate_telemetry::{Metrics, Records, Spans};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -136,7 +136,7 @@ impl Assembly {
         let serving = serve_runtime(workers)?;
         let keeping = keep_runtime()?;
         let (drainer, watch) = drain();
-        let (records, metrics) = (Arc::new(Records::default()), Arc::new(Metrics::new()));
+        let (records, metrics) = (Arc::new(ring(&snapshot)?), Arc::new(Metrics::new()));
         let parts = GatewayParts {
             keys: Arc::new(keys),
             records: records.clone(),
@@ -182,6 +182,16 @@ impl Assembly {
         serving.shutdown_timeout(Duration::from_millis(500));
         code
     }
+}
+
+/// The ring of the access records, which become spans as well where the mesh names a receiver.
+fn ring(snapshot: &Snapshot) -> Result<Records, Failure> {
+    let Some(receiver) = &snapshot.mesh.traces else {
+        return Ok(Records::default());
+    };
+    let instance = u128::from_ne_bytes(entropy()?);
+    let spans = Spans::new(receiver.clone(), &format!("{instance:032x}"));
+    Ok(Records::default().with_spans(Arc::new(spans)))
 }
 
 /// Lets calls end, then the servers; a second signal cuts it short.

@@ -147,16 +147,31 @@ impl CallRecord {
         self.0.lock().record.as_ref().map(|r| r.trace)
     }
 
-    /// The request goes to its server now.
-    pub fn handed_over(&self) {
-        self.0.lock().handed_over = Some(Instant::now());
+    /// Fills in what only spans tell, where spans are sent.
+    pub fn note_for_spans(&self, fill: impl FnOnce(&mut AccessRecord)) {
+        let mut open = self.0.lock();
+        let wanted = open.records.spans().is_some();
+        if let Some(record) = open.record.as_mut().filter(|_| wanted) {
+            fill(record);
+        }
+    }
+
+    /// The request goes to its server now, under a span of its own.
+    pub fn handed_over(&self, span: TraceContext) {
+        let mut open = self.0.lock();
+        open.handed_over = Some(Instant::now());
+        if let Some(record) = open.record.as_mut() {
+            record.upstream = Some(span);
+        }
     }
 
     /// The server, of this era, has answered or will not any more; `fill` says what is known of its answer.
     pub fn came_back(&self, era: Option<Era>, fill: impl FnOnce(&mut AccessRecord)) {
         let mut open = self.0.lock();
         let upstream = open.handed_over.map(|at| at.elapsed());
+        let before = open.handed_over.map(|at| at.duration_since(open.started));
         if let Some(record) = open.record.as_mut() {
+            record.duration_before = before;
             record.duration_upstream = upstream;
             record.era_server = era.map(|era| match era {
                 Era::Legacy => telemetry::Era::Legacy,

@@ -368,12 +368,12 @@ impl Core {
         }
         self.check_writes(&context, &call, &destination, &server.server.name)?;
         let hop_id = self.ids.fetch_add(1, Ordering::Relaxed);
-        let trace = self.trace(&context, &call);
+        let (trace, span) = self.trace(&context, &call);
         let tool = destination.name.as_deref().filter(|_| call.method == Method::ToolsCall);
         let deadline = now() + server.server.deadlines(tool).hard;
         let mut out = resolve::outbound(view, &call, &destination, hop_id, deadline, &trace)?;
         out.caller = Some(context.caller.clone());
-        context.record.handed_over();
+        context.record.handed_over(span);
         let reply = server.upstream.call(out).await;
         let reply = reply.map_err(|refusal| destination.of_whole_call(refusal));
         let era = server.upstream.era();
@@ -396,7 +396,7 @@ impl Core {
     }
 
     /// Our own span towards the server, under the caller's trace where the caller has one.
-    fn trace(&self, context: &CallContext, call: &Call) -> TraceKeys {
+    fn trace(&self, context: &CallContext, call: &Call) -> (TraceKeys, TraceContext) {
         let theirs = call.message.meta_value(&call.body, meta::TRACEPARENT);
         let theirs = theirs.and_then(|v| TraceContext::from_traceparent(&v.str(&call.body)?));
         if let Some(theirs) = theirs {
@@ -404,10 +404,12 @@ impl Core {
             context.record.note(|r| r.trace = ours);
         }
         let trace = context.record.trace().unwrap_or_else(|| self.observer.trace(None));
-        TraceKeys {
-            traceparent: self.observer.under(&trace).header_value(),
+        let span = self.observer.under(&trace);
+        let keys = TraceKeys {
+            traceparent: span.header_value(),
             continued: theirs.is_some(),
-        }
+        };
+        (keys, span)
     }
 }
 

@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod record;
 pub mod records;
 pub mod reference;
+pub mod spans;
 pub mod trace;
 
 mod text;
@@ -19,4 +20,5 @@ mod text;
 pub use metrics::{Gauge, Metrics, ParkedLevels};
 pub use record::{AccessRecord, Era, Outcome, Refused, Target};
 pub use records::{AccessLog, Records};
+pub use spans::Spans;
 pub use trace::{Ids, TraceContext, Traceparent};

@@ -20,6 +20,24 @@ pub const LINES_WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long the last lines may take to be written when the process ends.
 pub const LAST_WRITE_TIME_MAX: Duration = Duration::from_secs(1);
 
+/// Spans waiting for their receiver; the next one is dropped and counted.
+pub const SPANS_WAITING_MAX: usize = 4 * 1024;
+
+/// Spans of one message to the receiver.
+pub const SPANS_SENT_MAX: usize = 512;
+
+/// How often spans are sent.
+pub const SPANS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long the receiver may take for one message; then its spans are dropped and counted.
+pub const SPANS_SEND_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long the last spans may take to be sent when the process ends.
+pub const SPANS_LAST_SEND_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Longest JSON-RPC id that a span tells; a longer one is left out.
+pub const SPAN_REQUEST_ID_BYTES_MAX: usize = 64;
+
 /// Longest text value in a record, before escaping; longer ones are cut and end in `…`.
 pub const TEXT_BYTES_MAX: usize = 1024;
 

@@ -30,9 +30,11 @@ use meters::{Kind, Known, Meters};
 mod configuration;
 mod meters;
 mod parked;
+mod spans;
 
 pub use self::configuration::ConfigurationMetrics;
 pub use self::parked::{ParkedLevels, ParkedMetrics};
+use self::spans::SpanLevels;
 
 #[cfg(test)]
 mod tests;
@@ -107,6 +109,7 @@ pub struct Metrics {
     server_tools: Family<ServerLabel, Gauge>,
     server_restarts: Family<ServerLabel, Gauge>,
     records_dropped: Gauge<u64, AtomicU64>,
+    spans: SpanLevels,
     targets: Cap,
     methods: Cap,
     known: Mutex<Known>,
@@ -151,6 +154,7 @@ impl Metrics {
             server_tools: Family::default(),
             server_restarts: Family::default(),
             records_dropped: Gauge::default(),
+            spans: SpanLevels::default(),
             targets: Cap::new(TARGET_LABELS_MAX),
             methods: Cap::new(METHOD_LABELS_MAX),
             known: Mutex::new(meters::none_known()),
@@ -166,6 +170,7 @@ impl Metrics {
         all.registry.register("meshgate_build", "The version that runs", build);
         all.register_calls();
         all.register_levels();
+        all.spans.register(&mut all.registry);
         all.parked.register(&mut all.registry);
         all.configuration.register(&mut all.registry);
         all
@@ -363,6 +368,10 @@ impl Metrics {
 
     pub(crate) fn records_dropped(&self, dropped: u64) {
         self.records_dropped.set(dropped);
+    }
+
+    pub(crate) fn spans(&self, sent: u64, dropped: u64) {
+        self.spans.set(sent, dropped);
     }
 
     /// All metrics as OpenMetrics text.

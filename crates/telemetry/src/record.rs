@@ -124,6 +124,12 @@ pub struct AccessRecord {
     pub duration: Duration,
     /// From handing the request to the server to the end of its answer.
     pub duration_upstream: Option<Duration>,
+    /// The span of the request to the server, once it was handed over.
+    pub upstream: Option<TraceContext>,
+    /// From arrival to handing the request to the server.
+    pub duration_before: Option<Duration>,
+    /// The JSON-RPC id as it was written, where spans are sent.
+    pub request_id: Option<Box<str>>,
     /// From arrival to the first byte of the answer.
     pub duration_first_byte: Option<Duration>,
     /// The snapshot's revision.
@@ -156,6 +162,9 @@ impl AccessRecord {
             bytes_out: 0,
             duration: Duration::ZERO,
             duration_upstream: None,
+            upstream: None,
+            duration_before: None,
+            request_id: None,
             duration_first_byte: None,
             snapshot,
             peer: None,

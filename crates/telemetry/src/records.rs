@@ -24,6 +24,7 @@ use crate::limits::{
 };
 use crate::metrics::Metrics;
 use crate::record::{AccessRecord, Clock};
+use crate::spans::Spans;
 
 #[cfg(test)]
 mod tests;
@@ -61,6 +62,7 @@ pub struct Records {
     waiting: Mutex<Vec<AccessRecord>>,
     waiting_max: usize,
     dropped: AtomicU64,
+    spans: Option<Arc<Spans>>,
 }
 
 impl Default for Records {
@@ -76,7 +78,15 @@ impl Records {
             waiting: Mutex::new(Vec::new()),
             waiting_max,
             dropped: AtomicU64::new(0),
+            spans: None,
         }
+    }
+
+    /// A ring whose records become spans as well.
+    #[must_use]
+    pub fn with_spans(mut self, spans: Arc<Spans>) -> Self {
+        self.spans = Some(spans);
+        self
     }
 
     /// Hands a record over. Never waits; a full ring drops the record and counts it.
@@ -93,6 +103,11 @@ impl Records {
     /// Records that were lost because the ring was full, and lines that were lost because the sink stalled.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Whether what is pushed also becomes spans, so that it is worth knowing what only they tell.
+    pub fn spans(&self) -> Option<&Arc<Spans>> {
+        self.spans.as_ref()
     }
 
     /// Drains the ring until `closing` ends, then once more. To be owned by the keep runtime.
@@ -129,6 +144,9 @@ impl Records {
         let (mut lost, came) = (0, batch.len());
         for record in batch.drain(..) {
             metrics.observe(&record);
+            if let Some(spans) = &self.spans {
+                spans.take(&record);
+            }
             if writer.has_room() {
                 record.push_line(&mut writer.lines, &mut writer.clock);
             } else if writer.wanted {

@@ -4,6 +4,7 @@
 //! bidirectional marks. JSON itself only asks for the escaping of control characters below U+0020; here everything
 //! that moves a cursor, ends a line somewhere or reorders text is written as `\uXXXX`.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 
 use crate::limits::TEXT_BYTES_MAX;
@@ -44,6 +45,29 @@ pub(crate) fn push_json(out: &mut Vec<u8>, text: &str) {
         out.extend_from_slice("…".as_bytes());
     }
     out.push(b'"');
+}
+
+/// A text as a record spells it, without the quotes: for whatever is not JSON itself.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    if text.len() < TOKEN_PREFIX.len() + TOKEN_CHARS && is_plain(text) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = Vec::with_capacity(text.len().min(TEXT_BYTES_MAX) + 8);
+    push_json(&mut out, text);
+    unquoted(out).into()
+}
+
+/// A URI as a record spells it, without the quotes.
+pub(crate) fn shown_uri(uri: &str) -> String {
+    let mut out = Vec::with_capacity(uri.len().min(TEXT_BYTES_MAX) + 8);
+    push_uri(&mut out, uri);
+    unquoted(out)
+}
+
+fn unquoted(out: Vec<u8>) -> String {
+    let text = String::from_utf8(out).unwrap_or_default();
+    let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    inner.unwrap_or_default().to_owned()
 }
 
 /// A URI without what must not be logged: user name and password, query, fragment.
@@ -88,10 +112,7 @@ fn cap(text: &str) -> &str {
 
 fn push_escaped(out: &mut Vec<u8>, text: &str) {
     // Nearly every text of a record is plain, and then it is one copy.
-    if text
-        .bytes()
-        .all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\')
-    {
+    if is_plain(text) {
         out.extend_from_slice(text.as_bytes());
         return;
     }
@@ -112,6 +133,12 @@ fn push_escaped(out: &mut Vec<u8>, text: &str) {
             }
         }
     }
+}
+
+/// Whether nothing in a text has to be escaped.
+fn is_plain(text: &str) -> bool {
+    text.bytes()
+        .all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\')
 }
 
 /// Controls (C0, DEL, C1), line and paragraph separators, bidirectional and zero-width marks, tags and the BOM.

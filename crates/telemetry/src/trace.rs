@@ -100,6 +100,11 @@ impl TraceContext {
         Traceparent(out)
     }
 
+    /// The trace, the span, the span above it, and the flags, as OTLP has them.
+    pub(crate) fn parts(&self) -> ([u8; 16], [u8; 8], Option<[u8; 8]>, u8) {
+        (self.trace_id, self.span_id, self.parent_id, self.flags)
+    }
+
     /// 32 lower-case hexadecimal digits.
     pub fn trace_id(&self) -> impl fmt::Display + use<> {
         Hex(self.trace_id)

@@ -77,6 +77,10 @@ impl Keep {
                 format!("the access log {log:?} cannot be opened: {cause}"),
             )
         })?;
+        if let Some(spans) = records.spans().cloned() {
+            let closing = closing.clone().cancelled_owned();
+            keep.tasks.spawn(spans.run(metrics.clone(), closing));
+        }
         keep.tasks
             .spawn(records.run(metrics.clone(), sink, closing.clone().cancelled_owned()));
         keep.tasks.spawn(certificates.follow(closing.clone()));

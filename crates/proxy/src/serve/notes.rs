@@ -23,6 +23,13 @@ pub(super) fn note_arrival(record: &CallRecord, body: &[u8], face: Option<Face>,
         });
         r.method = message.map(|message| method_noted(body, message)).unwrap_or_default();
     });
+    record.note_for_spans(|r| {
+        let id = message.and_then(|message| message.id);
+        r.request_id = id.and_then(|id| match id.str(body) {
+            Some(text) => Some(capped(&text).into()),
+            None => std::str::from_utf8(id.raw(body)).ok().map(Into::into),
+        });
+    });
 }
 
 /// What the record keeps of a method's name.
