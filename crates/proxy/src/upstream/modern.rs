@@ -18,6 +18,7 @@ use tokio::time::timeout_at;
 
 use super::http::{Events, Fields, HttpAnswer, HttpLink, broken, cut_off};
 use super::limits::EVENTS_IN_A_ROW;
+use super::pace::after_the_others;
 use super::patience::{self, Patience, too_late};
 use super::stale::Stale;
 use super::stdio::{Received, StdioLink};
@@ -232,7 +233,7 @@ impl Stream for EventMessages {
             // What comes in one piece is read in one go, and hundreds of events fit into a piece.
             if self.in_a_row >= EVENTS_IN_A_ROW {
                 self.in_a_row = 0;
-                cx.waker().wake_by_ref();
+                after_the_others(cx);
                 return Poll::Pending;
             }
             let Some(events) = &mut self.events else {

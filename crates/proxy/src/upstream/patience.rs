@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::http::cut_off;
 use super::limits::MESSAGES_PER_TURN;
-use super::pace::{Pace, Paced};
+use super::pace::{Pace, Paced, after_the_others};
 use super::stdio::Received;
 use super::turns::Turn;
 use crate::call::{Messages, Outbound, Reply};
@@ -169,7 +169,7 @@ where
             return this.hand_out(item);
         }
         // Whoever never stops talking lets the others have their turn.
-        cx.waker().wake_by_ref();
+        after_the_others(cx);
         Poll::Pending
     }
 }
