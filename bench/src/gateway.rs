@@ -10,11 +10,12 @@ use std::{
 };
 
 use crate::{
-    Failure,
+    Failure, awake,
     fill::Words,
     goals,
     machine::Machine,
     measure::{Bench, Plan, Sample, empty, first_line, free_port},
+    neighbour::{self, Turns},
     report::{self, Report},
     running::{Core, Running},
     target::{self, FLOOR, Program, Target},
@@ -31,13 +32,13 @@ pub(crate) struct Options {
     /// Names of targets, separated by commas; all of `bench/targets` without it
     #[arg(long, value_delimiter = ',')]
     targets: Vec<String>,
-    /// How often each target is measured
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    rounds: u32,
-    /// Seconds of each load
-    #[arg(long, default_value_t = 4.0)]
-    seconds: f64,
-    /// Only what calls notice of a server that misbehaves beside theirs; writes no page
+    /// How often each target is measured [default: 3; with --neighbours 6]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: Option<u32>,
+    /// Seconds of each load [default: 4; with --neighbours 0.5]
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// Instead of all that: what calls notice of a server that misbehaves beside theirs
     #[arg(long)]
     neighbours: bool,
     /// Put target, generator and upstream before everything else on the machine (`chrt -r`; needs the right to)
@@ -69,6 +70,17 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     targets.retain(|target| target.neighbours || !options.neighbours);
     let cores = Cores::of(&machine, options.realtime);
     let (upstream, ports) = upstream(&place, cores.other)?;
+    let rounds = match (options.short, options.rounds) {
+        (true, _) => 1,
+        (false, Some(rounds)) => rounds,
+        (false, None) => {
+            if options.neighbours {
+                6
+            } else {
+                3
+            }
+        }
+    };
     let mut skipped = BTreeMap::new();
     let mut benches = Vec::new();
     for target in &targets {
@@ -81,11 +93,16 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             Err(missing) => skip(target, missing, &mut skipped),
         }
     }
-    let samples = measure(&benches, if options.short { 1 } else { options.rounds }, options.short)?;
+    if options.neighbours {
+        return neighbours(&place, &benches, rounds, machine, cores, options.short);
+    }
+    let samples = measure(&benches, rounds, options.short)?;
     machine.look_again();
-    let report = Report::new(&targets, &samples, skipped, machine, &plan, options.rounds);
+    let beside = machine.clone();
+    let report = Report::new(&targets, &samples, skipped, machine, &plan, rounds);
     println!("{}", report.table());
     if options.short {
+        neighbours(&place, &benches, rounds, beside, cores, true)?;
         println!(
             "{} targets answered without an error; a short run measures nothing",
             samples.len()
@@ -93,9 +110,6 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         return Ok(());
     }
     println!("{}", goals::table(&report));
-    if options.neighbours {
-        return Ok(());
-    }
     report::write(&report, &place.results)
 }
 
@@ -122,6 +136,44 @@ fn measure<'a>(benches: &[Bench<'a>], rounds: u32, strict: bool) -> Result<BTree
     Ok(samples)
 }
 
+/// What calls notice of a server that misbehaves beside theirs: prints it, and writes it down unless it is short.
+fn neighbours(
+    place: &Place,
+    benches: &[Bench<'_>],
+    rounds: u32,
+    mut machine: Machine,
+    cores: Cores,
+    short: bool,
+) -> Result<(), Failure> {
+    let calm = Core {
+        realtime: false,
+        ..cores.other
+    };
+    let (_apart, ports) = upstream(place, calm)?;
+    let _awake = awake::keep(&place.ourselves, [cores.target, cores.other])?;
+    for bench in benches.iter().filter(|bench| bench.target.neighbours) {
+        let mut turns = Turns::default();
+        for round in 1..=rounds {
+            bench.neighbours(&ports, &mut turns)?;
+            eprintln!("round {round} of {rounds}: neighbours of {}", bench.target.name);
+        }
+        machine.look_again();
+        let page = neighbour::Page {
+            machine: &machine,
+            plan: bench.plan,
+            rounds,
+            target: &bench.target.name,
+            found: &turns.compared(),
+        };
+        println!("{}", page.table());
+        if !short {
+            let name = format!("neighbours-{}", machine.date);
+            report::write_page(&place.results, &name, &page.text())?;
+        }
+    }
+    Ok(())
+}
+
 fn skip(target: &Target, reason: Failure, skipped: &mut BTreeMap<String, String>) {
     eprintln!("{} is left out: {reason}", target.name);
     skipped.insert(target.name.clone(), reason);
@@ -136,19 +188,17 @@ fn plan(options: &Options) -> Plan {
             rate: 200,
             sessions: 50,
             streams: 20,
-            turns: 1,
-            only_neighbours: options.neighbours,
+            turns: 2,
         };
     }
     Plan {
-        seconds: options.seconds,
+        seconds: options.seconds.unwrap_or(if options.neighbours { 0.5 } else { 4.0 }),
         warm_seconds: 1.0,
         connections: 32,
         rate: 2000,
         sessions: 2000,
         streams: 1000,
-        turns: 5,
-        only_neighbours: options.neighbours,
+        turns: 8,
     }
 }
 

@@ -107,30 +107,6 @@ const GOALS: &[Goal] = &[
         Bound::Least(0.80),
     ),
     (
-        "a hung server: p99 of calls to the others over that without",
-        (OURS, "beside_hung"),
-        Against::Itself,
-        Bound::Most(1.05),
-    ),
-    (
-        "a flooding server: the same",
-        (OURS, "beside_flooding"),
-        Against::Itself,
-        Bound::Most(1.05),
-    ),
-    (
-        "a server that hangs up in its answers: the same",
-        (OURS, "beside_cutting"),
-        Against::Itself,
-        Bound::Most(1.05),
-    ),
-    (
-        "a child process that crashes at each call: the same",
-        (OURS, "beside_crashing"),
-        Against::Itself,
-        Bound::Most(1.05),
-    ),
-    (
         "memory idle, MiB",
         (OURS, "idle_mib"),
         Against::Itself,

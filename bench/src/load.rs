@@ -52,6 +52,9 @@ pub(crate) struct Options {
     /// Give every latency too, so that runs can be put together
     #[arg(long)]
     latencies: bool,
+    /// Seconds at the beginning whose latencies do not count: the connections are opened then
+    #[arg(long, default_value_t = 0.0)]
+    warm: f64,
     /// Calls due per second; without it each connection sends as fast as it is answered
     #[arg(long)]
     rate: Option<u32>,
@@ -96,6 +99,7 @@ struct Load {
     timer: Option<Timer>,
     expected: Finder<'static>,
     start: Instant,
+    warm: Duration,
     length: Duration,
     end: Instant,
     next_id: u64,
@@ -136,6 +140,7 @@ impl Load {
             timer,
             expected: Finder::new(options.workload.expected().as_bytes()).into_owned(),
             start,
+            warm: Duration::from_secs_f64(options.warm.clamp(0.0, 600.0)),
             length,
             end: start + length,
             next_id: FIRST_ID,
@@ -241,8 +246,10 @@ impl Load {
         match progress {
             Ok(Progress::Waiting) => {}
             Ok(Progress::Done(due)) => {
-                self.latencies
-                    .push(u64::try_from((now - due).as_nanos()).unwrap_or(u64::MAX));
+                if due >= self.start + self.warm {
+                    self.latencies
+                        .push(u64::try_from((now - due).as_nanos()).unwrap_or(u64::MAX));
+                }
                 if self.timer.is_none() && now < self.end {
                     self.send(index, now);
                 } else {

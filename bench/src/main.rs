@@ -10,6 +10,7 @@
 )]
 
 mod answer;
+mod awake;
 mod body;
 mod child;
 mod connection;
@@ -24,6 +25,7 @@ mod load;
 mod machine;
 mod measure;
 mod neighbour;
+mod pairs;
 mod parked;
 mod process;
 mod report;
@@ -71,6 +73,8 @@ enum Part {
     Hold(hold::Options),
     /// Be an MCP server over standard input and output
     Child(child::ChildOptions),
+    /// Keep a core from falling asleep
+    Awake,
     /// Call such a server over its pipes, and print the calls per second
     Pipes(child::LoopOptions),
 }
@@ -85,6 +89,7 @@ fn main() -> ExitCode {
         Part::Load(options) => load::run(&options),
         Part::Hold(options) => hold::run(&options),
         Part::Child(options) => child::run(&options),
+        Part::Awake => awake::run(),
         Part::Pipes(options) => child::run_loop(&options),
     };
     match outcome {

@@ -39,10 +39,8 @@ pub(crate) struct Plan {
     pub(crate) rate: u32,
     pub(crate) sessions: usize,
     pub(crate) streams: usize,
-    /// Turns of a gateway with a bad server and of one without.
+    /// Turns of each gateway with a bad server and of those without.
     pub(crate) turns: u32,
-    /// Nothing else is measured.
-    pub(crate) only_neighbours: bool,
 }
 
 /// A target with everything it needs to be started again and again.
@@ -87,10 +85,6 @@ impl Bench<'_> {
     /// One round.
     pub(crate) fn round(&self) -> Result<Sample, Failure> {
         let mut sample = Sample::new();
-        if self.plan.only_neighbours {
-            self.neighbours(&mut sample)?;
-            return Ok(sample);
-        }
         let (mut running, peer, cold) = self.start()?;
         sample.insert("cold_ms".to_owned(), cold.as_secs_f64() * 1000.0);
         std::thread::sleep(SETTLE);
@@ -110,9 +104,6 @@ impl Bench<'_> {
         if self.target.pipes {
             sample.insert("pipe_calls".to_owned(), self.pipe(1)?);
             sample.insert("pipe_full_calls".to_owned(), self.pipe(self.plan.connections)?);
-        }
-        if self.target.neighbours {
-            self.neighbours(&mut sample)?;
         }
         if self.target.sessions && self.plan.sessions > 0 {
             self.hold(&mut sample)?;
@@ -192,10 +183,14 @@ impl Bench<'_> {
         seconds: f64,
         rate: Option<u32>,
     ) -> Result<Outcome, Failure> {
-        let arguments = self.load_arguments(peer, workload, seconds, rate);
+        self.outcome(workload, &self.load_arguments(peer, workload, seconds, rate))
+    }
+
+    /// The same with these arguments.
+    pub(crate) fn outcome(&self, workload: Workload, arguments: &[String]) -> Result<Outcome, Failure> {
         let output = self
             .other_core
-            .command(&self.ourselves, &arguments)
+            .command(&self.ourselves, arguments)
             .stderr(Stdio::inherit())
             .output()
             .map_err(|e| format!("cannot start the load generator: {e}"))?;

@@ -1,104 +1,128 @@
 //! A server that misbehaves, and what the calls to the others notice of it.
 //!
-//! Two gateways run side by side that differ in the last of their ten servers: in one it is as good as the others, in the
-//! other it misbehaves. They are measured in turns of some seconds, each time with the same two generators: one calls the
-//! last server all the time, the other measures the latency of calls to the first one at a constant rate. So whatever
-//! else the machine does meets both alike, and the figure is the ratio of the p99 of all turns of one and of the other.
+//! Six gateways run side by side that differ in the last of their ten servers: in two it is as good as the others, in
+//! the other four it misbehaves. They are measured in many short turns, each time with the same two generators: one calls
+//! the last server all the time, the other measures the latency of calls to the first one at a constant rate. Each turn
+//! is compared with that of the first gateway in the same rotation, so whatever else the machine does meets both. The
+//! second good one is compared too: what it shows is noise, and no figure means more than that.
 //!
-//! None of it is scheduled in real time: children of a gateway would be it too, and would each hold the core until they
-//! have started, which is nothing that happens where people run it.
+//! What is asked is what a bad server costs *in the gateway*. So with `--realtime` gateway, good servers and the
+//! generator that measures come before everything else on their core, and all that would be elsewhere does not: the bad
+//! server, whoever calls it, and the children of the gateway.
+
+mod page;
 
 use std::{
     process::{Command, Stdio},
     time::Duration,
 };
 
+pub(crate) use self::page::Page;
 use crate::{
     Failure,
     fill::http_reach,
-    measure::{Bench, Sample, empty, free_port},
+    measure::{Bench, empty, free_port},
+    pairs::{Comparison, compare},
     requests::{Peer, Workload},
     running::{Core, Running},
-    stats,
     upstream::Ports,
 };
 
-/// How the calls to the bad server get under way before anything is measured.
-const SETTLE: Duration = Duration::from_millis(300);
+/// How the calls to the last server get under way before anything is measured.
+const SETTLE: Duration = Duration::from_millis(100);
+/// Seconds at the begin of a turn that do not count: connections are opened and accepted then.
+const WARM: f64 = 0.1;
 /// The server that is replaced.
 const LAST: u8 = 9;
 /// Calls a second to it.
 const RATE: u32 = 100;
 
-/// The name of a figure and how the last server is reached.
-fn kinds(ports: &Ports, ourselves: &str) -> [(&'static str, String); 4] {
-    let crashing = format!("{{stdio: {{command: \"{ourselves}\", args: [child, --crash]}}}}");
-    [
-        ("hung", http_reach(ports.hung)),
-        ("flooding", http_reach(ports.flooding)),
-        ("cutting", http_reach(ports.cutting)),
-        ("crashing", crashing),
-    ]
+/// What is beside the calls that are measured.
+pub(crate) const KINDS: [&str; 6] = [GOOD, NULL, "hung", "flooding", "cutting", "crashing"];
+const GOOD: &str = "good";
+/// Another good one.
+pub(crate) const NULL: &str = "good again";
+
+/// How the last server is reached, of those that run apart from the good ones.
+fn reach(kind: &str, apart: &Ports, ourselves: &str) -> String {
+    match kind {
+        "hung" => http_reach(apart.hung),
+        "flooding" => http_reach(apart.flooding),
+        "cutting" => http_reach(apart.cutting),
+        "crashing" => format!("{{stdio: {{command: \"{ourselves}\", args: [child, --crash]}}}}"),
+        _ => http_reach(apart.servers.last().copied().unwrap_or_default()),
+    }
 }
 
-/// One of the two gateways, and the latencies of all its turns in nanoseconds.
+/// Not before everything else.
+fn calm(core: Core) -> Core {
+    Core {
+        realtime: false,
+        ..core
+    }
+}
+
+/// The latencies of each turn in nanoseconds, by kind, over all rounds.
+#[derive(Default)]
+pub(crate) struct Turns([Vec<Vec<u64>>; KINDS.len()]);
+
+impl Turns {
+    /// Each kind beside the good one.
+    pub(crate) fn compared(&self) -> Vec<(&'static str, Comparison)> {
+        let [good, others @ ..] = &self.0;
+        let found = KINDS.into_iter().skip(1).zip(others);
+        found
+            .filter_map(|(kind, turns)| Some((kind, compare(good, turns)?)))
+            .collect()
+    }
+}
+
+/// One of the gateways.
 struct Side<'a> {
     bench: Bench<'a>,
     _running: Running,
     peer: Peer,
-    latencies: Vec<u64>,
 }
 
 impl<'a> Bench<'a> {
-    /// Measures beside each kind of neighbour.
-    pub(crate) fn neighbours(&self, sample: &mut Sample) -> Result<(), Failure> {
-        let mut good = self.side("good", None)?;
-        for (name, reach) in kinds(self.ports, &self.ourselves.to_string_lossy()) {
-            good.latencies.clear();
-            match self.beside(&mut good, name, reach) {
-                Ok((without, with)) => {
-                    sample.insert(format!("beside_{name}_p99_us"), with);
-                    sample.insert(format!("beside_{name}"), with / without.max(1.0));
-                    sample.insert("beside_good_p99_us".to_owned(), without);
-                }
-                // What was measured before counts in any case.
-                Err(failure) => eprintln!("beside a {name} server: {failure}"),
+    /// One round: the gateways are started anew and each has its turns. `apart` is where the last servers listen.
+    pub(crate) fn neighbours(&self, apart: &Ports, turns: &mut Turns) -> Result<(), Failure> {
+        let sides = KINDS
+            .iter()
+            .map(|kind| self.side(kind, apart))
+            .collect::<Result<Vec<_>, _>>()?;
+        // What is measured first is warm too.
+        for side in &sides {
+            side.turn()?;
+        }
+        for rotation in 0..self.plan.turns {
+            let mut came: [Vec<u64>; KINDS.len()] = Default::default();
+            let mut order: Vec<_> = sides.iter().zip(&mut came).collect();
+            // Nobody is always behind the same one.
+            if rotation % 2 == 1 {
+                order.reverse();
+            }
+            for (side, came) in order {
+                *came = side.turn()?;
+            }
+            for (all, turn) in turns.0.iter_mut().zip(came) {
+                all.push(turn);
             }
         }
         Ok(())
     }
 
-    /// The p99 of calls to the first server, without and with the bad one; each call must be answered rightly.
-    fn beside(&self, good: &mut Side<'_>, name: &str, reach: String) -> Result<(f64, f64), Failure> {
-        let mut bad = self.side(name, Some(reach))?;
-        for turn in 0..self.plan.turns {
-            // Not always the same first: whoever is second finds the machine warm.
-            if turn % 2 == 0 {
-                good.measure()?;
-                bad.measure()?;
-            } else {
-                bad.measure()?;
-                good.measure()?;
-            }
-        }
-        Ok((good.p99(), bad.p99()))
-    }
-
     /// A gateway of its own, in a directory of its own.
-    fn side(&self, name: &str, reach: Option<String>) -> Result<Side<'a>, Failure> {
-        let directory = self.directory.join(name);
+    fn side(&self, kind: &str, apart: &Ports) -> Result<Side<'a>, Failure> {
+        let directory = self.directory.join(kind.replace(' ', "-"));
         empty(&directory)?;
         let port = free_port()?;
         let mut words = self.words.clone();
-        words.neighbour = reach;
+        words.neighbour = Some(reach(kind, apart, &self.ourselves.to_string_lossy()));
         words.words.insert("port", port.to_string());
         words
             .words
             .insert("directory", directory.to_string_lossy().into_owned());
-        let calm = |core: Core| Core {
-            realtime: false,
-            ..core
-        };
         let bench = Bench {
             target: self.target,
             program: self.program.clone(),
@@ -110,48 +134,45 @@ impl<'a> Bench<'a> {
             upstream: self.upstream,
             ports: self.ports,
             target_core: calm(self.target_core),
-            other_core: calm(self.other_core),
+            other_core: self.other_core,
         };
         bench.prepare()?;
         let (running, peer, _) = bench.start()?;
+        if self.target_core.realtime {
+            running.prefer()?;
+        }
         Ok(Side {
             bench,
             _running: running,
             peer,
-            latencies: Vec::new(),
         })
     }
 
     /// Calls the last server until it is dropped, whatever comes of it.
     fn caller(&self, peer: &Peer) -> Result<Running, Failure> {
-        let bad = Peer {
+        let last = Peer {
             server: LAST,
             ..peer.clone()
         };
         let seconds = self.plan.seconds + 30.0;
-        let arguments = self.load_arguments(&bad, Workload::Echo, seconds, Some(RATE));
-        let mut command: Command = self.other_core.command(&self.ourselves, &arguments);
+        let arguments = self.load_arguments(&last, Workload::Echo, seconds, Some(RATE));
+        let mut command: Command = calm(self.other_core).command(&self.ourselves, &arguments);
         command.arg("--undeterred").stdout(Stdio::null()).stderr(Stdio::null());
-        Running::start(command, "the caller of the bad server")
+        Running::start(command, "the caller of the last server")
     }
 }
 
 impl Side<'_> {
-    /// One turn.
-    fn measure(&mut self) -> Result<(), Failure> {
+    /// One turn: the latencies of its calls, each answered rightly.
+    fn turn(&self) -> Result<Vec<u64>, Failure> {
         let plan = self.bench.plan;
         let _caller = self.bench.caller(&self.peer)?;
         std::thread::sleep(SETTLE);
-        let outcome = self
+        let mut arguments = self
             .bench
-            .load(&self.peer, Workload::Echo, plan.seconds, Some(plan.rate))?;
-        self.latencies.extend(outcome.latencies);
-        Ok(())
-    }
-
-    /// In microseconds.
-    fn p99(&mut self) -> f64 {
-        self.latencies.sort_unstable();
-        stats::quantile(&self.latencies, 0.99) / 1000.0
+            .load_arguments(&self.peer, Workload::Echo, plan.seconds + WARM, Some(plan.rate));
+        arguments.push(format!("--warm={WARM}"));
+        let outcome = self.bench.outcome(Workload::Echo, &arguments)?;
+        Ok(outcome.latencies)
     }
 }

@@ -32,11 +32,6 @@ const COLUMNS: &[(&str, &str, usize)] = &[
     ("huge_peak_mib", "most memory meanwhile, MiB", 0),
     ("pipe_calls", "bare pipe, one call at a time, calls/s", 0),
     ("pipe_full_calls", "bare pipe, as many calls as connections", 0),
-    ("beside_good_p99_us", "p99 at rate beside a good server, µs", 0),
-    ("beside_hung", "p99 beside a hung one, over that", 2),
-    ("beside_flooding", "p99 beside a flooding one", 2),
-    ("beside_cutting", "p99 beside one that hangs up", 2),
-    ("beside_crashing", "p99 beside a crashing child", 2),
     ("idle_mib", "idle, MiB", 1),
     ("session_kib", "per session, KiB", 1),
     ("stream_kib", "per stream, KiB", 1),
@@ -132,10 +127,6 @@ impl Report {
                 None => "–".to_owned(),
             });
             lines.push(format!("| {title} | {} |", cells.collect::<Vec<_>>().join(" | ")));
-        }
-        if !measured("echo_calls") {
-            lines.push(String::new());
-            return lines.join("\n");
         }
         let busy = self.targets.iter().map(|row| {
             let share = |name| {

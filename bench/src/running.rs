@@ -25,10 +25,17 @@ pub(crate) struct Core {
 impl Core {
     /// This program on this core; it ends when we do.
     pub(crate) fn command(self, program: &Path, arguments: &[String]) -> Command {
-        let mut words: Vec<String> = Vec::new();
-        if self.realtime {
-            words.extend(["chrt", "-r", "10"].map(str::to_owned));
-        }
+        let policy: &[&str] = if self.realtime { &["chrt", "-r", "10"] } else { &[] };
+        self.scheduled(policy, program, arguments)
+    }
+
+    /// The same, but only while nobody else wants this core.
+    pub(crate) fn behind(self, program: &Path, arguments: &[String]) -> Command {
+        self.scheduled(&["chrt", "-i", "0"], program, arguments)
+    }
+
+    fn scheduled(self, policy: &[&str], program: &Path, arguments: &[String]) -> Command {
+        let mut words: Vec<String> = policy.iter().map(|word| (*word).to_owned()).collect();
         if let Some(number) = self.number {
             words.extend(["taskset".to_owned(), "-c".to_owned(), number.to_string()]);
         }
@@ -75,6 +82,20 @@ impl Running {
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Puts it before everything else on its core from now on, all its threads, but nothing that it starts from now on.
+    pub(crate) fn prefer(&self) -> Result<(), Failure> {
+        let id = self.id().to_string();
+        let status = Command::new("chrt")
+            .args(["--all-tasks", "--reset-on-fork", "--rr", "--pid", "10", &id])
+            .status()
+            .map_err(|e| format!("cannot start chrt: {e}"))?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("{} could not be put before the rest of the machine", self.name))
+        }
     }
 
     /// An error when it has ended by itself.

@@ -123,6 +123,52 @@ mod tests {
         assert_eq!(pace.take_held(), Some(progress(21)));
     }
 
+    /// On one worker, as where there is one core: news on a socket is seen before the next turn but few.
+    #[test]
+    fn whoever_goes_on_after_the_others_goes_on_after_those_with_news_from_the_network_too() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        use tokio::io::AsyncReadExt as _;
+
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let turns = runtime.block_on(async {
+            let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+            near.set_nonblocking(true).unwrap();
+            let heard = std::sync::Arc::new(AtomicBool::new(false));
+            let (tell, listening) = (std::sync::Arc::clone(&heard), tokio::sync::oneshot::channel());
+            let reader = tokio::spawn(async move {
+                let mut near = tokio::net::UnixStream::from_std(near).unwrap();
+                let mut read = std::pin::pin!(near.read_u8());
+                // Waits at the socket before the other one begins.
+                let waits = std::future::poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx).is_pending())).await;
+                listening.0.send(waits).unwrap();
+                read.await.unwrap();
+                tell.store(true, Ordering::SeqCst);
+            });
+            let flood = tokio::spawn(async move {
+                assert!(listening.1.await.unwrap());
+                std::io::Write::write_all(&mut far, b"!").unwrap();
+                let mut turns = 0;
+                std::future::poll_fn(|cx| {
+                    if heard.load(Ordering::SeqCst) {
+                        return Poll::Ready(());
+                    }
+                    turns += 1;
+                    after_the_others(cx);
+                    Poll::Pending
+                })
+                .await;
+                turns
+            });
+            reader.await.unwrap();
+            flood.await.unwrap()
+        });
+        assert!(turns <= 4, "{turns} turns before a byte that had arrived");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_waits_goes_out_when_its_time_has_come_and_the_pace_stays() {
         let mut pace = Pace::default();
