@@ -54,8 +54,8 @@ pub(crate) const TAIL_MAX: Duration = Duration::from_secs(2);
 pub(crate) const EVENTS_BURST: u32 = 2048;
 /// Events a second behind those; what comes faster waits on the wire, where it costs nobody but the server.
 pub(crate) const EVENTS_PER_SECOND: u32 = 500;
-/// Events of one answer in a row before other calls have their turn: as long as about half an ordinary call takes, so that
-/// nobody waits longer for a flood than for somebody's call.
+/// Events of one answer in a row before other calls have their turn: less work than one call, so that nobody waits longer
+/// for a turn of a flood than for somebody's call.
 pub(crate) const EVENTS_IN_A_ROW: u32 = 8;
 /// How long a stream that was too fast is left alone.
 pub(crate) const EVENTS_PAUSE: Duration = Duration::from_millis(100);
