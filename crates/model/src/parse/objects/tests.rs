@@ -199,7 +199,7 @@ fn an_object_of_the_wrong_form_is_refused_and_named() {
         ),
     ];
     for (json, code, document) in cases {
-        let found = compile(&[json.clone()], &gateway("main")).unwrap_err();
+        let found = compile(std::slice::from_ref(&json), &gateway("main")).unwrap_err();
         assert_eq!(
             (found[0].code, found[0].document.as_deref()),
             (code, document),
