@@ -168,6 +168,11 @@ impl Running {
         }
     }
 
+    /// Where what it writes is kept.
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
+    }
+
     /// What the program has written so far.
     pub(crate) fn written(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()

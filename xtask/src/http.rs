@@ -31,6 +31,21 @@ pub(crate) fn call_tool(authority: &str, path: &str, token: Option<&str>, tool: 
     post(authority, path, token, "tools/call", Some(tool), &params)
 }
 
+/// The same, under a span of the client's where it has one.
+pub(crate) fn call_tool_traced(
+    authority: &str,
+    path: &str,
+    token: Option<&str>,
+    tool: &str,
+    arguments: &str,
+    traceparent: Option<&str>,
+) -> String {
+    let traced = traceparent.map(|parent| format!(r#""_meta":{{"traceparent":"{parent}","#));
+    let meta = traced.map_or_else(|| META.to_owned(), |traced| META.replace("\"_meta\":{", &traced));
+    let params = format!(r#"{{"name":"{tool}","arguments":{arguments},{meta}}}"#);
+    post(authority, path, token, "tools/call", Some(tool), &params)
+}
+
 /// A modern `tools/call` of a client that can be asked for input, with more members of `params`; as raw text.
 pub(crate) fn call_tool_asked(authority: &str, path: &str, token: &str, tool: &str, params: &str) -> String {
     let able = META.replace("clientCapabilities\":{}", "clientCapabilities\":{\"elicitation\":{}}");

@@ -26,6 +26,7 @@ mod sim;
 mod soak;
 mod steps;
 mod tidy;
+mod traces;
 
 use std::process::ExitCode;
 
@@ -69,6 +70,8 @@ enum Verb {
     Interop(interop::Options),
     /// Every client revision with every server revision, stdio and HTTP, feature by feature, looked at from both ends
     Matrix(matrix::Options),
+    /// One call is one trace over every hop, told to a real receiver of OTLP
+    Traces,
     /// Measure: `bench gateway`, `bench instructions [--update]`, and whatever else the bench package offers
     Bench(bench::Options),
     /// Write the generated files again, or with --check compare them
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Verb::Soak(what) => soak::run(&place, &what),
         Verb::Interop(options) => interop::run(&place, &options),
         Verb::Matrix(options) => matrix::run(&place, &options),
+        Verb::Traces => traces::run(&place),
         Verb::Bench(options) => bench::run(&place, &options),
         Verb::Codegen(options) => codegen::run(&place, &options),
         Verb::Fuzz(options) => fuzz::run(&place, &options),

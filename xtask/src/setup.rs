@@ -82,7 +82,7 @@ fn npm(place: &Place, set: &str) -> Result<(), Failure> {
 }
 
 /// A Python environment with what this file below `tests` says.
-fn venv(place: &Place, set: &str, file: &str) -> Result<(), Failure> {
+pub(crate) fn venv(place: &Place, set: &str, file: &str) -> Result<(), Failure> {
     let wish = place.root().join("tests").join(file);
     let home = place.venv(set);
     install(&wish, &home, |_| {
