@@ -60,14 +60,14 @@ async fn forward(pool: Pool, uri: Uri, request: Request<Incoming>) -> Answer {
 }
 
 /// Whether the envelope says enough to route by: a method, and for a call a name.
-fn routable(body: &[u8]) -> bool {
+pub(crate) fn routable(body: &[u8]) -> bool {
     Envelope::read(body).is_some_and(|envelope| {
         let named = envelope.params().name.is_some();
         named || envelope.method != "tools/call"
     })
 }
 
-fn plain(status: StatusCode) -> Answer {
+pub(crate) fn plain(status: StatusCode) -> Answer {
     let mut response = Response::new(Either::Right(Empty::new()));
     *response.status_mut() = status;
     response

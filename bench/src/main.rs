@@ -25,8 +25,10 @@ mod load;
 mod machine;
 mod measure;
 mod neighbour;
+mod pair;
 mod pairs;
 mod parked;
+mod pki;
 mod process;
 mod report;
 mod requests;
@@ -34,6 +36,7 @@ mod running;
 mod serve;
 mod stats;
 mod target;
+mod together;
 mod upstream;
 mod verify;
 
@@ -67,6 +70,14 @@ enum Part {
     Upstream(upstream::Options),
     /// Be the least proxy: pooled, reads the JSON-RPC envelope, forwards
     Floor(floor::Options),
+    /// Be the least two proxies in a row, with mutual TLS between them
+    Pair(pair::Options),
+    /// Be one of the two
+    #[command(hide = true)]
+    PairEnd(pair::EndOptions),
+    /// Run several programs as one target
+    #[command(hide = true)]
+    Together(together::Options),
     /// Put load on one address and print what came of it as JSON
     Load(load::Options),
     /// Open sessions and streams and hold them
@@ -86,6 +97,9 @@ fn main() -> ExitCode {
         Part::Parked(options) => parked::run(&options),
         Part::Upstream(options) => upstream::run(&options),
         Part::Floor(options) => floor::run(&options),
+        Part::Pair(options) => pair::run(&options),
+        Part::PairEnd(options) => pair::run_end(&options),
+        Part::Together(options) => together::run(&options),
         Part::Load(options) => load::run(&options),
         Part::Hold(options) => hold::run(&options),
         Part::Child(options) => child::run(&options),
