@@ -16,9 +16,11 @@ use crate::{
     machine::Machine,
     measure::{Bench, Plan, Sample, empty, first_line, free_port},
     neighbour::{self, Turns},
+    pki,
     report::{self, Report},
     running::{Core, Running},
-    target::{self, FLOOR, Program, Target},
+    set::Set,
+    target::{self, Program, Target},
     upstream::Ports,
 };
 
@@ -53,20 +55,16 @@ pub(crate) struct Options {
 }
 
 /// Measures, prints the table, writes it down.
-pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+pub(crate) fn run(options: &Options, set: &'static Set) -> Result<(), Failure> {
     let place = Place::find(options)?;
     let mut machine = Machine::look(&place.tree, options.realtime);
-    let plan = plan(options);
+    let plan = plan(options, set.certificates);
     let named = if options.short && options.targets.is_empty() {
-        ["", "-legacy", "-lift", "-lower", "-stdio"]
-            .map(|kind| format!("meshgate{kind}"))
-            .into_iter()
-            .chain([FLOOR.to_owned()])
-            .collect()
+        set.short.iter().map(|name| (*name).to_owned()).collect()
     } else {
         options.targets.clone()
     };
-    let mut targets = target::all(&place.tree.join("bench/targets"), &named)?;
+    let mut targets = target::all(&place.tree.join("bench").join(set.directory), &named, set.floor)?;
     targets.retain(|target| target.neighbours || !options.neighbours);
     let cores = Cores::of(&machine, options.realtime);
     let (upstream, ports) = upstream(&place, cores.other)?;
@@ -84,7 +82,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut skipped = BTreeMap::new();
     let mut benches = Vec::new();
     for target in &targets {
-        match bench(&place, target, &plan, &ports, &upstream, cores) {
+        match bench(&place, target, (&plan, set), &ports, &upstream, cores) {
             Ok(bench) => match bench.prepare().and_then(|()| bench.rehearse()) {
                 Ok(()) => benches.push(bench),
                 Err(failure) if options.short => return Err(failure),
@@ -99,10 +97,12 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let samples = measure(&benches, rounds, options.short)?;
     machine.look_again();
     let beside = machine.clone();
-    let report = Report::new(&targets, &samples, skipped, machine, &plan, rounds);
+    let report = Report::new(set, &targets, &samples, skipped, (machine, &plan), rounds);
     println!("{}", report.table());
     if options.short {
-        neighbours(&place, &benches, rounds, beside, cores, true)?;
+        if benches.iter().any(|bench| bench.target.neighbours) {
+            neighbours(&place, &benches, rounds, beside, cores, true)?;
+        }
         println!(
             "{} targets answered without an error; a short run measures nothing",
             samples.len()
@@ -179,7 +179,7 @@ fn skip(target: &Target, reason: Failure, skipped: &mut BTreeMap<String, String>
     skipped.insert(target.name.clone(), reason);
 }
 
-fn plan(options: &Options) -> Plan {
+fn plan(options: &Options, half: bool) -> Plan {
     if options.short {
         return Plan {
             seconds: 0.3,
@@ -189,6 +189,7 @@ fn plan(options: &Options) -> Plan {
             sessions: 50,
             streams: 20,
             turns: 2,
+            half,
         };
     }
     Plan {
@@ -199,6 +200,7 @@ fn plan(options: &Options) -> Plan {
         sessions: 2000,
         streams: 1000,
         turns: 8,
+        half,
     }
 }
 
@@ -280,7 +282,7 @@ fn upstream(place: &Place, core: Core) -> Result<(Running, Ports), Failure> {
 fn bench<'a>(
     place: &Place,
     target: &'a Target,
-    plan: &'a Plan,
+    (plan, set): (&'a Plan, &Set),
     ports: &'a Ports,
     upstream: &Running,
     cores: Cores,
@@ -301,8 +303,17 @@ fn bench<'a>(
     words
         .words
         .insert("directory", directory.to_string_lossy().into_owned());
+    if set.certificates {
+        pki::write(&directory)?;
+        words.words.insert("inner", free_port()?.to_string());
+    }
     let first = target.command.first().map(String::as_str).unwrap_or_default();
     let program = match (&target.program, first) {
+        (Some(program), "@together@") => {
+            let found = found(place, program)?.to_string_lossy().into_owned();
+            words.words.insert("program", found);
+            place.ourselves.clone()
+        }
         (Some(program), _) => found(place, program)?,
         (None, "@floor@") => place.ourselves.clone(),
         (None, "@meshgate@") => place.meshgate.clone(),

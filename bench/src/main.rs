@@ -34,6 +34,7 @@ mod report;
 mod requests;
 mod running;
 mod serve;
+mod set;
 mod stats;
 mod target;
 mod together;
@@ -62,6 +63,8 @@ struct Arguments {
 enum Part {
     /// Measure every target in turn and write the table
     Gateway(gateway::Options),
+    /// Measure two hops in the same way: gateway, mutual TLS, sidecar
+    Mesh(gateway::Options),
     /// Hold very many listens open, some of them unread, and see who notices
     Listens(listens::Options),
     /// Park very many calls at servers that ask something, and see what one weighs
@@ -92,7 +95,8 @@ enum Part {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().part {
-        Part::Gateway(options) => gateway::run(&options),
+        Part::Gateway(options) => gateway::run(&options, &set::HOP),
+        Part::Mesh(options) => gateway::run(&options, &set::MESH),
         Part::Listens(options) => listens::run(&options),
         Part::Parked(options) => parked::run(&options),
         Part::Upstream(options) => upstream::run(&options),

@@ -41,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) streams: usize,
     /// Turns of each gateway with a bad server and of those without.
     pub(crate) turns: u32,
+    /// Whether it is also measured at half of what it can do.
+    pub(crate) half: bool,
 }
 
 /// A target with everything it needs to be started again and again.
@@ -99,6 +101,9 @@ impl Bench<'_> {
         sample.insert("p50_us".to_owned(), steady.p50);
         sample.insert("p99_us".to_owned(), steady.p99);
         sample.insert("p999_us".to_owned(), steady.p999);
+        if self.plan.half {
+            self.half(&peer, &mut sample)?;
+        }
         running.is_alive()?;
         drop(running);
         if self.target.pipes {
@@ -112,6 +117,23 @@ impl Bench<'_> {
             let _ = fs::remove_file(self.directory.join(name));
         }
         Ok(sample)
+    }
+
+    /// What the target adds to calls at half of what it can do, over the same calls to its server alone.
+    fn half(&self, peer: &Peer, sample: &mut Sample) -> Result<(), Failure> {
+        let most = sample.get("echo_calls").copied().unwrap_or_default();
+        let rate = Some(((most / 2.0) as u32).max(1));
+        let alone = Peer {
+            address: ([127, 0, 0, 1], self.ports.wide).into(),
+            path: "/mcp".to_owned(),
+            token: None,
+            ..peer.clone()
+        };
+        let without = self.load(&alone, Workload::Echo, self.plan.seconds, rate)?;
+        let with = self.load(peer, Workload::Echo, self.plan.seconds, rate)?;
+        sample.insert("added_p50_us".to_owned(), with.p50 - without.p50);
+        sample.insert("added_p99_us".to_owned(), with.p99 - without.p99);
+        Ok(())
     }
 
     /// Starts the target and waits for its first right answer.

@@ -87,7 +87,10 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     };
     let _back = start("back", inner, &options.upstream)?;
     let mut front = start("front", options.port, &format!("127.0.0.1:{inner}"))?;
-    let status = front.child.wait().map_err(|e| format!("the first hop is out of sight: {e}"))?;
+    let status = front
+        .child
+        .wait()
+        .map_err(|e| format!("the first hop is out of sight: {e}"))?;
     Err(format!("the first hop ended with {status}"))
 }
 

@@ -10,8 +10,9 @@ use crate::{
     Failure, goals,
     machine::Machine,
     measure::{Plan, Sample},
+    set::Set,
     stats::Figure,
-    target::{FLOOR, Target},
+    target::Target,
 };
 
 /// Name of a figure, its column, and its decimals.
@@ -36,6 +37,8 @@ const COLUMNS: &[(&str, &str, usize)] = &[
     ("session_kib", "per session, KiB", 1),
     ("stream_kib", "per stream, KiB", 1),
     ("cold_ms", "cold start, ms", 1),
+    ("added_p50_us", "added to the server alone at half capacity: p50, µs", 0),
+    ("added_p99_us", "p99, µs", 0),
 ];
 
 /// Figures that are also shown as a ratio to the floor's.
@@ -56,6 +59,8 @@ const RATIOS: &[(&str, &str)] = &[
 /// Everything one run found.
 #[derive(serde::Serialize)]
 pub(crate) struct Report {
+    #[serde(skip)]
+    pub(crate) set: &'static Set,
     machine: Machine,
     rounds: u32,
     seconds: f64,
@@ -77,11 +82,11 @@ struct Row {
 
 impl Report {
     pub(crate) fn new(
+        set: &'static Set,
         targets: &[Target],
         samples: &BTreeMap<&str, Vec<Sample>>,
         skipped: BTreeMap<String, String>,
-        machine: Machine,
-        plan: &Plan,
+        (machine, plan): (Machine, &Plan),
         rounds: u32,
     ) -> Self {
         let row = |target: &Target| {
@@ -99,6 +104,7 @@ impl Report {
             })
         };
         Self {
+            set,
             machine,
             rounds,
             seconds: plan.seconds,
@@ -161,7 +167,7 @@ impl Report {
     }
 
     fn ratio(&self, target: &str, figure: &str) -> String {
-        match (self.median(target, figure), self.median(FLOOR, figure)) {
+        match (self.median(target, figure), self.median(self.set.floor, figure)) {
             (Some(value), Some(floor)) if floor > 0.0 => format!("{:.2}", value / floor),
             _ => "–".to_owned(),
         }
@@ -170,7 +176,7 @@ impl Report {
     fn page(&self) -> String {
         let machine = &self.machine;
         let mut lines = vec![
-            format!("# One hop, {}", machine.date),
+            format!("# {}, {}", self.set.title, machine.date),
             String::new(),
             format!(
                 "{}, {} cores, {} MiB, {}; load average {} before and {} after; commit {}; {}scheduled.",
@@ -218,7 +224,7 @@ fn shown(figure: &Figure, decimals: usize) -> String {
 pub(crate) fn write(report: &Report, directory: &Path) -> Result<(), Failure> {
     let failure = |e: std::io::Error| format!("cannot write into {}: {e}", directory.display());
     fs::create_dir_all(directory).map_err(failure)?;
-    let name = format!("gateway-{}", report.machine.date);
+    let name = format!("{}-{}", report.set.page, report.machine.date);
     let json = serde_json::to_string_pretty(report).map_err(|e| format!("cannot write the figures: {e}"))?;
     fs::write(directory.join(format!("{name}.json")), json + "\n").map_err(failure)?;
     let page = directory.join(format!("{name}.md"));

@@ -13,9 +13,6 @@ use crate::{
     requests::{Protocol, Workload},
 };
 
-/// What all others are compared with; it is measured first.
-pub(crate) const FLOOR: &str = "floor";
-
 /// One gateway and how to start it. The texts may hold the words that `fill` knows.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,7 +79,7 @@ impl Target {
 }
 
 /// The targets of a directory, all or those named, the floor first.
-pub(crate) fn all(directory: &Path, named: &[String]) -> Result<Vec<Target>, Failure> {
+pub(crate) fn all(directory: &Path, named: &[String], floor: &str) -> Result<Vec<Target>, Failure> {
     let entries = fs::read_dir(directory).map_err(|e| format!("cannot read {}: {e}", directory.display()))?;
     let mut files: Vec<PathBuf> = entries
         .flatten()
@@ -100,7 +97,7 @@ pub(crate) fn all(directory: &Path, named: &[String]) -> Result<Vec<Target>, Fai
         }
     }
     targets.retain(|target| named.is_empty() || named.contains(&target.name));
-    targets.sort_by_key(|target| target.name != FLOOR);
+    targets.sort_by_key(|target| target.name != floor);
     Ok(targets)
 }
 
@@ -110,10 +107,14 @@ mod tests {
 
     #[test]
     fn every_target_of_the_tree_is_well_formed() {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("targets");
-        let targets = super::all(&directory, &[]).unwrap();
-        assert_eq!(targets.first().unwrap().name, super::FLOOR);
-        assert!(targets.iter().any(|target| target.name == "meshgate"));
-        assert!(targets.iter().all(|target| !target.command.is_empty()));
+        for set in [crate::set::HOP, crate::set::MESH] {
+            let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(set.directory);
+            let targets = super::all(&directory, &[], set.floor).unwrap();
+            assert_eq!(targets.first().unwrap().name, set.floor);
+            for name in set.short {
+                assert!(targets.iter().any(|target| target.name == *name), "{name}");
+            }
+            assert!(targets.iter().all(|target| !target.command.is_empty()));
+        }
     }
 }
