@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
@@ -30,6 +30,8 @@ pub(crate) fn write(directory: &Path) -> Result<(), Failure> {
     let failed = |e: rcgen::Error| format!("cannot make certificates: {e}");
     let root_key = KeyPair::generate().map_err(failed)?;
     let mut root = CertificateParams::default();
+    // Two names alike would read as a certificate that has signed itself.
+    root.distinguished_name.push(DnType::CommonName, "root of a bench");
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let root_certificate = root.self_signed(&root_key).map_err(failed)?;
     save(directory, ROOT, &root_certificate.pem())?;
@@ -37,6 +39,7 @@ pub(crate) fn write(directory: &Path) -> Result<(), Failure> {
     for end in [FRONT, BACK] {
         let key = KeyPair::generate().map_err(failed)?;
         let mut leaf = CertificateParams::new(vec![NAME.to_owned()]).map_err(failed)?;
+        leaf.distinguished_name.push(DnType::CommonName, end);
         let uri = format!("spiffe://bench/{end}").try_into().map_err(failed)?;
         leaf.subject_alt_names.push(SanType::URI(uri));
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
