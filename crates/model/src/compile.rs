@@ -22,26 +22,43 @@ mod tests;
 use std::collections::HashMap;
 
 use crate::finding::{Finding, Severity};
-use crate::parse::Config;
+use crate::parse::{Config, Document};
+use crate::role::Role;
 use crate::snapshot::{Reach, Snapshot, TokenSource};
 use report::Report;
 pub(crate) use values::is_own_header;
 
-pub(crate) fn compile(config: Config) -> Result<(Snapshot, Vec<Finding>), Vec<Finding>> {
+/// What is compiled.
+#[derive(Clone, Copy)]
+struct Given<'a> {
+    documents: &'a [Document],
+    /// For whom.
+    role: &'a Role,
+    /// Whether the documents say everything: what they do not have there is not.
+    whole: bool,
+}
+
+pub(crate) fn compile(config: Config, role: &Role) -> Result<(Snapshot, Vec<Finding>), Vec<Finding>> {
     let Config {
         documents,
         warnings,
         sources,
+        whole,
     } = config;
+    let given = Given {
+        documents: &documents,
+        role,
+        whole,
+    };
     let mut report = Report::new(warnings);
-    names::check(&documents, &mut report);
+    names::check(given, &mut report);
     let (mesh, validation) = mesh::compile(&documents, &mut report);
-    let servers = servers::compile(&documents, &validation, &mut report);
-    let edge = gateway::compile(&documents, &mesh, &mut report);
-    let all_views = views::compile(&documents, &servers, &edge, &mut report);
-    let applications = applications::compile(&documents, &all_views, &mut report);
+    let servers = servers::compile(given, &validation, &mut report);
+    let edge = gateway::compile(given, &mesh, &mut report);
+    let all_views = views::compile(given, &servers, &edge, &mut report);
+    let applications = applications::compile(given, &all_views, &mut report);
     let (gateway, views) = gateway::choose_views(edge, all_views, &mut report);
-    if servers.is_empty() {
+    if servers.is_empty() && !whole {
         report.no_server(sources.first());
     }
     let children = servers

@@ -175,6 +175,7 @@ impl Importer<'_> {
             documents: vec![document.clone()],
             warnings: Vec::new(),
             sources: vec![document.source.clone()],
+            whole: false,
         };
         let (good, found) = match config.compile() {
             Ok((_, warnings)) => (true, warnings),

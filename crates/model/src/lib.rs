@@ -18,6 +18,7 @@ pub mod limits;
 pub mod naming;
 mod parse;
 pub mod reference;
+mod role;
 mod secret;
 pub mod snapshot;
 pub mod spiffe;
@@ -25,6 +26,7 @@ pub mod spiffe;
 pub use finding::{Finding, Severity};
 pub use parse::{Config, Surroundings, parse, parse_in, project_of};
 pub use reference::{json_schema, json_schema_text, kinds_markdown};
+pub use role::Role;
 pub use snapshot::{
     AccessLog, Application, Check, Concurrency, Deadlines, Digest, EnvValue, EraChoice, GatewaySpec, LOCAL_APPLICATION,
     Limits, Listener, MeshSpec, Naming, PAGE_BYTES_MAX, Questions, Reach, Server, Snapshot, TlsFiles, TokenSource,

@@ -6,6 +6,7 @@
 mod failure;
 pub(crate) mod mcp_json;
 mod mesh_file;
+mod objects;
 pub(crate) mod tree;
 
 #[cfg(test)]
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use crate::finding::{Finding, codes};
 use crate::kinds::{ApplicationSpec, GatewaySpec, MeshSpec, Metadata, ServerSpec, ViewSpec};
 use crate::limits;
+use crate::role::Role;
 use crate::snapshot::Snapshot;
 pub use mcp_json::{Surroundings, project_of};
 use tree::{Node, Step};
@@ -28,6 +30,8 @@ pub struct Config {
     /// What reading found that does not keep it from being used.
     pub(crate) warnings: Vec<Finding>,
     pub(crate) sources: Vec<Arc<str>>,
+    /// Whether every default is written out: what is not there is not meant either.
+    pub(crate) whole: bool,
 }
 
 /// One document and where it stands.
@@ -156,6 +160,7 @@ impl Config {
         self.documents.extend(other.documents);
         self.warnings.extend(other.warnings);
         self.sources.extend(other.sources);
+        self.whole &= other.whole;
         self
     }
 
@@ -165,6 +170,14 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it, and the warnings.
     pub fn compile(self) -> Result<(Snapshot, Vec<Finding>), Vec<Finding>> {
-        crate::compile::compile(self)
+        self.compile_as(&Role::Alone)
+    }
+
+    /// The same for one part of a mesh.
+    ///
+    /// # Errors
+    /// As [`Config::compile`].
+    pub fn compile_as(self, role: &Role) -> Result<(Snapshot, Vec<Finding>), Vec<Finding>> {
+        crate::compile::compile(self, role)
     }
 }

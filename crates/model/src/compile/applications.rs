@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::Given;
 use super::report::Report;
 use super::views::known;
 use crate::finding::codes;
@@ -14,22 +15,25 @@ use crate::snapshot::{Application, Digest, LOCAL_APPLICATION, TokenSource, View}
 const EVERY_VIEW: &str = "*";
 
 /// Every application, ordered by name; without a document, the one that the generated local token proves.
-pub(super) fn compile(documents: &[Document], views: &[Arc<View>], report: &mut Report) -> Vec<Arc<Application>> {
+pub(super) fn compile(given: Given<'_>, views: &[Arc<View>], report: &mut Report) -> Vec<Arc<Application>> {
     let mut applications = Vec::new();
     let mut seen: HashMap<TokenSource, &str> = HashMap::new();
-    for document in documents {
+    for document in given.documents {
         let Spec::Application(spec) = &document.spec else {
             continue;
         };
+        if spec.tokens.is_empty() && document.metadata.name != LOCAL_APPLICATION && !given.whole {
+            no_token(document, report);
+        }
         let tokens = tokens(document, spec, &mut seen, report);
         applications.push(Arc::new(Application {
             name: document.metadata.name.as_str().into(),
             team: document.metadata.team.as_deref().map(Into::into),
             tokens,
-            views: allowed_views(document, spec, views, report),
+            views: allowed_views(document, spec, (views, given.whole), report),
         }));
     }
-    if applications.is_empty() {
+    if applications.is_empty() && !given.whole {
         applications.push(Arc::new(Application {
             name: LOCAL_APPLICATION.into(),
             team: None,
@@ -41,10 +45,11 @@ pub(super) fn compile(documents: &[Document], views: &[Arc<View>], report: &mut 
     applications
 }
 
+/// `of_part`: views that are not known are another part's.
 fn allowed_views(
     document: &Document,
     spec: &ApplicationSpec,
-    views: &[Arc<View>],
+    (views, of_part): (&[Arc<View>], bool),
     report: &mut Report,
 ) -> Option<Vec<Arc<str>>> {
     if spec.views.iter().any(|name| name == EVERY_VIEW) {
@@ -67,7 +72,7 @@ fn allowed_views(
         );
     }
     for (index, name) in spec.views.iter().enumerate() {
-        if !views.iter().any(|view| *view.name == **name) {
+        if !of_part && !views.iter().any(|view| *view.name == **name) {
             report.error(
                 (document, steps!["spec", "views", index]),
                 codes::UNKNOWN_VIEW,
@@ -79,6 +84,16 @@ fn allowed_views(
     Some(spec.views.iter().map(|name| name.as_str().into()).collect())
 }
 
+fn no_token(document: &Document, report: &mut Report) {
+    let message = "the application has no token, so nobody can prove to be it";
+    report.warn(
+        (document, steps!["spec", "tokens"]),
+        codes::NO_TOKEN,
+        message,
+        "add `{file: PATH}`, `{environment: NAME}` or `{sha256: DIGEST}`",
+    );
+}
+
 fn tokens<'a>(
     document: &'a Document,
     spec: &ApplicationSpec,
@@ -86,15 +101,6 @@ fn tokens<'a>(
     report: &mut Report,
 ) -> Vec<TokenSource> {
     let name = document.metadata.name.as_str();
-    if spec.tokens.is_empty() && name != LOCAL_APPLICATION {
-        let message = "the application has no token, so nobody can prove to be it";
-        report.warn(
-            (document, steps!["spec", "tokens"]),
-            codes::NO_TOKEN,
-            message,
-            "add `{file: PATH}`, `{environment: NAME}` or `{sha256: DIGEST}`",
-        );
-    }
     let mut out = Vec::new();
     for (index, token) in spec.tokens.iter().enumerate() {
         let Some(source) = source(document, index, token, report) else {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::Given;
 use super::report::Report;
 use super::values;
 use crate::finding::codes;
@@ -20,30 +21,36 @@ pub(super) struct Edge<'a> {
 }
 
 impl Edge<'_> {
+    /// Whether it serves the view.
+    pub(super) fn serves(&self, view: &str) -> bool {
+        let chosen = self.document.and_then(|(_, chosen)| chosen);
+        chosen.is_none_or(|chosen| chosen.iter().any(|name| name == view))
+    }
+
     /// The first listener that other machines can reach.
     pub(super) fn beyond_loopback(&self) -> Option<&Listener> {
         self.gateway.listeners.iter().find(|listener| !listener.is_loopback())
     }
 }
 
-pub(super) fn compile<'a>(documents: &'a [Document], mesh: &MeshSpec, report: &mut Report) -> Edge<'a> {
-    let found = documents.iter().find_map(|d| {
-        if let Spec::Gateway(spec) = &d.spec {
-            Some((d, spec))
-        } else {
-            None
-        }
+pub(super) fn compile<'a>(given: Given<'a>, mesh: &MeshSpec, report: &mut Report) -> Edge<'a> {
+    let documents = given.documents;
+    let wanted = given.role.gateway();
+    let found = documents.iter().find_map(|d| match &d.spec {
+        Spec::Gateway(spec) if wanted.is_none_or(|name| **name == *d.metadata.name) => Some((d, spec)),
+        _ => None,
     });
-    let Some((document, spec)) = found else {
+    let Some((document, spec)) = found.filter(|_| given.role.server().is_none()) else {
         return Edge {
             gateway: GatewaySpec {
-                name: "default".into(),
+                name: wanted.cloned().unwrap_or_else(|| "default".into()),
                 listeners: default_listeners(),
             },
             document: None,
         };
     };
-    let has_applications = documents.iter().any(|d| matches!(d.spec, Spec::Application(_)));
+    // Who was told of no application was told of nobody, and lets nobody in.
+    let has_applications = given.whole || documents.iter().any(|d| matches!(d.spec, Spec::Application(_)));
     let listeners = match &spec.listeners {
         None => default_listeners(),
         Some(written) => {

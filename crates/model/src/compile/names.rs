@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use super::Given;
 use super::report::Report;
 use crate::finding::codes;
 use crate::parse::tree::steps;
 use crate::parse::{Document, Spec};
+use crate::role::Role;
 
 const NAME_CHARS_MAX: usize = 63;
 
-pub(super) fn check(documents: &[Document], report: &mut Report) {
+pub(super) fn check(given: Given<'_>, report: &mut Report) {
+    let Given { documents, role, .. } = given;
+    let one_gateway = matches!(role, Role::Alone);
     let mut seen: BTreeMap<(&str, &str), &Document> = BTreeMap::new();
     let mut single: BTreeMap<&str, &Document> = BTreeMap::new();
     for document in documents {
@@ -17,7 +21,12 @@ pub(super) fn check(documents: &[Document], report: &mut Report) {
         let kind = document.spec.kind();
         let name = document.metadata.name.as_str();
         let at = (document, steps!["metadata", "name"]);
-        if matches!(document.spec, Spec::Mesh(_) | Spec::Gateway(_)) {
+        let alone = match document.spec {
+            Spec::Mesh(_) => true,
+            Spec::Gateway(_) => one_gateway,
+            Spec::Server(_) | Spec::View(_) | Spec::Application(_) => false,
+        };
+        if alone {
             if let Some(first) = single.insert(kind, document) {
                 let message = format!("there is one {kind} only, and `{}` is one already", first.metadata.name);
                 report.error(at, codes::ONE_ONLY, message, "join the two documents");

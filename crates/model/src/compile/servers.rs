@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::report::Report;
-use super::{calls, questions, unpinned, values};
+use super::{Given, calls, questions, unpinned, values};
 use crate::finding::codes;
 use crate::kinds::{
     ArgumentCheck, CatalogueChoice, Duplicates, Era, HttpSpec, ResultCheck, ServerSpec, Sharing, StdioSpec, Transport,
@@ -20,16 +20,15 @@ use crate::parse::{Document, Spec};
 use crate::snapshot::{Check, EraChoice, Reach, Server};
 use crate::spiffe;
 
-pub(super) fn compile(
-    documents: &[Document],
-    mesh: &ValidationSpec,
-    report: &mut Report,
-) -> BTreeMap<Arc<str>, Arc<Server>> {
+pub(super) fn compile(given: Given<'_>, mesh: &ValidationSpec, report: &mut Report) -> BTreeMap<Arc<str>, Arc<Server>> {
     let mut servers = BTreeMap::new();
     let mut aliases: BTreeMap<String, &str> = BTreeMap::new();
-    for document in documents {
+    for document in given.documents {
         let Spec::Server(spec) = &document.spec else { continue };
         let name = document.metadata.name.as_str();
+        if given.role.server().is_some_and(|own| **own != *name) {
+            continue;
+        }
         let alias = alias(document, spec, report);
         if let Some(other) = aliases.insert(alias.clone(), name) {
             let message = format!("`{other}` has the alias `{alias}` already");
@@ -40,7 +39,7 @@ pub(super) fn compile(
                 "give one of the two another alias",
             );
         }
-        let reach = reach(document, spec, report);
+        let reach = given.role.reach(name, reach(document, spec, report));
         let deadlines = calls::deadlines(document, spec, report);
         let server = Server {
             name: name.into(),

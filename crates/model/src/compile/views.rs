@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Given;
 use super::gateway::Edge;
 use super::mesh::out_of_range;
 use super::report::Report;
@@ -21,18 +22,13 @@ const PATH_CHARS_MAX: usize = 200;
 type Servers = BTreeMap<Arc<str>, Arc<Server>>;
 
 /// Every view there is, ordered by name; without a document, the one of all servers.
-pub(super) fn compile(
-    documents: &[Document],
-    servers: &Servers,
-    edge: &Edge<'_>,
-    report: &mut Report,
-) -> Vec<Arc<View>> {
+pub(super) fn compile(given: Given<'_>, servers: &Servers, edge: &Edge<'_>, report: &mut Report) -> Vec<Arc<View>> {
     let mut views: Vec<Arc<View>> = Vec::new();
     let mut any = false;
-    for document in documents {
+    for document in given.documents {
         let Spec::View(spec) = &document.spec else { continue };
         any = true;
-        let view = view(document, spec, servers, edge, report);
+        let view = view(document, spec, (servers, given.role.server().is_some()), edge, report);
         if let Some(other) = views
             .iter()
             .find(|other| other.path == view.path && other.name != view.name)
@@ -47,7 +43,7 @@ pub(super) fn compile(
         }
         views.push(Arc::new(view));
     }
-    if !any {
+    if !any && !given.whole {
         views.push(Arc::new(default_view(servers)));
     }
     views.sort_by(|a, b| a.name.cmp(&b.name));
@@ -101,9 +97,18 @@ fn milliseconds(period: Duration) -> u64 {
     u64::try_from(period.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn view(document: &Document, spec: &ViewSpec, servers: &Servers, edge: &Edge<'_>, report: &mut Report) -> View {
-    let servers = view_servers(document, spec, servers, report);
-    loopback_only(document, spec, edge, report);
+/// `only_own`: servers that are not known are another part's.
+fn view(
+    document: &Document,
+    spec: &ViewSpec,
+    (servers, only_own): (&Servers, bool),
+    edge: &Edge<'_>,
+    report: &mut Report,
+) -> View {
+    let servers = view_servers(document, spec, (servers, only_own), report);
+    if edge.serves(&document.metadata.name) {
+        loopback_only(document, spec, edge, report);
+    }
     let naming = match spec.naming {
         Some(NamingChoice::Prefixed) => Naming::Prefixed,
         Some(NamingChoice::Plain) => Naming::Plain,
@@ -222,7 +227,12 @@ fn view_path(document: &Document, spec: &ViewSpec, report: &mut Report) -> Arc<s
     written.as_str().into()
 }
 
-fn view_servers(document: &Document, spec: &ViewSpec, servers: &Servers, report: &mut Report) -> Vec<ViewServer> {
+fn view_servers(
+    document: &Document,
+    spec: &ViewSpec,
+    (servers, only_own): (&Servers, bool),
+    report: &mut Report,
+) -> Vec<ViewServer> {
     let mut out: Vec<ViewServer> = Vec::new();
     if spec.servers.is_empty() {
         report.warn(
@@ -235,6 +245,9 @@ fn view_servers(document: &Document, spec: &ViewSpec, servers: &Servers, report:
     for (index, written) in spec.servers.iter().enumerate() {
         let at = (document, steps!["spec", "servers", index, "name"]);
         let Some(server) = servers.get(written.name.as_str()) else {
+            if only_own {
+                continue;
+            }
             let names: Vec<String> = servers.keys().map(|name| format!("`{name}`")).collect();
             let remedy = if names.is_empty() {
                 "there is none".to_owned()

@@ -106,6 +106,7 @@ pub(super) fn read(source: &Arc<str>, text: &str, around: &Surroundings<'_>) -> 
     let chooses = servers.iter().any(|server| server.tools != ToolsSpec::default());
     let view = chooses.then(|| view(source, &servers));
     Ok(Config {
+        whole: false,
         documents: servers.into_iter().map(|server| server.document).chain(view).collect(),
         warnings,
         sources: vec![source.clone()],
