@@ -11,17 +11,25 @@ use crate::{
     tidy,
 };
 
+mod contract;
+
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Only compare; fail when a file in the tree differs
     #[arg(long)]
     check: bool,
+    /// Only what needs no built program: the code of the contract and the page of checks
+    #[arg(long)]
+    contract: bool,
 }
 
 impl Options {
     /// Compares and writes nothing.
     pub(crate) fn compare() -> Self {
-        Self { check: true }
+        Self {
+            check: true,
+            contract: false,
+        }
     }
 }
 
@@ -36,17 +44,25 @@ const PAGES: [(&str, &[&str]); 6] = [
 ];
 
 pub(crate) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
-    // The page needs no built program, so it comes first.
+    // The page and the contract need no built program, so they come first.
     let mut stale = Vec::new();
     let mut settle = |path, wanted: &str| match settle(place, path, wanted, options.check) {
         Ok(()) => {}
         Err(failure) => stale.push(failure),
     };
     settle(tidy::checks::PAGE, &tidy::checks::page(place)?);
+    settle(contract::CODE, &contract::code(place)?);
+    if options.contract {
+        return told(stale);
+    }
     let meshgate = place.newest_program("meshgate")?;
     for (path, words) in PAGES {
         settle(path, &output(program(place, &meshgate).args(words))?);
     }
+    told(stale)
+}
+
+fn told(stale: Vec<Failure>) -> Result<(), Failure> {
     if stale.is_empty() {
         Ok(())
     } else {

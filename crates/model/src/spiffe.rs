@@ -157,8 +157,8 @@ impl fmt::Display for Part {
     }
 }
 
-/// A name of a document: 1 to 63 of `a-z`, `0-9` and `-`, neither first nor last `-`.
-fn is_name(name: &str) -> bool {
+/// Whether a text can name a document: 1 to 63 of `a-z`, `0-9` and `-`, neither first nor last `-`.
+pub fn is_name(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     (1..=63).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with('-') && !name.ends_with('-')
 }

@@ -29,7 +29,8 @@ pub(super) fn check(place: &Place) -> Result<Vec<Finding>, Failure> {
         }
         None => findings.push(finding),
     };
-    for file in source::all(place)?.iter().filter(|file| file.is_rust()) {
+    let ours = |file: &&Source| file.is_rust() && !file.is_generated();
+    for file in source::all(place)?.iter().filter(ours) {
         let lines = file.text.lines().count();
         let most = if file.is_test() {
             TEST_FILE_LINES_MAX

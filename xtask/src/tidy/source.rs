@@ -16,6 +16,11 @@ impl Source {
         self.path.ends_with(".rs")
     }
 
+    /// Written by a program, which `codegen` compares; its lines are nobody's to read.
+    pub(super) fn is_generated(&self) -> bool {
+        self.text.starts_with("// This file is @generated")
+    }
+
     /// True for files that only tests compile.
     pub(super) fn is_test(&self) -> bool {
         self.path.ends_with("/tests.rs") || self.path.contains("/tests/") || self.path.contains("/benches/")
