@@ -157,6 +157,12 @@ pub(crate) const MESH: &[Goal] = &[
         Bound::Least(0.70),
     ),
     (
+        "a handshake of this mesh for each call: calls/s over those of a pair of nginx that does the same",
+        ("identity-fresh", "echo_calls"),
+        Against::Target("nginx-fresh"),
+        Bound::Least(1.0),
+    ),
+    (
         "what the whole mesh adds at the middle, µs",
         (TWO, "added_p50_us"),
         Against::Itself,

@@ -19,7 +19,8 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo},
 };
-use rustls::pki_types::ServerName;
+use meshgate_identity::{Admit, Expect, Identity};
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{net::TcpStream, task::JoinSet};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -47,6 +48,9 @@ pub(crate) struct Options {
     /// The directory with the certificates
     #[arg(long)]
     pki: PathBuf,
+    /// A new connection between the two for each call, with the identities of a mesh
+    #[arg(long)]
+    fresh: bool,
 }
 
 #[derive(clap::Args)]
@@ -76,6 +80,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             format!("--upstream={upstream}"),
             format!("--pki={}", options.pki.display()),
         ];
+        let fresh = options.fresh.then(|| "--fresh".to_owned());
+        let arguments: Vec<String> = arguments.into_iter().chain(fresh).collect();
         let core = Core {
             number: None,
             realtime: false,
@@ -96,16 +102,29 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 
 /// Is one of the two.
 pub(crate) fn run_end(options: &EndOptions) -> Result<(), Failure> {
-    let Options { port, upstream, pki } = &options.options;
+    let Options {
+        port,
+        upstream,
+        pki,
+        fresh,
+    } = &options.options;
     serve::on_this_thread(async {
         let listener = serve::bind(*port).await?;
-        println!("ready");
         match options.end {
             End::Front => {
-                let hop = connect(upstream, pki).await?;
-                serve::serve(listener, move |request| first(hop.clone(), request)).await;
+                println!("ready");
+                let way = Way::new(upstream, pki, *fresh).await?;
+                serve::serve(listener, move |request| first(way.clone(), request)).await;
             }
-            End::Back => back(listener, upstream, pki).await?,
+            End::Back => {
+                let config = if *fresh {
+                    pki::of_mesh(pki, pki::BACK)?.acceptor_config(Admit::Gateways)
+                } else {
+                    Arc::new(pki::server(pki, &[b"h2"])?)
+                };
+                println!("ready");
+                back(listener, upstream, TlsAcceptor::from(config)).await?;
+            }
         }
         Ok(())
     })
@@ -114,24 +133,58 @@ pub(crate) fn run_end(options: &EndOptions) -> Result<(), Failure> {
 type Hop = http2::SendRequest<Full<Bytes>>;
 type Answer = Response<Either<Incoming, Empty<Bytes>>>;
 
-async fn connect(address: &str, pki: &Path) -> Result<Hop, Failure> {
+/// How the first hop reaches the second.
+#[derive(Clone)]
+enum Way {
+    /// One connection for all calls.
+    Kept(Hop),
+    /// One for each.
+    Fresh(Arc<str>, Arc<Identity>, Expect),
+}
+
+impl Way {
+    async fn new(address: &str, pki: &Path, fresh: bool) -> Result<Self, Failure> {
+        if fresh {
+            let identity = pki::of_mesh(pki, pki::FRONT)?;
+            return Ok(Self::Fresh(
+                address.into(),
+                Arc::new(identity),
+                Expect::Exactly(pki::back_id()?),
+            ));
+        }
+        let config = Arc::new(pki::client(pki, &[b"h2"])?);
+        connect(address, config).await.map(Self::Kept)
+    }
+
+    async fn hop(&self) -> Result<Hop, Failure> {
+        match self {
+            Self::Kept(hop) => Ok(hop.clone()),
+            Self::Fresh(address, identity, expect) => connect(address, identity.client_config(expect).0).await,
+        }
+    }
+}
+
+async fn connect(address: &str, config: Arc<ClientConfig>) -> Result<Hop, Failure> {
     let failed = |e: &dyn std::fmt::Display| format!("cannot connect to {address}: {e}");
     let socket = TcpStream::connect(address).await.map_err(|e| failed(&e))?;
     let _ = socket.set_nodelay(true);
-    let connector = TlsConnector::from(Arc::new(pki::client(pki, &[b"h2"])?));
     let name = ServerName::try_from(pki::NAME).map_err(|e| failed(&e))?;
-    let tls = connector.connect(name, socket).await.map_err(|e| failed(&e))?;
+    let tls = TlsConnector::from(config)
+        .connect(name, socket)
+        .await
+        .map_err(|e| failed(&e))?;
     let (hop, connection) = http2::Builder::new(TokioExecutor::new())
         .initial_stream_window_size(STREAM_BYTES)
         .initial_connection_window_size(CONNECTION_BYTES)
         .handshake(TokioIo::new(tls))
         .await
         .map_err(|e| failed(&e))?;
+    // Ends with the last handle to it.
     tokio::spawn(connection);
     Ok(hop)
 }
 
-async fn first(mut hop: Hop, request: Request<Incoming>) -> Answer {
+async fn first(way: Way, request: Request<Incoming>) -> Answer {
     let (mut parts, body) = request.into_parts();
     let Ok(body) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
         return plain(StatusCode::BAD_REQUEST);
@@ -144,6 +197,9 @@ async fn first(mut hop: Hop, request: Request<Incoming>) -> Answer {
     for name in [header::HOST, header::CONNECTION, header::CONTENT_LENGTH] {
         parts.headers.remove(name);
     }
+    let Ok(mut hop) = way.hop().await else {
+        return plain(StatusCode::BAD_GATEWAY);
+    };
     if hop.ready().await.is_err() {
         return plain(StatusCode::BAD_GATEWAY);
     }
@@ -153,14 +209,13 @@ async fn first(mut hop: Hop, request: Request<Incoming>) -> Answer {
     }
 }
 
-async fn back(listener: tokio::net::TcpListener, upstream: &str, pki: &Path) -> Result<(), Failure> {
+async fn back(listener: tokio::net::TcpListener, upstream: &str, acceptor: TlsAcceptor) -> Result<(), Failure> {
     let uri: Uri = format!("http://{upstream}/mcp")
         .parse()
         .map_err(|e| format!("`{upstream}` is no address: {e}"))?;
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let pool: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
-    let acceptor = TlsAcceptor::from(Arc::new(pki::server(pki, &[b"h2"])?));
     let mut connections = JoinSet::new();
     loop {
         let (socket, _) = listener.accept().await.map_err(|e| format!("cannot accept: {e}"))?;

@@ -8,7 +8,12 @@ use std::{
     sync::Arc,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+use meshgate_identity::{Identity, Svid, SvidKey, TrustBundle};
+use meshgate_model::{SpiffeError, SpiffeId};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
+};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
@@ -24,6 +29,16 @@ const ROOT: &str = "root.pem";
 /// The hop that calls, and the one that is called.
 pub(crate) const FRONT: &str = "front";
 pub(crate) const BACK: &str = "back";
+/// The trust domain of both.
+const DOMAIN: &str = "bench.mesh";
+
+fn part(end: &str) -> &'static str {
+    if end == FRONT {
+        "/gateway/front"
+    } else {
+        "/server/back/v1"
+    }
+}
 
 /// Writes a root, and a certificate with its key for each end, into a directory.
 pub(crate) fn write(directory: &Path) -> Result<(), Failure> {
@@ -32,6 +47,7 @@ pub(crate) fn write(directory: &Path) -> Result<(), Failure> {
     let mut root = CertificateParams::default();
     // Two names alike would read as a certificate that has signed itself.
     root.distinguished_name.push(DnType::CommonName, "root of a bench");
+    root.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let root_certificate = root.self_signed(&root_key).map_err(failed)?;
     save(directory, ROOT, &root_certificate.pem())?;
@@ -40,8 +56,13 @@ pub(crate) fn write(directory: &Path) -> Result<(), Failure> {
         let key = KeyPair::generate().map_err(failed)?;
         let mut leaf = CertificateParams::new(vec![NAME.to_owned()]).map_err(failed)?;
         leaf.distinguished_name.push(DnType::CommonName, end);
-        let uri = format!("spiffe://bench/{end}").try_into().map_err(failed)?;
+        let uri = format!("spiffe://{DOMAIN}{}", part(end))
+            .as_str()
+            .try_into()
+            .map_err(failed)?;
         leaf.subject_alt_names.push(SanType::URI(uri));
+        leaf.is_ca = IsCa::ExplicitNoCa;
+        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = leaf.signed_by(&key, &issuer).map_err(failed)?;
         save(directory, &format!("{end}.pem"), &certificate.pem())?;
@@ -84,6 +105,24 @@ pub(crate) fn server(directory: &Path, protocols: &[&[u8]]) -> Result<ServerConf
     config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
     config.send_tls13_tickets = 0;
     Ok(config)
+}
+
+/// An end as a part of a mesh has it.
+pub(crate) fn of_mesh(directory: &Path, end: &str) -> Result<Identity, Failure> {
+    let (chain, key) = identity(directory, end)?;
+    let key = SvidKey::from_pkcs8(key.secret_der()).map_err(|e| e.to_string())?;
+    let svid = Svid::new(key, chain).map_err(|e| e.to_string())?;
+    let domain = DOMAIN.parse().map_err(|e: SpiffeError| e.to_string())?;
+    let roots = vec![read_certificate(&directory.join(ROOT))?];
+    let bundle = TrustBundle::new(domain, roots, Vec::new()).map_err(|e| e.to_string())?;
+    Identity::new(svid, bundle).map_err(|e| e.to_string())
+}
+
+/// Whom the end that calls expects.
+pub(crate) fn back_id() -> Result<SpiffeId, Failure> {
+    format!("spiffe://{DOMAIN}{}", part(BACK))
+        .parse()
+        .map_err(|e: SpiffeError| e.to_string())
 }
 
 fn provider() -> Arc<CryptoProvider> {
