@@ -10,6 +10,7 @@
 mod config;
 mod framing;
 mod headers;
+mod identities;
 mod messages;
 mod sealed;
 mod wire;
@@ -17,6 +18,7 @@ mod wire;
 pub use config::{mcp_json, mesh, names};
 pub use framing::{lines, sse, sse_out};
 pub use headers::{headers, params};
+pub use identities::{certificate, context};
 pub use messages::{content, scan, splice};
 pub use sealed::{cursor, session, state};
 pub use wire::{http1, http2};
@@ -25,7 +27,7 @@ pub use wire::{http1, http2};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 18] = [
     ("scan", scan),
     ("splice", splice),
     ("headers", headers),
@@ -39,6 +41,8 @@ pub const TARGETS: [Target; 16] = [
     ("session", session),
     ("cursor", cursor),
     ("state", state),
+    ("context", context),
+    ("certificate", certificate),
     ("names", names),
     ("mesh", mesh),
     ("mcp_json", mcp_json),

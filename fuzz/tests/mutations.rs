@@ -7,8 +7,8 @@ use std::path::Path;
 
 /// Changed inputs for each target.
 const ROUNDS: u64 = 50_000;
-/// Targets that read a whole file each time get fewer.
-const SLOW: [&str; 2] = ["mesh", "mcp_json"];
+/// Targets that read a whole file or check a signature each time get fewer.
+const SLOW: [&str; 4] = ["mesh", "mcp_json", "context", "certificate"];
 const SLOW_ROUNDS: u64 = 5_000;
 const BYTES_MAX: usize = 4096;
 
