@@ -217,6 +217,38 @@ impl KeyRing {
         }
     }
 
+    /// The first step of a rotation among several who share the ring: a new key from `fill` that opens and does not seal yet,
+    /// so that everybody has it before anybody seals with it. What was sealed before the last rotation opens no more.
+    #[must_use]
+    pub fn prepare(self, fill: &mut dyn FnMut(&mut [u8])) -> Self {
+        Self {
+            current: self.current,
+            previous: Some(Key::filled(fill)),
+        }
+    }
+
+    /// The second step, once everybody has the prepared ring: the other key seals from now on, and this one still opens.
+    #[must_use]
+    pub fn promote(self) -> Self {
+        match self.previous {
+            Some(next) => Self {
+                current: next,
+                previous: Some(self.current),
+            },
+            None => self,
+        }
+    }
+
+    /// The ring as it is written in a file and as it travels to gateways. It is a secret.
+    pub fn to_text(&self) -> Zeroizing<String> {
+        self.encode()
+    }
+
+    /// Reads what [`to_text`](Self::to_text) wrote; `None` when it is something else.
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::decode(text.as_bytes())
+    }
+
     /// Seals `plain` for `purpose`; `aad` is what must be equal again when it is opened (the caller's binding).
     pub fn seal(&self, purpose: Purpose, aad: &[u8], plain: &[u8]) -> Result<String, SealError> {
         if plain.len() > SEALED_PLAIN_BYTES_MAX {

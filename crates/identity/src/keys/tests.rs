@@ -261,3 +261,28 @@ fn d36_a_ring_prints_no_key() {
         "{shown}"
     );
 }
+
+#[test]
+fn a_ring_that_several_share_is_rotated_without_a_moment_in_which_one_cannot_open() {
+    let mut byte = 0;
+    let mut fill = |out: &mut [u8]| {
+        byte += 1;
+        out.fill(byte);
+    };
+    let old = KeyRing::generate(&mut fill);
+    let text = old.to_text();
+    let again = || KeyRing::from_text(&text).unwrap();
+    let prepared = again().prepare(&mut fill);
+    let promoted = KeyRing::from_text(&prepared.to_text()).unwrap().promote();
+    for (sealer, openers) in [
+        (&old, [&old, &prepared]),
+        (&prepared, [&old, &promoted]),
+        (&promoted, [&prepared, &promoted]),
+    ] {
+        let token = sealer.seal(Purpose::Cursor, b"", b"state").unwrap();
+        for opener in openers {
+            assert_eq!(opener.open(Purpose::Cursor, b"", &token).unwrap(), b"state");
+        }
+    }
+    assert!(KeyRing::from_text("something else").is_none());
+}
