@@ -31,4 +31,6 @@ pub mod lower;
 pub mod serve;
 pub mod admin;
 pub mod gateway;
+pub mod member;
+pub mod process;
 // tidy: module order ends
