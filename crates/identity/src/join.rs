@@ -70,6 +70,11 @@ impl JoinToken {
         sha256(self.secret.as_slice())
     }
 
+    /// SHA-256 of the root certificate that the control plane must prove itself by.
+    pub fn root(&self) -> &[u8; PART_BYTES] {
+        &self.root
+    }
+
     /// Whether this is the root certificate that the control plane must prove itself by.
     pub fn is_root(&self, certificate_der: &[u8]) -> bool {
         sha256(certificate_der) == self.root
