@@ -21,9 +21,7 @@ static KEYS: LazyLock<KeyRing> = LazyLock::new(|| {
 });
 
 fn caller(name: &str) -> Caller {
-    Caller {
-        application: Some(name.into()),
-    }
+    Caller::new(Some(name.into()), None)
 }
 
 /// As the content of a session id the input means something or nothing, and what it means can be written and read again; as

@@ -105,7 +105,7 @@ fn asked() -> Result<Asked, Failure> {
         _scene: scene,
         view,
         keys: Arc::new(KeyRing::generate(&mut |bytes| bytes.fill(7))),
-        caller: Arc::new(Caller { application }),
+        caller: Arc::new(Caller::new(application, None)),
         call: Call {
             body,
             message,
@@ -123,7 +123,7 @@ fn resolving() -> Result<(), Failure> {
         continued: false,
     };
     measured(|| {
-        let to = resolve::destination(&asked.view, &asked.call, &asked.caller, &asked.keys, 0)?;
+        let to = resolve::destination(&asked.view, &asked.call, &asked.caller, Some(&asked.keys), 0)?;
         resolve::outbound(&asked.view, &asked.call, &to, HOP_ID, deadline, &trace)
     })
     .map(drop)
@@ -133,14 +133,14 @@ fn resolving() -> Result<(), Failure> {
 /// From a server's answer to the one that goes to the client.
 fn responding(text_bytes: usize) -> Result<(), Failure> {
     let asked = asked()?;
-    let destination = resolve::destination(&asked.view, &asked.call, &asked.caller, &asked.keys, 0)
+    let destination = resolve::destination(&asked.view, &asked.call, &asked.caller, Some(&asked.keys), 0)
         .map_err(|refusal| broken(refusal.message))?;
     let mut shape = Reshape {
         view: asked.view,
         call: asked.call,
         destination,
         caller: asked.caller,
-        keys: asked.keys,
+        keys: Some(asked.keys),
         hop_id: HOP_ID,
         now: || 0,
         bytes_max: 8 << 20,

@@ -27,6 +27,12 @@ pub const NAME: &str = "mcp-name";
 pub const PARAM_PREFIX: &str = "mcp-param-";
 /// The session of a legacy client.
 pub const SESSION_ID: &str = "mcp-session-id";
+/// Inside the mesh, on an answer of a sidecar: the body is its own refusal and not its server's answer. A server cannot set
+/// it, because nothing of a server's header fields is passed on.
+pub const REFUSED: &str = "meshgate-refused";
+/// Inside the mesh: the type of the event that ends a sidecar's stream with a refusal of its own. Messages of a server bear
+/// the type of messages.
+pub const REFUSED_EVENT: &str = "refused";
 /// Where a legacy client wants a stream to go on.
 pub const LAST_EVENT_ID: &str = "last-event-id";
 

@@ -30,5 +30,5 @@ pub use read::{elements, lookup};
 pub use revision::{Era, LATEST_LEGACY, MODERN, REVISIONS, Revision};
 pub use scan::{Envelope, Fault, Message, Rules, ScanError, Side, again, batch, scan};
 pub use splice::Splice;
-pub use sse::{SseDecoder, SseError, SseEvent, encode_sse, encode_sse_comment, encode_sse_priming};
+pub use sse::{SseDecoder, SseError, SseEvent, encode_sse, encode_sse_comment, encode_sse_priming, encode_sse_typed};
 pub use value::{Kind, Member, Object, Span, Value};

@@ -213,6 +213,16 @@ pub fn encode_sse(out: &mut Vec<u8>, id: Option<&str>, data: &[u8]) {
     out.push(b'\n');
 }
 
+/// Appends an event of another type than that of messages; the type is a word of ours.
+pub fn encode_sse_typed(out: &mut Vec<u8>, kind: &'static str, data: &[u8]) {
+    out.reserve(data.len() + 32 + kind.len());
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(kind.as_bytes());
+    out.push(b'\n');
+    push_data(out, data);
+    out.push(b'\n');
+}
+
 /// Appends the event that opens a stream which can be resumed: an id, empty data, and how long to wait.
 pub fn encode_sse_priming(out: &mut Vec<u8>, id: &str, retry_ms: Option<u64>) {
     push_id(out, Some(id));

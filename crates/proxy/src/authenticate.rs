@@ -13,6 +13,10 @@ use meshgate_model::{Digest, Snapshot, View};
 use crate::call::Caller;
 use crate::refusal::{Reason, Refusal};
 
+mod mesh;
+
+pub use self::mesh::Trusted;
+
 /// The longest token that is looked at, in bytes.
 const TOKEN_BYTES_MAX: usize = 8 << 10;
 
@@ -20,16 +24,14 @@ const TOKEN_BYTES_MAX: usize = 8 << 10;
 pub fn authenticate(snapshot: &Snapshot, view: &View, headers: &HeaderMap) -> Result<Caller, Refusal> {
     let Some(token) = bearer(headers)? else {
         if view.anonymous {
-            return Ok(Caller { application: None });
+            return Ok(Caller::anonymous());
         }
         return Err(challenge("send `Authorization: Bearer <token>`", false));
     };
     let application = snapshot
         .application_by_token_digest(&token_digest(token))
         .ok_or_else(|| challenge("the bearer token is not known here", true))?;
-    Ok(Caller {
-        application: Some(Arc::clone(&application.name)),
-    })
+    Ok(Caller::new(Some(Arc::clone(&application.name)), None))
 }
 
 /// The digest of the token that a request bears.

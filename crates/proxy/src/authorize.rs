@@ -27,6 +27,10 @@ pub fn use_view(snapshot: &Snapshot, view: &View, caller: &Caller) -> Result<(),
 
 /// Whether a caller may use a view.
 pub fn may_use(snapshot: &Snapshot, view: &View, caller: &Caller) -> bool {
+    // What a gateway sees of a whole server is for no caller, whatever its application may use.
+    if view.is_of_gateways() || caller.is_gateway() {
+        return view.is_of_gateways() && caller.is_gateway();
+    }
     match &caller.application {
         None => view.anonymous,
         Some(application) => {

@@ -1,6 +1,7 @@
 //! The types that carry a call: who calls, what goes to a server, what comes back.
 
 use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,17 +14,84 @@ use meshgate_telemetry::Traceparent;
 
 use crate::refusal::Refusal;
 
-/// Who calls: the application and, later, the person it acts for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+mod context;
+
+/// Who calls: the application and the person it acts for, or a gateway on its own behalf.
+///
+/// Two callers are the same when application and user are. What a user may do, and so its groups and scopes, may change
+/// between two requests of one call, and it is still the same caller that goes on with it.
+#[derive(Clone, Debug)]
 pub struct Caller {
-    /// The application's name; `None` on a view that is open to anonymous calls.
+    /// The application's name; `None` on a view that is open to anonymous calls, and for a gateway.
     pub application: Option<Arc<str>>,
+    /// The person that the application acts for, as its issuer names it.
+    pub user: Option<Arc<str>>,
+    /// The groups of that person.
+    pub groups: Vec<Arc<str>>,
+    /// What the credential of this request is good for.
+    pub scopes: Vec<Arc<str>>,
+    /// The gateway that asks for itself: for lists and changes, never for a call.
+    gateway: bool,
+    binding: Box<[u8]>,
 }
 
 impl Caller {
+    /// An application, and the person it acts for. Without either: anybody.
+    pub fn new(application: Option<Arc<str>>, user: Option<Arc<str>>) -> Self {
+        // No name of an application holds a zero byte, so what comes after the first one cannot be taken for another.
+        let mut binding = application
+            .as_deref()
+            .map_or(b"\0anonymous".to_vec(), |name| name.as_bytes().to_vec());
+        if let Some(user) = &user {
+            binding.push(0);
+            binding.extend_from_slice(user.as_bytes());
+        }
+        Self {
+            application,
+            user,
+            groups: Vec::new(),
+            scopes: Vec::new(),
+            gateway: false,
+            binding: binding.into(),
+        }
+    }
+
+    /// Anybody.
+    pub fn anonymous() -> Self {
+        Self::new(None, None)
+    }
+
+    /// A gateway on its own behalf, by its SPIFFE ID.
+    pub fn gateway(id: &str) -> Self {
+        Self {
+            gateway: true,
+            binding: [b"\0gateway\0", id.as_bytes()].concat().into(),
+            ..Self::anonymous()
+        }
+    }
+
+    /// Whether a gateway asks for itself.
+    pub fn is_gateway(&self) -> bool {
+        self.gateway
+    }
+
     /// A byte string that is equal for equal callers and for no others; binds sealed state to its caller.
     pub fn binding(&self) -> &[u8] {
-        self.application.as_deref().map_or(b"\0anonymous", str::as_bytes)
+        &self.binding
+    }
+}
+
+impl PartialEq for Caller {
+    fn eq(&self, other: &Self) -> bool {
+        self.binding == other.binding
+    }
+}
+
+impl Eq for Caller {}
+
+impl Hash for Caller {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.binding.hash(state);
     }
 }
 
@@ -49,6 +117,8 @@ pub struct Outbound {
     pub traceparent: Option<Traceparent>,
     /// Whose call it is, for taking turns at a busy server; `None` for the gateway's own, which never waits.
     pub caller: Option<Arc<Caller>>,
+    /// The view that it came through, by which a sidecar decides once more; `None` for the gateway's own.
+    pub view: Option<Arc<str>>,
 }
 
 /// Messages of one answer, in order: notifications, then exactly one response with the request's id, then the end.
@@ -123,3 +193,6 @@ impl From<Answered> for Reply {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -259,5 +259,12 @@ pub struct Routing {
     pub revision: u64,
 }
 
+impl Routing {
+    /// Its own count, and the revision of the configuration that it was made of.
+    pub fn revisions(&self) -> (u64, u64) {
+        (self.revision, self.snapshot.revision)
+    }
+}
+
 /// The current routing, loaded once per call.
 pub type CurrentRouting = ArcSwap<Routing>;

@@ -66,8 +66,9 @@ pub struct Reshape {
     pub destination: Destination,
     /// Who called.
     pub caller: Arc<Caller>,
-    /// Seals states and task ids.
-    pub keys: Arc<KeyRing>,
+    /// Seals states and task ids for a client. `None` where the answer goes to another part of the mesh: it stays under the
+    /// server's own name and with the server's own states, and that part does the rest.
+    pub keys: Option<Arc<KeyRing>>,
     /// The id of the call on the hop to the server.
     pub hop_id: u64,
     /// Tells Unix seconds: the life of a state begins when its question is asked, however long the call took until then.
@@ -179,6 +180,11 @@ impl Reshape {
             Some(id) => splice.replace(id.span, self.call.id().to_vec()),
             None => splice.insert(&message.root, "id", self.call.id().to_vec()),
         }
+        // What a part of the mesh says of its refusal is believed, so a server must not say it.
+        let added = message.body.as_ref().and_then(|error| error.get(body, "data"));
+        if let Some(added) = added.and_then(|data| Object::read(body, data.span)) {
+            splice.remove_named(&added, meta::VENDOR_REFUSAL);
+        }
         self.wrap_uris(body, message, &mut splice);
         Shaped::Response(Bytes::from(splice.finish()), Outcome::Error(code))
     }
@@ -222,7 +228,7 @@ impl Reshape {
             && self
                 .lowered
                 .is_some_and(|revision| lower_with(body, message, self.call.method, revision, &mut splice));
-        if !is_lowered {
+        if self.keys.is_some() && !is_lowered {
             if self.call.method.row().cacheable && outcome == Outcome::Done {
                 cache_hints(body, result, &mut splice);
             }
@@ -248,14 +254,16 @@ impl Reshape {
     }
 
     fn seal_task_id(&self, body: &Bytes, result: &Object, splice: &mut Splice<'_>) {
-        let Some(task) = result.get(body, "taskId") else { return };
+        let (Some(keys), Some(task)) = (&self.keys, result.get(body, "taskId")) else {
+            return;
+        };
         let Some(id) = task.str(body) else { return };
         // A client looks for the id it asked about, and each sealing looks different.
         let of_task = self.call.method.row().target == Target::TaskId && self.destination.name.as_deref() == Some(&*id);
         let asked = self.call.param("taskId").filter(|_| of_task);
         if let Some(asked) = asked {
             splice.replace(task.span, asked.raw(&self.call.body).to_vec());
-        } else if let Some(sealed) = seal_task(&self.view, self.destination.server, &self.caller, &self.keys, &id) {
+        } else if let Some(sealed) = seal_task(&self.view, self.destination.server, &self.caller, keys, &id) {
             splice.replace(task.span, json::quote(&sealed));
         }
     }

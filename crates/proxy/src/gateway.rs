@@ -3,7 +3,6 @@
 //! Addresses are taken before anything runs, so that a bad one stops the start. Then the servers are reached for, each in
 //! its own time, and calls are served from the first moment; what is not known yet is missing from lists and nothing else.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -12,32 +11,25 @@ use std::time::{Duration, Instant};
 use futures_core::future::BoxFuture;
 use meshgate_identity::KeyRing;
 use meshgate_model::{Server, Snapshot};
-use meshgate_telemetry::{Metrics, Records};
-use thiserror::Error;
+use meshgate_telemetry::{Hop, Metrics, Records};
 use tokio::io::DuplexStream;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::shape::ListenerStatus;
 use crate::admit::Authorities;
+use crate::assembly::{limits, wire_limits};
 use crate::catalogue::Catalogues;
 use crate::drain::Drain;
-use crate::limit::{Rate, Room, Seats};
 use crate::limits::Limits;
 use crate::listen::{Bound, Caps, Door, Listen, TlsSource};
-use crate::listen_hub::Hub;
 use crate::lower::{Lower, Seams, SessionLimits};
 use crate::observe::Observer;
-use crate::serve::{Core, Edge, PAGE_ITEMS};
+use crate::serve::{Core, CoreParts, Edge, PAGE_ITEMS};
 use crate::supervise::SupervisorProgram;
-use crate::upstream::limits::WireLimits;
 use crate::upstream::{Upstream, UpstreamOptions};
 
-mod control;
-mod sight;
-
-pub use control::{Comparison, Control};
-pub use sight::GatewaySight;
+pub use crate::assembly::{Comparison, Control, Sight as GatewaySight, StartError};
 
 /// How often legacy sessions are looked through for idle ones, and gauges are set.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -60,22 +52,10 @@ pub struct GatewayParts {
     pub drain: Drain,
 }
 
-/// Why a gateway did not start.
-#[derive(Debug, Error)]
-pub enum StartError {
-    /// An address cannot be taken.
-    #[error("listener {address} cannot be opened: {source}; free the address or choose another")]
-    Bind {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-}
-
 /// A gateway whose addresses are taken.
 pub struct Gateway {
     core: Arc<Core>,
+    lower: Arc<Lower>,
     listeners: Vec<(Bound, Arc<Authorities>)>,
     sight: Arc<GatewaySight>,
     control: Arc<Control>,
@@ -101,32 +81,30 @@ impl Gateway {
             sessions_per_caller_max: model.sessions_per_caller_max,
             ..SessionLimits::default()
         };
-        let core = Arc::new(Core {
+        let lower = Arc::new(Lower::new(parts.keys.clone(), sessions, Seams::system()));
+        let core = CoreParts {
+            hop: Hop::Gateway,
             catalogues,
-            lower: Arc::new(Lower::new(parts.keys.clone(), sessions, Seams::system())),
-            keys: parts.keys,
-            hub: Hub::new(ids.clone(), limits.stream_buffer_bytes),
+            keys: Some(parts.keys),
             observer: Observer::new(parts.records.clone(), parts.entropy),
             ids,
-            rate: Rate::new(limits.calls_per_second, limits.calls_burst),
-            write_rate: Rate::new(limits.writes_per_second, limits.writes_burst),
-            unproven_rate: Rate::new(limits.unproven_calls_per_second, limits.unproven_calls_per_second),
-            calls: Room::new(model.calls_in_flight_max),
-            streams: Seats::new(limits.streams_per_caller),
-            limits,
+            calls_in_flight_max: model.calls_in_flight_max,
             drain: parts.drain,
-        });
+        };
+        let core = Core::new(core, limits);
         let sight = Arc::new(GatewaySight {
             core: core.clone(),
+            lower: Some(lower.clone()),
             records: parts.records,
             metrics: parts.metrics,
             caps: caps.clone(),
             listeners: listener_status(&listeners, &snapshot),
             started: Instant::now(),
         });
-        let control = Arc::new(Control::new(core.clone(), caps, options, snapshot));
+        let control = Arc::new(Control::new(core.clone(), Some(lower.clone()), caps, options, snapshot));
         Ok(Self {
             core,
+            lower,
             listeners,
             sight,
             control,
@@ -157,10 +135,11 @@ impl Gateway {
     #[doc(hidden)]
     pub fn door(&self) -> Option<impl Fn(DuplexStream) -> BoxFuture<'static, ()> + use<>> {
         let (bound, authorities) = self.listeners.first()?;
-        let edge = Edge {
+        let edge = Arc::new(Edge {
             core: self.core.clone(),
+            lower: self.lower.clone(),
             authorities: authorities.clone(),
-        };
+        });
         let address = bound.local_address();
         let service = move |request, connection| edge.clone().answer(request, connection);
         let (limits, drain) = (self.core.limits.clone(), self.core.drain.clone());
@@ -170,13 +149,14 @@ impl Gateway {
 
     /// Serves until the drain has asked to finish and every call has ended or was broken off, then ends the servers.
     pub async fn serve(self) {
-        let core = self.core;
+        let (core, lower) = (self.core, self.lower);
         let mut listening = JoinSet::new();
         for (bound, authorities) in self.listeners {
-            let edge = Edge {
+            let edge = Arc::new(Edge {
                 core: core.clone(),
+                lower: lower.clone(),
                 authorities,
-            };
+            });
             let address = bound.local_address();
             let drain = core.drain.clone();
             listening.spawn(async move {
@@ -191,11 +171,11 @@ impl Gateway {
         let over = CancellationToken::new();
         servers.spawn(core.catalogues.clone().run(over.clone().cancelled_owned()));
         keeping.spawn(core.hub.clone().run(core.catalogues.events()));
-        keeping.spawn(sweep(core.clone(), self.sight.clone()));
+        keeping.spawn(sweep(lower.clone(), self.sight.clone()));
         core.drain.asked().await;
-        core.lower.drain();
+        lower.drain();
         while listening.join_next().await.is_some() {}
-        core.lower.close().await;
+        lower.close().await;
         keeping.shutdown().await;
         core.hub.close().await;
         over.cancel();
@@ -203,11 +183,11 @@ impl Gateway {
     }
 }
 
-async fn sweep(core: Arc<Core>, sight: Arc<GatewaySight>) {
+async fn sweep(lower: Arc<Lower>, sight: Arc<GatewaySight>) {
     let mut tick = tokio::time::interval(SWEEP);
     loop {
         tick.tick().await;
-        core.lower.sweep();
+        lower.sweep();
         sight.gauges();
     }
 }
@@ -222,7 +202,7 @@ fn bind_all(
     for (index, listener) in snapshot.gateway.listeners.iter().enumerate() {
         let listen = Listen {
             address: listener.address,
-            tls: tls.get(index).cloned().flatten(),
+            cover: tls.get(index).cloned().flatten().into(),
         };
         let socket = Bound::bind(listen, limits.clone(), caps.clone()).map_err(|source| StartError::Bind {
             address: listener.address,
@@ -247,36 +227,4 @@ fn listener_status(listeners: &[(Bound, Arc<Authorities>)], snapshot: &Snapshot)
             }
         })
         .collect()
-}
-
-/// The proxy's limits with what the configuration says in their place.
-fn limits(snapshot: &Snapshot) -> Limits {
-    let said = &snapshot.mesh.limits;
-    Limits {
-        connections: said.connections_max,
-        connections_per_address: said.connections_per_address_max,
-        body_bytes: said.body_bytes_max,
-        json_depth: said.json_depth_max,
-        json_nodes: said.json_nodes_max,
-        response_bytes: said.response_bytes_max,
-        stdio_line_bytes: said.line_bytes_max,
-        sse_event_bytes: said.event_bytes_max,
-        stream_buffer_bytes: said.stream_buffer_bytes_max,
-        streams_per_caller: said.streams_per_caller_max,
-        calls_per_second: said.calls_per_second,
-        calls_burst: said.call_burst,
-        writes_per_second: said.writes_per_second,
-        writes_burst: said.write_burst,
-        unproven_calls_per_second: said.unauthenticated_per_second,
-        ..Limits::default()
-    }
-}
-
-fn wire_limits(limits: &Limits) -> WireLimits {
-    WireLimits {
-        response_bytes_max: limits.response_bytes,
-        event_bytes_max: limits.sse_event_bytes,
-        line_bytes_max: limits.stdio_line_bytes,
-        stream_buffer_bytes_max: limits.stream_buffer_bytes,
-    }
 }

@@ -1,4 +1,4 @@
-//! The data plane: one set of parts, assembled as a gateway.
+//! The data plane: one set of parts, assembled as a gateway or as a sidecar.
 //!
 //! A call runs through named phases, each in a file of its own (`serve` reads as their table). Everything inside speaks
 //! one protocol, MCP 2026-07-28: legacy clients are *lowered* at the edge, legacy servers *lifted* beside the process
@@ -30,7 +30,7 @@ pub mod respond;
 pub mod lower;
 pub mod serve;
 pub mod admin;
+pub mod assembly;
 pub mod gateway;
-pub mod member;
-pub mod process;
+pub mod sidecar;
 // tidy: module order ends

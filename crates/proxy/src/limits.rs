@@ -61,6 +61,9 @@ pub struct Limits {
     pub h2_streams: usize,
     /// Streams of one connection on which nothing has authenticated yet; the next is refused without reading its body.
     pub h2_unproven_streams: usize,
+    /// Caller contexts that one connection inside the mesh remembers as verified: one for each caller and view that calls
+    /// within a minute, and verifying one again costs less than keeping more.
+    pub contexts_per_connection: usize,
     /// Receive window of one stream.
     pub h2_stream_window_bytes: usize,
     /// Receive window of one connection.
@@ -141,6 +144,7 @@ impl Default for Limits {
 
             h2_streams: 100,
             h2_unproven_streams: 16,
+            contexts_per_connection: 1_024,
             h2_stream_window_bytes: 64 * KIB,
             h2_connection_window_bytes: MIB,
             h2_piece_bytes: 16 * KIB,
@@ -167,6 +171,37 @@ impl Default for Limits {
             writes_per_second: 10,
             writes_burst: 20,
             unproven_calls_per_second: 20,
+        }
+    }
+}
+
+impl Limits {
+    /// The same for a listener inside the mesh. At its other end is a gateway that has proven itself before it could send a
+    /// byte, and that brings the calls of many callers on one connection; so a connection carries more, lives through pauses,
+    /// and is looked after more closely. What a single call may cost stays as it is, with room for what a gateway adds to it.
+    #[must_use]
+    pub fn inside(self) -> Self {
+        Self {
+            // A handshake costs more than a connection that waits.
+            idle_time: Duration::from_secs(600),
+            // A caller context beside what a client may send.
+            head_bytes: self.head_bytes + 16 * KIB,
+            head_fields: self.head_fields + 16,
+            h2_header_block_bytes: self.h2_header_block_bytes + 16 * KIB,
+            // What a gateway writes into a message: names, trace, capabilities.
+            body_bytes: self.body_bytes + 256 * KIB,
+            json_nodes: self.json_nodes + 1_000,
+            h2_streams: 1_000,
+            h2_stream_window_bytes: 256 * KIB,
+            h2_connection_window_bytes: 8 * MIB,
+            // Every client that leaves resets its streams, and a thousand may leave at once.
+            h2_resets_per_second: 1_000,
+            h2_resets: 2_000,
+            h2_control_frames_per_second: 1_000,
+            h2_control_frames: 4_000,
+            // A gateway that is gone without a word is noticed within fifteen seconds.
+            h2_ping_time: Duration::from_secs(5),
+            ..self
         }
     }
 }

@@ -16,6 +16,7 @@ mod descriptors;
 mod door;
 mod drive;
 mod head;
+mod mesh;
 mod refused;
 mod stream;
 mod watch;
@@ -43,6 +44,7 @@ pub use self::descriptors::raise_descriptors;
 #[doc(hidden)]
 pub use self::door::Door;
 pub use self::head::{authority, check_head};
+pub use self::mesh::{Admission, MeshDoor, MeshPeer, Told};
 pub use self::refused::Refused;
 pub use self::wire::Version;
 #[cfg(feature = "fuzzing")]
@@ -58,20 +60,37 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(250);
 /// Gives the TLS configuration for the next handshake; called for each connection, so that certificates reload.
 pub type TlsSource = Arc<dyn Fn() -> Arc<rustls::ServerConfig> + Send + Sync>;
 
+/// What a listener's connections are wrapped in.
+#[derive(Clone)]
+pub enum Cover {
+    /// Nothing.
+    Plain,
+    /// TLS with the certificate of files.
+    Tls(TlsSource),
+    /// TLS of the mesh, with a certificate at both ends.
+    Mesh(Arc<MeshDoor>),
+}
+
+impl From<Option<TlsSource>> for Cover {
+    fn from(source: Option<TlsSource>) -> Self {
+        source.map_or(Self::Plain, Self::Tls)
+    }
+}
+
 /// What a listener listens on.
 #[derive(Clone)]
 pub struct Listen {
     /// The address; port 0 lets the system choose.
     pub address: SocketAddr,
     /// TLS, or plain text.
-    pub tls: Option<TlsSource>,
+    pub cover: Cover,
 }
 
 /// A listener that holds its address and serves nobody yet.
 pub struct Bound {
     socket: std::net::TcpListener,
     local: SocketAddr,
-    tls: Option<TlsSource>,
+    cover: Cover,
     limits: Arc<Limits>,
     caps: Arc<Caps>,
 }
@@ -119,7 +138,7 @@ impl Bound {
         Ok(Self {
             socket,
             local,
-            tls: listen.tls,
+            cover: listen.cover,
             limits,
             caps,
         })
@@ -145,7 +164,7 @@ impl Bound {
         let tasks = TaskTracker::new();
         let edge = Arc::new(drive::Edge {
             local: self.local,
-            tls: self.tls,
+            cover: self.cover,
             limits: self.limits,
             drain: drain.clone(),
             service,

@@ -8,15 +8,17 @@ use std::sync::{Arc, Weak};
 use std::time::{Instant, SystemTime};
 
 use meshgate_mcp::Era;
-use meshgate_telemetry::{self as telemetry, AccessRecord, Ids, Records, Refused, TraceContext};
+use meshgate_telemetry::{self as telemetry, AccessRecord, Hop, Ids, Records, Refused, TraceContext};
 use parking_lot::Mutex;
 
-use crate::refusal::{By, Executed, Refusal};
+use crate::refusal::{Executed, Refusal};
 
-/// Opens records; one per gateway.
+/// Opens records; one per assembly.
 pub struct Observer {
     records: Arc<Records>,
     ids: Ids,
+    hop: Hop,
+    identity: Option<Arc<str>>,
 }
 
 /// The record of one call. Clones share it; it is closed when the last one is dropped.
@@ -50,13 +52,31 @@ impl Observer {
         Self {
             records,
             ids: Ids::new(entropy),
+            hop: Hop::Gateway,
+            identity: None,
         }
     }
 
-    /// The record of a request that just arrived. `traceparent` is the HTTP header, if one came.
-    pub fn open(&self, peer: IpAddr, snapshot: u64, traceparent: Option<&str>) -> CallRecord {
+    /// The same for a part of a mesh: its records say which, and who it is.
+    #[must_use]
+    pub fn of(self, hop: Hop, identity: Arc<str>) -> Self {
+        Self {
+            hop,
+            identity: Some(identity),
+            ..self
+        }
+    }
+
+    /// The record of a request that just arrived. `snapshot` is what it is decided by, `revision` the configuration of the
+    /// mesh that this was made of; `traceparent` is the HTTP header, if one came.
+    pub fn open(&self, peer: IpAddr, (snapshot, revision): (u64, u64), traceparent: Option<&str>) -> CallRecord {
         let mut record = AccessRecord::new(SystemTime::now(), self.trace(traceparent), snapshot);
         record.peer = Some(peer);
+        record.hop = self.hop;
+        if let Some(identity) = &self.identity {
+            record.identity = Some(Arc::clone(identity));
+            record.revision = Some(revision);
+        }
         self.opened(record)
     }
 
@@ -197,10 +217,7 @@ impl CallRecord {
         self.note(|record| {
             record.rpc_code = Some(code);
             record.refused = Some(Refused {
-                by: match refusal.by {
-                    By::Gateway => "gateway",
-                    By::Server => "server",
-                },
+                by: refusal.by.as_str(),
                 reason,
                 rule: refusal.rule.clone(),
                 executed: match refusal.executed {

@@ -14,8 +14,21 @@ use meshgate_mcp::codes;
 pub enum By {
     /// The gateway itself, before or after the server.
     Gateway,
-    /// The server behind the gateway, or the way to it.
+    /// The sidecar beside the server, which decides once more.
+    Sidecar,
+    /// The server, or the way to it.
     Server,
+}
+
+impl By {
+    /// `gateway`, `sidecar` or `server`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Sidecar => "sidecar",
+            Self::Server => "server",
+        }
+    }
 }
 
 /// Whether the refused call may have reached the server's code.
@@ -141,7 +154,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal by the gateway before anything reached a server.
+    /// A refusal by the part of the mesh that runs this, before anything reached a server. What leaves a sidecar says so
+    /// ([`Refusal::at`]).
     pub fn new(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             by: By::Gateway,
@@ -162,6 +176,15 @@ impl Refusal {
             executed,
             ..Self::new(reason, message)
         }
+    }
+
+    /// As it leaves a part of the mesh: what nobody behind it has refused, it has.
+    #[must_use]
+    pub fn at(mut self, part: By) -> Self {
+        if self.by == By::Gateway {
+            self.by = part;
+        }
+        self
     }
 
     /// Names the rule that refused.

@@ -17,13 +17,14 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use meshgate_mcp::{codes, json::push_quoted, message, meta};
+use meshgate_mcp::{codes, headers, json::push_quoted, message, meta};
+use meshgate_telemetry::Hop;
 use tokio::time::timeout;
 
 use crate::call::{Answered, Telling, Told};
 use crate::limit::Place;
 use crate::observe::CallRecord;
-use crate::refusal::{By, Executed, Reason, Refusal};
+use crate::refusal::{Executed, Reason, Refusal};
 
 /// How often an answer stream that has nothing to say sends a comment, so that idle timers on the way do not end it.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -196,16 +197,16 @@ pub fn modern_status(error_code: i64) -> StatusCode {
 
 /// Sends a modern answer: one message as JSON, several as events, and events as well once the call has been silent for
 /// long, because whoever sits between ends connections on which nothing happens. `id` is the caller's raw JSON-RPC id,
-/// for the error that ends a stream which broke.
-pub async fn modern(id: Bytes, answering: Answering) -> Result<Response<ReplyBody>, Refusal> {
+/// for the error that ends a stream which broke; a sidecar says of such an error that it is its own (`hop`).
+pub async fn modern(id: Bytes, answering: Answering, hop: Hop) -> Result<Response<ReplyBody>, Refusal> {
     let mut saying = Saying::Nothing(answering);
     let first = match timeout(KEEP_ALIVE, saying.next()).await {
-        Err(_silent) => return Ok(event_answer(frame_events(&id, None, saying))),
+        Err(_silent) => return Ok(event_answer(frame_events(&id, None, saying, hop))),
         Ok(None) => return Err(broken_off()),
         Ok(Some(first)) => first?,
     };
     Ok(match first {
-        Told::Notice(notice) => event_answer(frame_events(&id, Some(notice), saying)),
+        Told::Notice(notice) => event_answer(frame_events(&id, Some(notice), saying, hop)),
         Told::Result(body) => json_answer(StatusCode::OK, body),
         Told::Pieces(pieces) | Told::Lowered(pieces) => json(StatusCode::OK, ReplyBody::pieces(pieces)),
         Told::Error(body, code) => json_answer(modern_status(code), body),
@@ -272,11 +273,12 @@ fn broken_off() -> Refusal {
 }
 
 /// Frames modern messages as events, with comments while nothing happens, and an error event where the stream breaks.
-fn frame_events(id: &[u8], first: Option<Bytes>, rest: Saying) -> Chunks {
+fn frame_events(id: &[u8], first: Option<Bytes>, rest: Saying, hop: Hop) -> Chunks {
     struct State {
         id: Bytes,
         first: Option<Bytes>,
         rest: Saying,
+        hop: Hop,
         done: bool,
     }
     let state = State {
@@ -284,6 +286,7 @@ fn frame_events(id: &[u8], first: Option<Bytes>, rest: Saying) -> Chunks {
         id: Bytes::copy_from_slice(id),
         first,
         rest,
+        hop,
         done: false,
     };
     Box::pin(futures_util::stream::unfold(state, |mut state| async move {
@@ -298,13 +301,22 @@ fn frame_events(id: &[u8], first: Option<Bytes>, rest: Saying) -> Chunks {
             },
         };
         state.done = !matches!(next, Some(Ok(Told::Notice(_))));
-        let body = match next {
-            Some(Ok(told)) => told.into_bytes(),
-            Some(Err(refusal)) => Bytes::from(error_body(Some(&state.id), &refusal)),
-            None => Bytes::from(error_body(Some(&state.id), &broken_off())),
+        let refused = match next {
+            Some(Ok(told)) => {
+                let body = told.into_bytes();
+                let mut event = Vec::with_capacity(body.len() + 32);
+                meshgate_mcp::encode_sse(&mut event, None, &body);
+                return Some((Bytes::from(event), state));
+            }
+            Some(Err(refusal)) => refusal,
+            None => broken_off(),
         };
-        let mut event = Vec::with_capacity(body.len() + 32);
-        meshgate_mcp::encode_sse(&mut event, None, &body);
+        let body = error_body(Some(&state.id), &refused);
+        let mut event = Vec::new();
+        match state.hop {
+            Hop::Gateway => meshgate_mcp::encode_sse(&mut event, None, &body),
+            Hop::Sidecar => meshgate_mcp::encode_sse_typed(&mut event, headers::REFUSED_EVENT, &body),
+        }
         Some((Bytes::from(event), state))
     }))
 }
@@ -312,10 +324,7 @@ fn frame_events(id: &[u8], first: Option<Bytes>, rest: Saying) -> Chunks {
 /// The JSON-RPC error of a refusal; `id` is the caller's raw id, absent when it could not be read.
 pub fn error_body(id: Option<&[u8]>, refusal: &Refusal) -> Vec<u8> {
     let (_, code, reason) = refusal.reason.row();
-    let by = match refusal.by {
-        By::Gateway => "gateway",
-        By::Server => "server",
-    };
+    let by = refusal.by.as_str();
     let executed = match refusal.executed {
         Executed::No => "no",
         Executed::Unknown => "unknown",
@@ -360,6 +369,13 @@ pub fn refused_as(status: StatusCode, id: Option<&[u8]>, refusal: &Refusal) -> R
             .headers_mut()
             .insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
     }
+    response
+}
+
+/// Says of an answer inside the mesh that it is the refusal of the part that sent it.
+pub fn own_refusal(mut response: Response<ReplyBody>) -> Response<ReplyBody> {
+    let says = HeaderName::from_static(headers::REFUSED);
+    response.headers_mut().insert(says, HeaderValue::from_static("1"));
     response
 }
 

@@ -6,82 +6,53 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method as Verb, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use meshgate_identity::KeyRing;
 use meshgate_mcp::{Envelope, Message, Method, Revision, meta};
-use meshgate_telemetry::{self as telemetry, TraceContext};
+use meshgate_telemetry::{self as telemetry, Hop, TraceContext};
 
 use crate::admit::{self, Authorities, Face};
 use crate::authenticate::{authenticate, credentials};
 use crate::authorize::use_view;
 use crate::call::{Answered, Caller, Told};
-use crate::catalogue::{Catalogues, Routing, ViewState, gateway_identity};
+use crate::catalogue::{Routing, ViewState, gateway_identity};
 use crate::classify::Reshape;
-use crate::drain::Drain;
-use crate::limit::{Counted, Place, Rate, Room, Seats};
-use crate::limits::Limits;
+use crate::limit::{Counted, Place};
 use crate::listen::{Connection, check_announced, check_head, network, read_body};
-use crate::listen_hub::Hub;
 use crate::lower::{Inward, Lower};
-use crate::observe::{CallRecord, Observer};
-use crate::refusal::{Reason, Refusal};
+use crate::observe::CallRecord;
+use crate::refusal::{By, Reason, Refusal};
 use crate::resolve::{self, Call, TraceKeys};
 use crate::respond::{self, ReplyBody};
 
 mod checks;
 mod legacy;
+mod mesh;
 mod notes;
 mod own;
 mod shaped;
+mod shared;
 
 use self::checks::{check_arguments, check_mirrored};
+pub use self::mesh::Inside;
 use self::notes::{note_arrival, note_destination};
 use self::shaped::shaped;
+pub use self::shared::{Core, CoreParts};
 
 /// Items of one page of a list.
 pub const PAGE_ITEMS: usize = 1_000;
 
-/// What all listeners of a gateway share.
-pub struct Core {
-    /// The servers' catalogues, and the routing made of them.
-    pub catalogues: Arc<Catalogues>,
-    /// Seals cursors, states, task ids and sessions.
-    pub keys: Arc<KeyRing>,
-    /// Limits of the data plane.
-    pub limits: Arc<Limits>,
-    /// Opens access records.
-    pub observer: Observer,
-    /// Ids of calls on the hops to servers.
-    pub ids: Arc<AtomicU64>,
-    /// The face of legacy clients.
-    pub lower: Arc<Lower>,
-    /// Calls per caller.
-    pub rate: Rate,
-    /// Calls per caller and tool that may change something.
-    pub write_rate: Rate,
-    /// Requests per address that prove nobody.
-    pub unproven_rate: Rate,
-    /// Calls of everybody that are in flight.
-    pub calls: Room,
-    /// Subscriptions of each caller that are open. A legacy session has one at most, so sessions are their limit.
-    pub streams: Arc<Seats>,
-    /// What they hear, and what is open at servers for it.
-    pub hub: Arc<Hub>,
-    /// Says when to finish.
-    pub drain: Drain,
-}
-
 /// One listener's face of the gateway.
-#[derive(Clone)]
 pub struct Edge {
     /// What all listeners share.
     pub core: Arc<Core>,
+    /// The face of legacy clients.
+    pub lower: Arc<Lower>,
     /// The names this listener answers to.
     pub authorities: Arc<Authorities>,
 }
@@ -102,6 +73,8 @@ pub struct CallContext {
     pub place: Option<Place>,
     /// The revision of a legacy client's session; none for a modern client.
     pub session: Option<&'static Revision>,
+    /// Who refuses what is refused on its way.
+    pub by: By,
 }
 
 /// What is known of a request while it is being admitted; how a refusal is answered depends on it.
@@ -122,31 +95,22 @@ struct Proven {
 
 impl Edge {
     /// Answers one request. Whatever goes wrong is an answer.
-    pub async fn answer(self, request: Request<Incoming>, connection: Arc<Connection>) -> Response<ReplyBody> {
+    pub async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        connection: Arc<Connection>,
+    ) -> Response<ReplyBody> {
         let routing = self.core.catalogues.routing().load_full();
         let (parts, body) = request.into_parts();
         let traceparent = parts.headers.get("traceparent").and_then(|v| v.to_str().ok());
         let record = self
             .core
             .observer
-            .open(connection.peer().ip(), routing.revision, traceparent);
+            .open(connection.peer().ip(), routing.revisions(), traceparent);
         let mut arrival = Arrival::default();
         let admitted = self.admitted(&mut arrival, routing, parts, body, &connection, &record);
-        let response = match respond::caught(admitted).await {
-            Ok(response) => response,
-            Err(refusal) => {
-                record.refused(&refusal);
-                let id = arrival.id.as_deref();
-                if arrival.legacy {
-                    respond::refused_as(legacy_status(refusal.reason), id, &refusal)
-                } else {
-                    respond::refused(id, &refusal)
-                }
-            }
-        };
-        let status = response.status().as_u16();
-        record.note(|r| r.http_status = status);
-        response.map(|body| body.recorded(record))
+        let admitted = respond::caught(admitted).await;
+        self.core.answered(&arrival, admitted, record)
     }
 
     /// Steps 3 to 6: from a request to a message of a known caller, then to the face of its era.
@@ -174,7 +138,6 @@ impl Edge {
             r.application = caller.application.clone();
             r.era_client = arrival.legacy.then_some(telemetry::Era::Legacy);
         });
-        let lifted = view.view.limits_lifted;
         let context = |place| CallContext {
             routing: routing.clone(),
             view: view.clone(),
@@ -183,23 +146,24 @@ impl Edge {
             record: record.clone(),
             place,
             session: None,
+            by: By::Gateway,
         };
         let over = counted.as_ref().and_then(|counted| counted.over.clone());
         if arrival.legacy {
             over.map_or(Ok(()), Err)?;
-            return core.attached(context(None), &parts).await;
+            return self.attached(context(None), &parts).await;
         }
         // Taken before the body is read: bodies are what calls cost memory with.
-        let place = core.place(counted.as_ref(), lifted)?;
+        let place = core.place(counted.as_ref(), view.view.limits_lifted)?;
         let body = read_body(body, core.limits.body_bytes, &core.limits).await?;
         if body.trim_ascii_start().first() == Some(&b'[')
-            && let Some(batch) = core.batch(context(None), &parts, &body)
+            && let Some(batch) = self.batch(context(None), &parts, &body)
         {
             arrival.legacy = true;
             note_arrival(record, &body, Some(Face::Legacy), None);
             // Each of its calls takes a place of its own.
             drop(place);
-            return Box::pin(core.batched(batch?, over, &parts)).await;
+            return Box::pin(self.batched(batch?, over, &parts)).await;
         }
         let scanned = admit::scan(&body, &core.limits, view.tolerates_duplicates);
         let face = scanned.as_ref().map(|m| admit::face(&parts.headers, &body, m)).ok();
@@ -218,7 +182,7 @@ impl Edge {
         over.map_or(Ok(()), Err)?;
         // What a session sends inside takes its own place, because it may outlive this request.
         drop(place);
-        core.lowered(context(None), &parts, body, message).await
+        self.lowered(context(None), &parts, body, message).await
     }
 
     /// Who calls which view, counted against the caller's rate. A path that is not served asks for proof as one that is,
@@ -284,6 +248,31 @@ impl Edge {
 }
 
 impl Core {
+    /// The answer to a request, or to a refused one, under its record.
+    fn answered(
+        &self,
+        arrival: &Arrival,
+        admitted: Result<Response<ReplyBody>, Refusal>,
+        record: CallRecord,
+    ) -> Response<ReplyBody> {
+        let response = admitted.unwrap_or_else(|refusal| {
+            let refusal = refusal.at(self.by());
+            record.refused(&refusal);
+            let id = arrival.id.as_deref();
+            if arrival.legacy {
+                return respond::refused_as(legacy_status(refusal.reason), id, &refusal);
+            }
+            let refused = respond::refused(id, &refusal);
+            match self.hop {
+                Hop::Gateway => refused,
+                Hop::Sidecar => respond::own_refusal(refused),
+            }
+        });
+        let status = response.status().as_u16();
+        record.note(|r| r.http_status = status);
+        response.map(|body| body.recorded(record))
+    }
+
     /// A place among the calls in flight, and in the caller's share of them.
     fn place(&self, counted: Option<&Counted>, lifted: bool) -> Result<Place, Refusal> {
         let place = self.calls.enter(lifted)?;
@@ -313,7 +302,8 @@ impl Core {
                 ));
             }
         }
-        let method = admit::check_modern(&headers, &body, &message, true)?;
+        let has_legacy_face = self.hop == Hop::Gateway;
+        let method = admit::check_modern(&headers, &body, &message, has_legacy_face)?;
         context.mirrored = Some(headers);
         // Held until the answer is handed over, but for a subscription: its seat counts it.
         let place = context.place.take().filter(|_| method != Method::Listen);
@@ -326,9 +316,10 @@ impl Core {
         // A call that has been silent for long is answered by a stream, so its end may come after this function's.
         let answering = Box::pin(async move {
             let answered = respond::caught(core.dispatch_call(Arc::new(context), call)).await;
+            let answered = answered.map_err(|refusal| refusal.at(core.by()));
             answered.inspect_err(|refusal| record.refused(refusal))
         });
-        let answer = respond::modern(id, answering).await?;
+        let answer = respond::modern(id, answering, self.hop).await?;
         Ok(answer.map(|body| body.holding(place)))
     }
 
@@ -351,9 +342,10 @@ impl Core {
         if let Some(answered) = self.own_answer(&context, &call).await? {
             return Ok(answered);
         }
+        own::on_behalf_of_a_caller(&context.caller)?;
         let view = &context.view;
         let unix = unix_now();
-        let destination = resolve::destination(view, &call, &context.caller, &self.keys, unix)?;
+        let destination = resolve::destination(view, &call, &context.caller, self.keys.as_deref(), unix)?;
         let Some(server) = view.servers.get(destination.server) else {
             return Err(resolve::method_not_found(&call.method_name()));
         };
@@ -362,7 +354,7 @@ impl Core {
             admit::scan(&call.body, &self.limits, false)?;
         }
         check_mirrored(&context, &call, &destination)?;
-        if let Some(refused) = check_arguments(&call, &destination, server.server.validate_arguments) {
+        if let Some(refused) = check_arguments(&call, &destination, server.server.validate_arguments, self.hop) {
             context.record.note(|r| r.outcome = Some(telemetry::Outcome::Error));
             return Ok(Answered::One(Told::Result(refused)));
         }
@@ -373,6 +365,7 @@ impl Core {
         let deadline = now() + server.server.deadlines(tool).hard;
         let mut out = resolve::outbound(view, &call, &destination, hop_id, deadline, &trace)?;
         out.caller = Some(context.caller.clone());
+        out.view = Some(view.view.name.clone());
         context.record.handed_over(span);
         let reply = server.upstream.call(out).await;
         let reply = reply.map_err(|refusal| destination.of_whole_call(refusal));

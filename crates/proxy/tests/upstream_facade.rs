@@ -68,6 +68,7 @@ fn outbound(id: u64, method: &str) -> Outbound {
         traceparent: TraceContext::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
             .map(|trace| trace.header_value()),
         caller: None,
+        view: None,
     }
 }
 

@@ -263,7 +263,7 @@ async fn an_honest_client_may_download_much() {
         let response = send.send_request(request("/big")).await.unwrap();
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes().len(), BIG);
     }
-    assert_eq!(edge.caps.refused().counts().map(|(_, count)| count), [0; 5]);
+    assert_eq!(edge.caps.refused().counts().map(|(_, count)| count), [0; 6]);
 }
 
 #[tokio::test]

@@ -49,6 +49,7 @@ fn table() -> Vec<(&'static str, &'static str)> {
         body_grace_time: "a_body_has_its_grace_and_then_its_pace",
         h2_streams: "h2_streams_one_below_at_and_one_above_once_a_caller_is_known",
         h2_unproven_streams: "few_streams_are_open_before_anybody_is_known",
+        contexts_per_connection: "contexts_per_connection_are_remembered_up_to_the_limit",
         h2_stream_window_bytes: "h2_stream_window_bytes_at_the_limit_and_one_above",
         h2_connection_window_bytes: "h2_connection_window_bytes_at_the_limit_and_one_above",
         h2_piece_bytes: "h2_piece_bytes_one_below_at_and_one_above",

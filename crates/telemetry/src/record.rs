@@ -35,6 +35,26 @@ impl Era {
     }
 }
 
+/// Which part of a mesh a record is of: a call that passes two has two records, with one trace id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Hop {
+    /// The edge.
+    #[default]
+    Gateway,
+    /// Beside the server.
+    Sidecar,
+}
+
+impl Hop {
+    /// `gateway` or `sidecar`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Sidecar => "sidecar",
+        }
+    }
+}
+
 /// What a call was aimed at, in the names of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -88,10 +108,18 @@ pub struct AccessRecord {
     pub time: SystemTime,
     /// The call's own span.
     pub trace: TraceContext,
+    /// Which part of the mesh wrote it.
+    pub hop: Hop,
+    /// The SPIFFE ID of that part; `None` outside a mesh.
+    pub identity: Option<Arc<str>>,
+    /// The SPIFFE ID at the other end of the hop between gateway and sidecar; `None` where the call took none.
+    pub peer_identity: Option<Arc<str>>,
     /// The view.
     pub view: Option<Arc<str>>,
     /// The application that called.
     pub application: Option<Arc<str>>,
+    /// The person that the application acted for.
+    pub user: Option<Arc<str>>,
     /// The server that answered, or was to answer. `None` as long as no name was resolved.
     pub server: Option<Arc<str>>,
     /// The team that owns the server.
@@ -132,8 +160,10 @@ pub struct AccessRecord {
     pub request_id: Option<Box<str>>,
     /// From arrival to the first byte of the answer.
     pub duration_first_byte: Option<Duration>,
-    /// The snapshot's revision.
+    /// Counts what a part decides by: each change of its configuration, and of what servers offer.
     pub snapshot: u64,
+    /// The revision of the mesh's configuration that it decided by; `None` outside a mesh.
+    pub revision: Option<u64>,
     /// The client's address.
     pub peer: Option<IpAddr>,
 }
@@ -144,8 +174,12 @@ impl AccessRecord {
         Self {
             time,
             trace,
+            hop: Hop::Gateway,
+            identity: None,
+            peer_identity: None,
             view: None,
             application: None,
+            user: None,
             server: None,
             team: None,
             method: Cow::Borrowed(""),
@@ -167,6 +201,7 @@ impl AccessRecord {
             request_id: None,
             duration_first_byte: None,
             snapshot,
+            revision: None,
             peer: None,
         }
     }
@@ -206,9 +241,12 @@ impl AccessRecord {
             line.piece(b"\",\"parentId\":\"");
             line.piece(&parent);
         }
-        line.piece(b"\"");
+        line.word("\",\"hop\":\"", self.hop.as_str());
+        line.text(",\"identity\":", self.identity.as_deref());
+        line.text(",\"peerIdentity\":", self.peer_identity.as_deref());
         line.text(",\"view\":", self.view.as_deref());
         line.text(",\"application\":", self.application.as_deref());
+        line.text(",\"user\":", self.user.as_deref());
         line.text(",\"server\":", self.server.as_deref());
         line.text(",\"team\":", self.team.as_deref());
         line.text(",\"method\":", Some(&self.method));
@@ -247,6 +285,9 @@ impl AccessRecord {
         line.micros(",\"upstreamMicros\":", self.duration_upstream);
         line.micros(",\"firstByteMicros\":", self.duration_first_byte);
         line.number(",\"snapshot\":", self.snapshot);
+        if let Some(revision) = self.revision {
+            line.number(",\"revision\":", revision);
+        }
         if let Some(peer) = self.peer {
             line.peer(peer);
         }

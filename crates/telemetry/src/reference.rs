@@ -42,7 +42,7 @@ arguments, results, headers or tokens.
 ";
 
 /// What each field of a record says.
-const FIELDS: [(&str, &str); 32] = [
+const FIELDS: [(&str, &str); 37] = [
     ("time", "When the call arrived: UTC, RFC 3339 with milliseconds."),
     ("kind", "`call`."),
     (
@@ -50,10 +50,23 @@ const FIELDS: [(&str, &str); 32] = [
         "How it ended, in one word: `ok`, `tool_error`, `input_required`, `rpc_error`, `refused`, `cancelled`, `http_error`.",
     ),
     ("traceId", "The W3C trace that the call belongs to."),
-    ("spanId", "The gateway's own span."),
-    ("parentId", "The caller's span."),
+    ("spanId", "The span of this hop."),
+    ("parentId", "The caller's span, or that of the hop before."),
+    (
+        "hop",
+        "Which part of the mesh wrote it: `gateway` or `sidecar`. A call through both has two records with one `traceId`.",
+    ),
+    ("identity", "The SPIFFE ID of that part, in a mesh."),
+    (
+        "peerIdentity",
+        "The SPIFFE ID at the other end of the hop between gateway and sidecar.",
+    ),
     ("view", "The view that was called."),
     ("application", "The application that called."),
+    (
+        "user",
+        "The person that the application acted for, as its issuer names it.",
+    ),
     ("server", "The server that answered, or was to answer."),
     ("team", "The team that owns the server."),
     ("method", "The JSON-RPC method."),
@@ -72,7 +85,7 @@ const FIELDS: [(&str, &str); 32] = [
         "round",
         "Which of a call's requests it is, where its server asked for input in an earlier one: 2 and up.",
     ),
-    ("refusedBy", "Who refused: `gateway` or `server`."),
+    ("refusedBy", "Who refused: `gateway`, `sidecar` or `server`."),
     ("reason", "Why; the reasons are in [errors](errors.md)."),
     ("rule", "The rule that refused, such as `view/corpassist`."),
     ("executed", "Whether the refused call may have run: `no` or `unknown`."),
@@ -85,7 +98,14 @@ const FIELDS: [(&str, &str); 32] = [
         "From handing the request to the server to the end of its answer.",
     ),
     ("firstByteMicros", "From arrival to the first byte of the answer."),
-    ("snapshot", "The revision of the configuration that decided."),
+    (
+        "snapshot",
+        "Counts what this part decides by: each change of its configuration, and of what servers offer.",
+    ),
+    (
+        "revision",
+        "The revision of the mesh's configuration that this part decided by, in a mesh.",
+    ),
     ("peer", "The client's address."),
 ];
 
@@ -137,14 +157,6 @@ fn shown() -> Vec<Shown> {
     metrics.parked.set(&server, ParkedLevels::default());
     metrics.configuration.reloaded("applied");
     metrics.configuration.reloaded("applied");
-    let member = crate::MemberLevels {
-        connected: true,
-        revision: 1,
-        refused: false,
-        certificate_ends: 1,
-        alarm: 0,
-    };
-    metrics.member.set(&"identity".into(), member);
     read(&metrics.encode())
 }
 
@@ -152,8 +164,11 @@ fn shown() -> Vec<Shown> {
 fn examples() -> Vec<AccessRecord> {
     let mut full = AccessRecord::new(SystemTime::UNIX_EPOCH, TraceContext::root([1; 24]).child([2; 8]), 1);
     let some = |text: &str| -> Option<Arc<str>> { Some(text.into()) };
+    full.identity = some("spiffe://mesh/gateway/main");
+    full.peer_identity = some("spiffe://mesh/server/server/v1");
     full.view = some("view");
     full.application = some("application");
+    full.user = some("user");
     full.server = some("server");
     full.team = some("team");
     full.method = "tools/call".into();
@@ -174,6 +189,7 @@ fn examples() -> Vec<AccessRecord> {
     full.bytes_out = 1;
     full.duration_upstream = Some(Duration::ZERO);
     full.duration_first_byte = Some(Duration::ZERO);
+    full.revision = Some(1);
     full.peer = Some(IpAddr::from([127, 0, 0, 1]));
     let name: Arc<str> = "name".into();
     [

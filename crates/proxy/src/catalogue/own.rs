@@ -123,6 +123,7 @@ async fn read_all(
         let mut own = server.clone();
         let reader = Reader {
             caller: reader.caller.clone(),
+            view: reader.view.clone(),
             can: asked_by(&server.server, reader.can),
         };
         let shares = reader.can.is_empty() && !server.server.per_caller;
@@ -169,7 +170,7 @@ mod tests {
     async fn the_oldest_view_makes_room_for_one_more() {
         let key = |number: usize| Key {
             path: Arc::from(number.to_string()),
-            caller: Arc::new(Caller { application: None }),
+            caller: Arc::new(Caller::anonymous()),
             can: Capabilities::ROOTS,
         };
         let mut kept = HashMap::new();

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use meshgate_mcp::{Envelope, Kind, MODERN, Method, Object, Rules, elements, json, lookup, message, meta, scan};
-use meshgate_model::{Check, Server};
+use meshgate_model::{Check, Reach, Server};
 
 use super::{Capabilities, Item, ListKind, ServerCatalogue, ServerList, ToolFacts};
 use crate::call::{Caller, Outbound, Reply};
@@ -29,6 +29,8 @@ const NAME_CHARS_MAX: usize = 128;
 pub(super) struct Reader {
     /// The caller whose own session is read in; `None` for what everybody is shown.
     pub(super) caller: Option<Arc<Caller>>,
+    /// The view that it is read for, where it is read for one caller.
+    pub(super) view: Option<Arc<str>>,
     /// What its client can be asked.
     pub(super) can: meshgate_bridge::Capabilities,
 }
@@ -68,6 +70,7 @@ fn request_as(reader: &Reader, id: u64, method: Method, params: &[u8], deadline:
         deadline,
         traceparent: None,
         caller: reader.caller.clone(),
+        view: reader.view.clone(),
     }
 }
 
@@ -287,8 +290,10 @@ fn tool_facts(server: &Server, body: &Bytes, tool: &Object, name: &str) -> Optio
             .filter(|v| v.kind == Kind::Object)
             .map(|v| v.raw(body))
     };
+    // A sidecar checks what goes to its server and what comes from it; once is enough.
+    let checks = !matches!(server.reach, Reach::Sidecar { .. });
     let published = |check: Check, member: &'static str| {
-        let text = schema(member).filter(|_| check != Check::Off)?;
+        let text = schema(member).filter(|_| checks && check != Check::Off)?;
         let text = body.slice_ref(text);
         Some(Schema::new(text, server.name.clone(), Arc::from(name), member))
     };

@@ -52,6 +52,7 @@ pub struct Catalogues {
     routing: Arc<CurrentRouting>,
     events: broadcast::Sender<ListEvent>,
     asked: watch::Sender<u64>,
+    rebuilt: watch::Sender<u64>,
     reconfigured: watch::Sender<u64>,
     ids: Arc<AtomicU64>,
     items_max: usize,
@@ -88,6 +89,7 @@ impl Catalogues {
             routing,
             events: broadcast::channel(EVENTS_MAX).0,
             asked: watch::channel(0).0,
+            rebuilt: watch::channel(0).0,
             reconfigured: watch::channel(0).0,
             ids,
             items_max,
@@ -105,6 +107,11 @@ impl Catalogues {
     /// Changes of lists from now on.
     pub fn events(&self) -> broadcast::Receiver<ListEvent> {
         self.events.subscribe()
+    }
+
+    /// Changes whenever the routing does: by a configuration, or by what servers offer or whether they are away.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.rebuilt.subscribe()
     }
 
     /// Changes whenever what a long stream was opened under may no longer hold: a configuration has been applied, or
@@ -214,6 +221,7 @@ impl Catalogues {
     pub async fn shown_to(&self, view: &Arc<ViewState>, caller: &Arc<Caller>, can: Capabilities) -> Arc<ViewState> {
         let reader = Reader {
             caller: Some(caller.clone()),
+            view: Some(view.view.name.clone()),
             can,
         };
         let next_id = || self.ids.fetch_add(1, Ordering::Relaxed);
@@ -302,6 +310,7 @@ impl Catalogues {
         });
         state.remember(Arc::downgrade(&routing));
         self.routing.store(routing);
+        self.rebuilt.send_replace(revision);
         for event in events {
             // Nobody listening is no fault.
             let _ = self.events.send(event);

@@ -12,7 +12,7 @@ use crate::refusal::{Executed, Reason, Refusal};
 use crate::resolve::seal_state;
 
 impl Reshape {
-    /// Seals the state of a question, and refuses questions that the client has not said it can answer.
+    /// Refuses questions that the client has not said it can answer, and seals the state of the others.
     pub(super) fn questions(&self, body: &Bytes, result: &Object, splice: &mut Splice<'_>) -> Result<(), Refusal> {
         if let Some(requests) = result
             .get(body, "inputRequests")
@@ -32,6 +32,8 @@ impl Reshape {
                 self.check_capability(&method, mode.as_deref(), param("tools").is_some())?;
             }
         }
+        // Between two parts of a mesh a state is the server's own: it is sealed where it leaves for a client.
+        let Some(keys) = &self.keys else { return Ok(()) };
         let inner = result
             .get(body, "requestState")
             .and_then(|s| s.str(body))
@@ -41,7 +43,7 @@ impl Reshape {
             &self.call,
             &self.destination,
             &self.caller,
-            &self.keys,
+            keys,
             (self.now)(),
             inner,
         )?;

@@ -182,9 +182,7 @@ pub(super) enum Next {
 
 /// The caller of a request; the gateway's own requests ask nothing.
 pub(super) fn caller(out: &Outbound) -> Arc<Caller> {
-    out.caller
-        .clone()
-        .unwrap_or_else(|| Arc::new(Caller { application: None }))
+    out.caller.clone().unwrap_or_else(|| Arc::new(Caller::anonymous()))
 }
 
 fn why_gone(why: Gone) -> Refusal {

@@ -88,6 +88,7 @@ fn with_meta(method: &str, params: &str, meta: &str) -> Outbound {
         deadline: soon(),
         traceparent: None,
         caller: None,
+        view: None,
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::caps::Slot;
+use super::mesh::MeshPeer;
 use super::wire::Version;
 use crate::call::Caller;
 use crate::limits::{Limits, PROOF_BYTES_MAX};
@@ -34,6 +35,8 @@ pub struct Connection {
     offered: AtomicUsize,
     /// Frames that carried a part of an answer, over HTTP/2.
     sent: Arc<AtomicU64>,
+    /// The other end, inside the mesh.
+    mesh: Option<Arc<MeshPeer>>,
     /// Milliseconds after `opened` at which nothing was in flight any more.
     quiet_since: AtomicU64,
     slot: Slot,
@@ -77,12 +80,12 @@ pub(super) struct InFlight {
 
 impl Connection {
     pub(super) fn new(
-        peer: SocketAddr,
-        local: SocketAddr,
+        (peer, local): (SocketAddr, SocketAddr),
         tls: bool,
         version: Version,
         limits: &Limits,
         slot: Slot,
+        mesh: Option<Arc<MeshPeer>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             peer,
@@ -98,6 +101,7 @@ impl Connection {
             in_flight: AtomicUsize::new(0),
             offered: AtomicUsize::new(0),
             sent: Arc::default(),
+            mesh,
             quiet_since: AtomicU64::new(0),
             slot,
         })
@@ -121,6 +125,11 @@ impl Connection {
     /// The HTTP version of the connection.
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// The other end of a connection inside the mesh.
+    pub fn mesh(&self) -> Option<&Arc<MeshPeer>> {
+        self.mesh.as_ref()
     }
 
     /// To be called when a request begins, before anything else is done for it.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::io::DuplexStream;
 use tokio_util::task::TaskTracker;
 
-use super::{Caps, Service, drive};
+use super::{Caps, Cover, Service, drive};
 use crate::drain::Drain;
 use crate::limits::Limits;
 
@@ -31,7 +31,7 @@ impl<S> Door<S> {
     pub fn new(local: SocketAddr, service: S, limits: Arc<Limits>, caps: Arc<Caps>, drain: Drain) -> Self {
         let edge = drive::Edge {
             local,
-            tls: None,
+            cover: Cover::Plain,
             limits,
             drain,
             service,

@@ -19,29 +19,42 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
+use meshgate_identity::Peer;
+use meshgate_identity::svid::LeafError;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::caps::Slot;
 use super::connection::Connection;
+use super::mesh::{MeshDoor, MeshPeer};
 use super::refused::Refused;
 use super::stream::{Streams, Tracked};
 use super::watch::{Verdict, Watch};
 use super::wire::{self, Guard, Version};
-use super::{Never, Service, TlsSource};
+use super::{Cover, Never, Service};
 use crate::drain::Drain;
 use crate::limits::Limits;
 use crate::simulated;
 
+/// What a handshake has settled.
+#[derive(Default)]
+struct Agreed {
+    tls: bool,
+    version: Option<Version>,
+    /// The other end inside the mesh, and how long the connection may live.
+    mesh: Option<(Arc<MeshPeer>, Duration)>,
+}
+
 /// What all connections of one listener share.
 pub(super) struct Edge<S> {
     pub(super) local: SocketAddr,
-    pub(super) tls: Option<TlsSource>,
+    pub(super) cover: Cover,
     pub(super) limits: Arc<Limits>,
     pub(super) drain: Drain,
     pub(super) service: S,
@@ -80,7 +93,7 @@ impl<S> Edge<S> {
         tokio::select! {
             biased;
             () = drain.forced() => {}
-            ended = self.http::<B, _>(stream, peer, slot, None) => if let Err(error) = ended {
+            ended = self.http::<B, _>(stream, peer, slot, Agreed::default()) => if let Err(error) = ended {
                 tracing::debug!(%peer, %error, "connection ended");
             },
         }
@@ -92,11 +105,26 @@ impl<S> Edge<S> {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        match self.tls.as_ref().map(|source| source()) {
-            None => self.http::<B, _>(stream, peer, slot, None).await,
+        match &self.cover {
+            Cover::Plain => self.http::<B, _>(stream, peer, slot, Agreed::default()).await,
             // On the heap, so that connections without TLS keep no room for it.
-            Some(tls) => Box::pin(self.encrypted::<B>(tls, stream, peer, slot)).await,
+            Cover::Tls(source) => {
+                let tls = source();
+                Box::pin(self.encrypted::<B>(tls, stream, peer, slot)).await
+            }
+            Cover::Mesh(door) => {
+                let door = Arc::clone(door);
+                Box::pin(self.meshed::<B>(door, stream, peer, slot)).await
+            }
         }
+    }
+
+    async fn handshake(&self, tls: Arc<ServerConfig>, stream: TcpStream) -> Result<TlsStream<TcpStream>, Ended> {
+        let accepted = timeout(self.limits.tls_handshake_time, TlsAcceptor::from(tls).accept(stream)).await;
+        Ok(accepted.map_err(|_| {
+            Refused::one(&self.refused.slow);
+            Ended::Slow("the tls handshake")
+        })??)
     }
 
     async fn encrypted<B>(
@@ -111,27 +139,63 @@ impl<S> Edge<S> {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let stream = timeout(self.limits.tls_handshake_time, TlsAcceptor::from(tls).accept(stream))
-            .await
-            .map_err(|_| {
-                Refused::one(&self.refused.slow);
-                Ended::Slow("the tls handshake")
-            })??;
-        let agreed = match stream.get_ref().1.alpn_protocol() {
+        let stream = self.handshake(tls, stream).await?;
+        let version = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Some(Version::Http2),
             Some(_) => Some(Version::Http1),
             None => None,
         };
+        let agreed = Agreed {
+            tls: true,
+            version,
+            mesh: None,
+        };
         self.http::<B, _>(stream, peer, slot, agreed).await
     }
 
-    async fn http<B, T>(
+    /// A connection of another part of the mesh, for as long as it is welcome.
+    async fn meshed<B>(
         self: Arc<Self>,
-        mut io: T,
+        door: Arc<MeshDoor>,
+        stream: TcpStream,
         peer: SocketAddr,
         slot: Slot,
-        agreed: Option<Version>,
     ) -> Result<(), Ended>
+    where
+        S: Service<B>,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let unwelcome = || Refused::one(&self.refused.unwelcome);
+        let stream = self.handshake(door.tls(), stream).await.inspect_err(|_| unwelcome())?;
+        let session = stream.get_ref().1;
+        if session.alpn_protocol() != Some(b"h2") {
+            unwelcome();
+            return Err(Ended::OtherVersion);
+        }
+        let found = Peer::of(session.peer_certificates()).inspect_err(|_| unwelcome())?;
+        let mesh = MeshPeer::new(found, &self.limits);
+        if door.is_named(mesh.peer()) {
+            slot.prove();
+        }
+        let agreed = Agreed {
+            tls: true,
+            version: Some(Version::Http2),
+            mesh: Some((Arc::clone(&mesh), door.life(mesh.peer()))),
+        };
+        let refused = Arc::clone(&self.refused);
+        tokio::select! {
+            biased;
+            why = door.sends_away(mesh.peer()) => {
+                Refused::one(&refused.unwelcome);
+                tracing::warn!(peer = %mesh.text(), %why, "a connection of another part of the mesh is cut");
+                Err(Ended::SentAway)
+            }
+            ended = self.http::<B, _>(stream, peer, slot, agreed) => ended,
+        }
+    }
+
+    async fn http<B, T>(self: Arc<Self>, mut io: T, peer: SocketAddr, slot: Slot, agreed: Agreed) -> Result<(), Ended>
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<B>,
@@ -142,10 +206,12 @@ impl<S> Edge<S> {
         let Some((version, first)) = self.first_bytes(&mut io).await? else {
             return Ok(());
         };
-        if agreed.is_some_and(|agreed| agreed != version) {
+        if agreed.version.is_some_and(|agreed| agreed != version) {
             return Err(Ended::OtherVersion);
         }
-        let connection = Connection::new(peer, self.local, self.tls.is_some(), version, &limits, slot);
+        let (mesh, age) = agreed.mesh.unzip();
+        let age = age.unwrap_or_else(|| jittered(limits.connection_age_time));
+        let connection = Connection::new((peer, self.local), agreed.tls, version, &limits, slot, mesh);
         let io = TokioIo::new(Guard::new(
             io,
             version,
@@ -177,7 +243,7 @@ impl<S> Edge<S> {
         match version {
             Version::Http1 => {
                 let mut conn = Box::pin(http1_builder(&limits).serve_connection(io, service));
-                self.steer(conn.as_mut(), &connection).await
+                self.steer(conn.as_mut(), &connection, age).await
             }
             Version::Http2 => {
                 let streams = Streams {
@@ -188,7 +254,7 @@ impl<S> Edge<S> {
                 };
                 let _gone = streams.gone.clone().drop_guard();
                 let mut conn = Box::pin(http2_builder(&limits, streams).serve_connection(io, service));
-                self.steer(conn.as_mut(), &connection).await
+                self.steer(conn.as_mut(), &connection, age).await
             }
         }
     }
@@ -216,11 +282,11 @@ impl<S> Edge<S> {
     }
 
     /// Lets the connection run, and asks it to end when it should.
-    async fn steer<C>(&self, mut conn: Pin<&mut C>, connection: &Connection) -> Result<(), Ended>
+    async fn steer<C>(&self, mut conn: Pin<&mut C>, connection: &Connection, age: Duration) -> Result<(), Ended>
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
-        let mut watch = Watch::new(&self.limits, Instant::now(), jittered(self.limits.connection_age_time));
+        let mut watch = Watch::new(&self.limits, Instant::now(), age);
         loop {
             tokio::select! {
                 biased;
@@ -289,6 +355,10 @@ enum Ended {
     Slow(&'static str),
     #[error("the client speaks another http version than it agreed on in tls")]
     OtherVersion,
+    #[error(transparent)]
+    Peer(#[from] LeafError),
+    #[error("the peer is not welcome any more")]
+    SentAway,
 }
 
 #[cfg(test)]

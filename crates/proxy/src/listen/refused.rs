@@ -15,17 +15,20 @@ pub struct Refused {
     pub floods: AtomicU64,
     /// Clients that sent or read too slowly.
     pub slow: AtomicU64,
+    /// Handshakes inside the mesh that failed, and connections of peers that were sent away.
+    pub unwelcome: AtomicU64,
 }
 
 impl Refused {
     /// Each count with the label it has in metrics.
-    pub fn counts(&self) -> [(&'static str, u64); 5] {
+    pub fn counts(&self) -> [(&'static str, u64); 6] {
         [
             ("connections", &self.connections),
             ("malformed", &self.malformed),
             ("too_large", &self.too_large),
             ("flood", &self.floods),
             ("slow", &self.slow),
+            ("unwelcome", &self.unwelcome),
         ]
         .map(|(label, count)| (label, count.load(Ordering::Relaxed)))
     }

@@ -94,9 +94,7 @@ struct Client {
 }
 
 fn caller(name: &str) -> Arc<Caller> {
-    Arc::new(Caller {
-        application: Some(name.into()),
-    })
+    Arc::new(Caller::new(Some(name.into()), None))
 }
 
 fn seams(now: &Arc<AtomicU64>) -> Seams {

@@ -90,6 +90,7 @@ pub fn outbound(
         deadline,
         traceparent: Some(trace.traceparent),
         caller: None,
+        view: None,
     })
 }
 

@@ -8,7 +8,7 @@ const RESULT: &[u8] = br#"{"jsonrpc":"2.0","id":7,"result":{}}"#;
 
 async fn sent(answering: impl Future<Output = Result<Answered, Refusal>> + Send + 'static) -> (StatusCode, String) {
     let caught = Box::pin(caught(answering));
-    let response = match modern(Bytes::from_static(ID), caught).await {
+    let response = match modern(Bytes::from_static(ID), caught, Hop::Gateway).await {
         Ok(response) => response,
         Err(refusal) => refused(Some(ID), &refusal),
     };
@@ -40,7 +40,10 @@ async fn an_open_stream_does_not_keep_the_request_that_it_answers() {
     let notice = Told::Notice(Bytes::from_static(b"{}"));
     let telling = futures_util::stream::once(std::future::ready(Ok(notice))).chain(futures_util::stream::pending());
     let answering = Box::pin(async move { Ok(Answered::Stream(Box::pin(telling))) });
-    let open = modern(request.slice(6..7), answering).await.map_err(drop).unwrap();
+    let open = modern(request.slice(6..7), answering, Hop::Gateway)
+        .await
+        .map_err(drop)
+        .unwrap();
     assert!(request.is_unique());
     drop(open);
 }
@@ -75,7 +78,10 @@ async fn a_long_result_leaves_in_the_pieces_it_came_in() {
     assert_eq!(Told::Pieces(pieces.to_vec()).into_bytes(), whole);
     let told = Told::Pieces(pieces.to_vec());
     let answering = Box::pin(std::future::ready(Ok(Answered::One(told))));
-    let mut body = modern(Bytes::from_static(ID), answering).await.unwrap().into_body();
+    let mut body = modern(Bytes::from_static(ID), answering, Hop::Gateway)
+        .await
+        .unwrap()
+        .into_body();
     let mut left = whole.len();
     for piece in pieces {
         assert_eq!(body.size_hint().exact(), Some(left as u64));

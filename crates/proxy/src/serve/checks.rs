@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use meshgate_mcp::{Method, json, meta};
 use meshgate_model::Check;
+use meshgate_telemetry::Hop;
 use smallvec::SmallVec;
 
 use super::own::result;
@@ -36,7 +37,7 @@ pub(super) fn check_mirrored(context: &CallContext, call: &Call, destination: &D
 
 /// Arguments against the tool's schema. A failure that counts is a result the model can read, as the specification
 /// wants it; the call does not reach the server.
-pub(super) fn check_arguments(call: &Call, destination: &Destination, check: Check) -> Option<Bytes> {
+pub(super) fn check_arguments(call: &Call, destination: &Destination, check: Check, hop: Hop) -> Option<Bytes> {
     let validator = destination.tool.as_ref()?.facts.input.as_ref()?.validator()?;
     let arguments = call.param("arguments").map_or(b"{}".as_slice(), |a| a.raw(&call.body));
     let violation = validator.check(arguments).err()?;
@@ -46,11 +47,16 @@ pub(super) fn check_arguments(call: &Call, destination: &Destination, check: Che
     }
     let mut body = b"{\"resultType\":\"complete\",\"content\":[{\"type\":\"text\",\"text\":".to_vec();
     json::push_quoted(&mut body, &violation.tool_result_text());
-    body.extend_from_slice(b"}],\"isError\":true,\"_meta\":{");
-    json::push_quoted(&mut body, meta::SERVER_INFO);
-    body.push(b':');
-    body.extend_from_slice(gateway_identity());
-    body.extend_from_slice(b"}}");
+    body.extend_from_slice(b"}],\"isError\":true");
+    // A sidecar answers in its server's place; the gateway puts its own name on every answer.
+    if hop == Hop::Gateway {
+        body.extend_from_slice(b",\"_meta\":{");
+        json::push_quoted(&mut body, meta::SERVER_INFO);
+        body.push(b':');
+        body.extend_from_slice(gateway_identity());
+        body.push(b'}');
+    }
+    body.push(b'}');
     Some(result(call, &body))
 }
 

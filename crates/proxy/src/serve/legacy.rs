@@ -5,8 +5,8 @@
 //! for hours sees what is true now.
 
 use super::{
-    Arc, Bytes, CallContext, CallRecord, Caller, Core, Message, Parts, Reason, Refusal, ReplyBody, Response, Verb,
-    gateway_identity, respond,
+    Arc, By, Bytes, CallContext, CallRecord, Caller, Core, Edge, Message, Parts, Reason, Refusal, ReplyBody, Response,
+    Verb, gateway_identity, respond,
 };
 use futures_util::StreamExt as _;
 use meshgate_model::Digest;
@@ -14,15 +14,11 @@ use meshgate_model::Digest;
 use crate::authenticate;
 use crate::authorize::{Standing, use_view};
 use crate::limit::Place;
-use crate::lower::{Answer, Dispatch, Edge, Offered, Part};
+use crate::lower::{Answer, Dispatch, Edge as Session, Offered, Part};
 
-impl Core {
+impl Edge {
     /// GET and DELETE within a session.
-    pub(super) async fn attached(
-        self: &Arc<Self>,
-        context: CallContext,
-        parts: &Parts,
-    ) -> Result<Response<ReplyBody>, Refusal> {
+    pub(super) async fn attached(&self, context: CallContext, parts: &Parts) -> Result<Response<ReplyBody>, Refusal> {
         let offered = offered(&context);
         let edge = self.edge(&context, parts, &offered);
         let answer = if parts.method == Verb::GET {
@@ -40,14 +36,14 @@ impl Core {
         let Answer::Sse { headers, events } = answer else {
             return answer;
         };
-        let standing = Standing::new(&self.catalogues, &context.view, &context.caller, token);
+        let standing = Standing::new(&self.core.catalogues, &context.view, &context.caller, token);
         let events = Box::pin(events.take_until(Box::pin(standing.lost())));
         Answer::Sse { headers, events }
     }
 
     /// One message of a legacy client.
     pub(super) async fn lowered(
-        self: &Arc<Self>,
+        &self,
         context: CallContext,
         parts: &Parts,
         body: Bytes,
@@ -62,29 +58,24 @@ impl Core {
 
     /// Several messages of a 2025-03-26 client, taken apart; `None` when this is not a session of a revision that has
     /// batches. Each message is a call of its own, with a record of its own.
-    pub(super) fn batch(
-        self: &Arc<Self>,
-        context: CallContext,
-        parts: &Parts,
-        body: &Bytes,
-    ) -> Option<Result<Batch, Refusal>> {
+    pub(super) fn batch(&self, context: CallContext, parts: &Parts, body: &Bytes) -> Option<Result<Batch, Refusal>> {
         let revision = self
             .lower
             .revision(&parts.headers, &context.caller, &context.view.view.name)?;
         revision.batching.then(|| self.split(context, parts, body))
     }
 
-    fn split(self: &Arc<Self>, whole: CallContext, parts: &Parts, body: &Bytes) -> Result<Batch, Refusal> {
+    fn split(&self, whole: CallContext, parts: &Parts, body: &Bytes) -> Result<Batch, Refusal> {
         super::admit::check_once(&parts.headers)?;
         let tolerant = whole.view.tolerates_duplicates;
-        let rules = super::admit::rules(&self.limits, tolerant);
+        let rules = super::admit::rules(&self.core.limits, tolerant);
         let spans = meshgate_mcp::batch(body, &rules)
             .map_err(|e| Refusal::new(Reason::InvalidRequest, e.to_string()).rule("limit/batch"))?;
         let messages: Result<Vec<(Bytes, Message)>, Refusal> = spans
             .into_iter()
             .map(|span| {
                 let part = body.slice(span.start as usize..span.end as usize);
-                let message = super::admit::scan(&part, &self.limits, tolerant)?;
+                let message = super::admit::scan(&part, &self.core.limits, tolerant)?;
                 Ok((part, message))
             })
             .collect();
@@ -96,7 +87,7 @@ impl Core {
 
     /// Runs the messages of a batch side by side and answers in one piece.
     pub(super) async fn batched(
-        self: &Arc<Self>,
+        &self,
         batch: Batch,
         over: Option<Refusal>,
         parts: &Parts,
@@ -106,7 +97,7 @@ impl Core {
         // The request itself has been counted as one.
         let more = u32::try_from(messages.len()).unwrap_or(u32::MAX).saturating_sub(1);
         if !whole.view.view.limits_lifted {
-            self.rate.admit(whole.caller.binding(), more, super::now())?;
+            self.core.rate.admit(whole.caller.binding(), more, super::now())?;
         }
         let offered = offered(&whole);
         let (headers, caller) = (&parts.headers, &whole.caller);
@@ -114,7 +105,7 @@ impl Core {
         let records: Vec<CallRecord> = messages
             .iter()
             .map(|(body, message)| {
-                let record = self.observer.part(&whole.record);
+                let record = self.core.observer.part(&whole.record);
                 super::note_arrival(&record, body, Some(super::Face::Legacy), Some(message));
                 record.goes_on();
                 record
@@ -122,11 +113,11 @@ impl Core {
             .collect();
         whole.record.discard();
         let calls = messages.iter().zip(&records).map(|((body, message), record)| Part {
-            edge: Edge {
+            edge: Session {
                 headers,
                 caller,
                 offered: &offered,
-                dispatch: self.way_inside(&whole, record),
+                dispatch: self.core.way_inside(&whole, record),
                 record: Some(record),
             },
             body,
@@ -139,16 +130,18 @@ impl Core {
         Ok(answer)
     }
 
-    fn edge<'a>(self: &Arc<Self>, context: &'a CallContext, parts: &'a Parts, offered: &'a Offered) -> Edge<'a> {
-        Edge {
+    fn edge<'a>(&self, context: &'a CallContext, parts: &'a Parts, offered: &'a Offered) -> Session<'a> {
+        Session {
             headers: &parts.headers,
             caller: &context.caller,
             offered,
-            dispatch: self.way_inside(context, &context.record),
+            dispatch: self.core.way_inside(context, &context.record),
             record: Some(&context.record),
         }
     }
+}
 
+impl Core {
     /// The place of a call that a session makes: it was counted when it arrived, so its rate is not asked again.
     fn session_place(&self, caller: &Caller, lifted: bool) -> Result<Place, Refusal> {
         if lifted {
@@ -188,6 +181,7 @@ impl Core {
                             record: record.clone(),
                             place: Some(place),
                             session: Some(inward.revision),
+                            by: By::Gateway,
                         };
                         core.dispatch(Arc::new(context), inward).await
                     }

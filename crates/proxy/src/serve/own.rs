@@ -1,21 +1,26 @@
 //! What the gateway answers by itself: discover, lists, subscriptions, and methods that nobody of the view offers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use meshgate_bridge::Capabilities;
 use meshgate_mcp::{Era, Method, Sender, message, meta};
+use meshgate_telemetry::Hop;
 
 use super::{CallContext, Core, PAGE_ITEMS, unix_now};
 use crate::authenticate;
 use crate::authorize::Standing;
-use crate::call::{Answered, Told};
+use crate::call::{Answered, Caller, Told};
 use crate::catalogue::{ListKind, ViewState, page};
 use crate::classify::LONG_BYTES_MIN;
 use crate::listen_hub;
-use crate::refusal::{Reason, Refusal};
+use crate::refusal::{Executed, Reason, Refusal};
 use crate::resolve::{self, Call};
+
+/// When to ask again for a server that is away.
+const AWAY_RETRY: Duration = Duration::from_secs(1);
 
 /// A response of our own around a result object, which is shared and not copied when it is long.
 fn whole(call: &Call, body: &Bytes) -> Answered {
@@ -64,6 +69,11 @@ impl Core {
     /// What the gateway answers by itself: discover, lists, subscriptions, and methods nobody of the view offers.
     pub(super) async fn own_answer(&self, context: &CallContext, call: &Call) -> Result<Option<Answered>, Refusal> {
         let view = &context.view;
+        if self.hop == Hop::Sidecar
+            && let Some(answered) = self.as_its_server(view, call)?
+        {
+            return Ok(Some(answered));
+        }
         offered(view, call)?;
         let kind = match call.method {
             Method::Discover => return Ok(Some(whole(call, &view.discover))),
@@ -88,11 +98,38 @@ impl Core {
             kind,
             cursor.as_deref(),
             &context.caller,
-            &self.keys,
+            self.keys.as_deref(),
             PAGE_ITEMS,
             unix_now(),
         )?;
         Ok(Some(whole(call, &body)))
+    }
+
+    /// What a sidecar says in its server's place: what it is, in its own words. While the server is away there is nothing to
+    /// say of it, and before it has been read nobody knows what it has.
+    fn as_its_server(&self, view: &ViewState, call: &Call) -> Result<Option<Answered>, Refusal> {
+        let server = view.servers.first();
+        let catalogue = server.and_then(|server| server.catalogue.as_ref());
+        let told = matches!(
+            call.method,
+            Method::Discover | Method::ToolsList | Method::ResourcesList | Method::TemplatesList | Method::PromptsList
+        );
+        let away = server.is_none_or(|server| told && server.away);
+        match catalogue.filter(|_| !away) {
+            Some(catalogue) if call.method == Method::Discover => Ok(Some(whole(call, &catalogue.discover))),
+            Some(_) => Ok(None),
+            None => Err(self.away(server.map(|server| &*server.server.name))),
+        }
+    }
+
+    fn away(&self, server: Option<&str>) -> Refusal {
+        let why = server.and_then(|name| self.catalogues.server_state(name).1);
+        let why = match (server, why) {
+            (None, _) => "the sidecar has no server in its configuration".to_owned(),
+            (Some(_), Some((why, _))) => why,
+            (Some(_), None) => "server is starting".to_owned(),
+        };
+        Refusal::server(Reason::ServerAway, Executed::No, why).retry(AWAY_RETRY)
     }
 
     /// A subscription, on a seat of its caller unless it belongs to a session.
@@ -112,6 +149,15 @@ impl Core {
             let _held = &seat;
         }))))
     }
+}
+
+/// A gateway asks for itself what a server has, and calls for others only.
+pub(super) fn on_behalf_of_a_caller(caller: &Caller) -> Result<(), Refusal> {
+    if !caller.is_gateway() {
+        return Ok(());
+    }
+    let text = "a gateway calls on behalf of a caller; for itself it may discover, list and listen";
+    Err(Refusal::new(Reason::Forbidden, text).rule("mesh/own"))
 }
 
 /// Whether somebody of the view offers a method.

@@ -102,6 +102,7 @@ impl Shaping {
                     Ok(Told::Lowered(pieces))
                 }
                 Err(refusal) => {
+                    let refusal = refusal.at(self.context.by);
                     self.context.record.refused(&refusal);
                     Err(refusal)
                 }

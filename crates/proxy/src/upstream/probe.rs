@@ -60,6 +60,7 @@ pub(super) fn discover_request(within: Duration) -> Outbound {
         deadline: (Instant::now() + within).into_std(),
         traceparent: None,
         caller: None,
+        view: None,
     }
 }
 

@@ -9,6 +9,7 @@
     clippy::indexing_slicing
 )]
 
+pub mod inside;
 pub mod parked;
 
 use std::collections::BTreeSet;

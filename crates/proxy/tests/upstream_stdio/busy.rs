@@ -52,9 +52,7 @@ fn busy(what: &[&str], max: usize, queue: usize) -> Arc<Upstream> {
 
 fn of(application: &str, id: u64, method: &str) -> Outbound {
     Outbound {
-        caller: Some(Arc::new(Caller {
-            application: Some(application.into()),
-        })),
+        caller: Some(Arc::new(Caller::new(Some(application.into()), None))),
         ..outbound(id, method)
     }
 }

@@ -79,6 +79,7 @@ pub(super) fn outbound(id: u64, method: &str) -> Outbound {
         deadline: Instant::now() + Duration::from_secs(20),
         traceparent: None,
         caller: None,
+        view: None,
     }
 }
 

@@ -46,7 +46,7 @@ impl Edge {
         let caps = Caps::new(&limits);
         let listen = Listen {
             address: "127.0.0.1:0".parse().unwrap(),
-            tls,
+            cover: tls.into(),
         };
         let bound = Bound::bind(listen, Arc::clone(&limits), Arc::clone(&caps)).unwrap();
         let address = bound.local_address();

@@ -134,8 +134,6 @@ struct RefusedSet {
     /// All of it, so that the same is not sent again.
     digest: SetDigest,
     told: Refused,
-    /// It is time to try once more.
-    again: bool,
 }
 
 /// What an answer means.
@@ -143,8 +141,6 @@ struct RefusedSet {
 pub(super) enum Answered {
     Taken(Position),
     Refused(Refused),
-    /// It holds something else than was thought; only a new `Hello` can say what.
-    Elsewhere,
     /// To nothing that was asked.
     Stray,
 }
@@ -188,23 +184,6 @@ impl Session {
         !self.stale && self.pending.is_none()
     }
 
-    /// When what was refused is sent once more; `None` when nothing was, or when it is on its way again.
-    pub(super) fn tries_again_at(&self) -> Option<Duration> {
-        let refused = self
-            .refused
-            .as_ref()
-            .filter(|refused| !refused.again && self.pending.is_none())?;
-        Some(refused.told.at + limits::REFUSED_AGAIN)
-    }
-
-    /// What the proxy could not do then it may do now: there is room on its disk, a file is where it should be.
-    pub(super) fn try_again(&mut self) {
-        if let Some(refused) = &mut self.refused {
-            refused.again = true;
-            self.stale = true;
-        }
-    }
-
     pub(super) fn status(&self) -> Status {
         Status {
             identity: self.identity.clone(),
@@ -222,11 +201,7 @@ impl Session {
 
     /// Which set to send, if any, given the one that is for this proxy now. `make` signs another list.
     pub(super) fn target(&self, set: &Arc<Set>, make: impl FnOnce(Position, Vec<Listed>) -> Set) -> Option<Arc<Set>> {
-        let Some(refused) = self
-            .refused
-            .as_ref()
-            .filter(|refused| refused.config == set.config && !refused.again)
-        else {
+        let Some(refused) = self.refused.as_ref().filter(|refused| refused.config == set.config) else {
             return (!self.known.is(set)).then(|| Arc::clone(set));
         };
         if matches!(self.known, Known::Nothing) {
@@ -290,11 +265,13 @@ impl Session {
             refusal,
             at: now,
         };
-        if told.refusal.reason == Reason::Set && !pending.whole {
-            return Answered::Elsewhere;
-        }
-        // What stands alone may still reach it.
+        // What stands alone may still reach it, or everything once more.
         self.stale = true;
+        if told.refusal.reason == Reason::Set && !pending.whole {
+            // It holds something else than was thought.
+            self.known = Known::Nothing;
+            return Answered::Refused(told);
+        }
         let config = match &self.refused {
             Some(refused) if pending.mixes() => refused.config,
             _ => pending.set.config,
@@ -303,7 +280,6 @@ impl Session {
             config,
             digest: pending.set.digest,
             told: told.clone(),
-            again: false,
         });
         Answered::Refused(told)
     }
@@ -321,7 +297,6 @@ impl Session {
                 ),
                 at: now,
             },
-            again: false,
         });
     }
 }

@@ -51,7 +51,7 @@ fn a_record_is_one_line_in_a_fixed_order() {
         concat!(
             r#"{"time":"2026-08-05T12:00:00.123Z","kind":"call","summary":"ok","#,
             r#""traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"0101010101010101","parentId":"b7ad6b7169203331","#,
-            r#""view":"corpassist","application":"assistant","server":"documents","team":"knowledge","#,
+            r#""hop":"gateway","view":"corpassist","application":"assistant","server":"documents","team":"knowledge","#,
             r#""method":"tools/call","tool":"search","eraClient":"legacy","eraServer":"modern","httpStatus":200,"#,
             r#""outcome":"ok","bytesIn":120,"bytesOut":4096,"durationMicros":1500,"upstreamMicros":1200,"#,
             r#""firstByteMicros":1400,"snapshot":7,"peer":"127.0.0.1"}"#,

@@ -18,7 +18,7 @@ fn connection(version: Version) -> Arc<Connection> {
     let limits = Limits::default();
     let slot = Caps::new(&limits).take("192.0.2.1".parse().unwrap()).unwrap();
     let address = "192.0.2.1:1".parse().unwrap();
-    Connection::new(address, address, false, version, &limits, slot)
+    Connection::new((address, address), false, version, &limits, slot, None)
 }
 
 async fn after(seconds: u64, watch: &mut Watch, connection: &Connection) -> Verdict {

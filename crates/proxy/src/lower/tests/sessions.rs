@@ -88,7 +88,7 @@ async fn a082_d22_another_callers_session_is_no_session() {
     assert_eq!(reason(thief.post(PING).await), Reason::NotFound);
     assert_eq!(reason(thief.get().await), Reason::NotFound);
     assert_eq!(reason(thief.delete().await), Reason::NotFound);
-    thief.caller = Arc::new(crate::call::Caller { application: None });
+    thief.caller = Arc::new(crate::call::Caller::anonymous());
     assert_eq!(reason(thief.post(PING).await), Reason::NotFound);
     assert!(client.post(PING).await.is_ok());
 }

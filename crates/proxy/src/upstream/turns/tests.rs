@@ -16,9 +16,7 @@ fn turns(max: usize, queue: usize) -> Turns {
 /// A call of that application.
 fn of(application: &str) -> Outbound {
     Outbound {
-        caller: Some(Arc::new(Caller {
-            application: Some(application.into()),
-        })),
+        caller: Some(Arc::new(Caller::new(Some(application.into()), None))),
         ..discover_request(Duration::from_secs(60))
     }
 }

@@ -1,0 +1,149 @@
+//! The face of a sidecar: calls of gateways, from inside the mesh.
+//!
+//! The way of a call is the same as at the edge, with two differences that are all of this file: who calls is proven by the
+//! certificate of the connection and the context that came with the call, and what the caller may do is decided again, by
+//! this sidecar's own configuration. A gateway that decides nothing, or wrongly, still gets a refusal here.
+
+use super::{
+    Arc, Arrival, By, CallContext, CallRecord, Connection, Core, Face, Incoming, Parts, Reason, Refusal, ReplyBody,
+    Request, Response, Routing, Verb, ViewState, admit, check_announced, check_head, note_arrival, now, read_body,
+    respond, telemetry,
+};
+use crate::authenticate::Trusted;
+use crate::authorize::may_use;
+use crate::call::Caller;
+use crate::limit::Counted;
+
+/// Where a sidecar takes calls.
+const PATH: &str = "/mcp";
+
+/// The mesh port of a sidecar.
+pub struct Inside {
+    /// The parts that calls pass.
+    pub core: Arc<Core>,
+    /// Whom it believes.
+    pub trusted: Trusted,
+}
+
+/// A caller that a gateway vouches for, and the view that this sidecar lets it use.
+struct Vouched {
+    view: Arc<ViewState>,
+    caller: Arc<Caller>,
+    counted: Option<Counted>,
+}
+
+impl Inside {
+    /// Answers one request. Whatever goes wrong is an answer.
+    pub async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        connection: Arc<Connection>,
+    ) -> Response<ReplyBody> {
+        let routing = self.core.catalogues.routing().load_full();
+        let (parts, body) = request.into_parts();
+        let traceparent = parts.headers.get("traceparent").and_then(|v| v.to_str().ok());
+        let record = self
+            .core
+            .observer
+            .open(connection.peer().ip(), routing.revisions(), traceparent);
+        let mut arrival = Arrival::default();
+        let admitted = self.admitted(&mut arrival, routing, parts, body, &connection, &record);
+        let admitted = respond::caught(admitted).await;
+        self.core.answered(&arrival, admitted, record)
+    }
+
+    async fn admitted(
+        &self,
+        arrival: &mut Arrival,
+        routing: Arc<Routing>,
+        parts: Parts,
+        body: Incoming,
+        connection: &Arc<Connection>,
+        record: &CallRecord,
+    ) -> Result<Response<ReplyBody>, Refusal> {
+        let core = &self.core;
+        let _unproven = connection.unproven()?;
+        let Vouched { view, caller, counted } = self.vouched(&routing, &parts, connection, record)?;
+        check_head(&parts, &core.limits)?;
+        check_target(&parts)?;
+        check_announced(&body, core.limits.body_bytes)?;
+        admit::check_form(&parts.headers)?;
+        let place = core.place(counted.as_ref(), view.view.limits_lifted)?;
+        let body = read_body(body, core.limits.body_bytes, &core.limits).await?;
+        let scanned = admit::scan(&body, &core.limits, view.tolerates_duplicates);
+        let face = scanned.as_ref().ok().map(|_| Face::Modern);
+        note_arrival(record, &body, face, scanned.as_ref().ok());
+        let message = scanned?;
+        arrival.id = message
+            .id
+            .map(|id| body.slice(id.span.start as usize..id.span.end as usize));
+        let context = CallContext {
+            routing,
+            view,
+            caller,
+            mirrored: None,
+            record: record.clone(),
+            place: Some(place),
+            session: None,
+            by: By::Sidecar,
+        };
+        let over = counted.and_then(|counted| counted.over);
+        core.modern(context, over, parts.headers, body, message).await
+    }
+
+    /// Steps 4 and 8, from the head alone: who calls, and whether this sidecar lets it use the view it names. What is unknown
+    /// here and what is forbidden look the same.
+    fn vouched(
+        &self,
+        routing: &Arc<Routing>,
+        parts: &Parts,
+        connection: &Connection,
+        record: &CallRecord,
+    ) -> Result<Vouched, Refusal> {
+        let peer = connection
+            .mesh()
+            .ok_or_else(|| Refusal::new(Reason::Internal, "the connection is not one of the mesh"))?;
+        record.note(|r| r.peer_identity = Some(peer.text().clone()));
+        self.trusted.admit(peer)?;
+        connection.prove();
+        let told = self.trusted.caller(&parts.headers, peer)?;
+        let caller = &told.caller;
+        record.note(|r| {
+            r.application = caller.application.clone();
+            r.user = caller.user.clone();
+            r.era_client = Some(telemetry::Era::Modern);
+        });
+        let found = routing.views.get(&told.path);
+        let view = found
+            .filter(|state| may_use(&routing.snapshot, &state.view, caller))
+            .ok_or_else(|| {
+                let text = "this sidecar knows no such view of its server, or not for this application";
+                Refusal::new(Reason::Forbidden, text).rule("mesh/view")
+            })?;
+        if !caller.is_gateway() {
+            record.note(|r| r.view = Some(view.view.name.clone()));
+        }
+        let counted = if view.view.limits_lifted {
+            None
+        } else {
+            Some(self.core.rate.count(caller.binding(), 1, now())?)
+        };
+        Ok(Vouched {
+            view: view.clone(),
+            caller: caller.clone(),
+            counted,
+        })
+    }
+}
+
+/// One path, one verb.
+fn check_target(parts: &Parts) -> Result<(), Refusal> {
+    if parts.uri.path() != PATH || parts.uri.query().is_some() {
+        return Err(Refusal::new(Reason::NotFound, "a sidecar takes calls at `/mcp`").rule("mesh/path"));
+    }
+    if parts.method != Verb::POST {
+        let refusal = Refusal::new(Reason::MethodNotAllowed, "a sidecar takes POST");
+        return Err(refusal.header(http::header::ALLOW, http::HeaderValue::from_static("POST")));
+    }
+    Ok(())
+}
