@@ -12,7 +12,9 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
 use base64::Engine as _;
@@ -117,6 +119,8 @@ pub enum KeyRingError {
 pub struct KeyRing {
     current: Key,
     previous: Option<Key>,
+    /// What seals and opens in its place, for all who share it.
+    successor: ArcSwapOption<KeyRing>,
 }
 
 struct Key {
@@ -161,22 +165,30 @@ impl fmt::Debug for KeyRing {
 }
 
 impl KeyRing {
+    fn of(current: Key, previous: Option<Key>) -> Self {
+        Self {
+            current,
+            previous,
+            successor: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Lets another ring seal and open in the place of this one, for everybody who shares it. What is sealed opens on if the
+    /// other ring still has the key.
+    pub fn take_over(&self, by: Self) {
+        self.successor.store(Some(Arc::new(by)));
+    }
+
     /// A new ring with one key taken from `fill`, which must be cryptographically random.
     pub fn generate(fill: &mut dyn FnMut(&mut [u8])) -> Self {
-        Self {
-            current: Key::filled(fill),
-            previous: None,
-        }
+        Self::of(Key::filled(fill), None)
     }
 
     /// A new ring from the system's entropy.
     pub fn from_entropy() -> Result<Self, KeyRingError> {
         let mut bytes = Zeroizing::new([0; KEY_BYTES]);
         getrandom::fill(bytes.as_mut_slice()).map_err(|_| KeyRingError::Entropy)?;
-        Ok(Self {
-            current: Key::new(bytes),
-            previous: None,
-        })
+        Ok(Self::of(Key::new(bytes), None))
     }
 
     /// Reads the ring at `path`, or makes one there (mode 0600) when the file does not exist.
@@ -211,14 +223,40 @@ impl KeyRing {
     /// The ring after a rotation: a new current key from `fill`; the old current one still opens, the one before does not.
     #[must_use]
     pub fn rotate(self, fill: &mut dyn FnMut(&mut [u8])) -> Self {
-        Self {
-            current: Key::filled(fill),
-            previous: Some(self.current),
+        Self::of(Key::filled(fill), Some(self.current))
+    }
+
+    /// The first step of a rotation among several who share the ring: a new key from `fill` that opens and does not seal yet,
+    /// so that everybody has it before anybody seals with it. What was sealed before the last rotation opens no more.
+    #[must_use]
+    pub fn prepare(self, fill: &mut dyn FnMut(&mut [u8])) -> Self {
+        Self::of(self.current, Some(Key::filled(fill)))
+    }
+
+    /// The second step, once everybody has the prepared ring: the other key seals from now on, and this one still opens.
+    #[must_use]
+    pub fn promote(self) -> Self {
+        match self.previous {
+            Some(next) => Self::of(next, Some(self.current)),
+            None => self,
         }
+    }
+
+    /// The ring as it is written in a file and as it travels to gateways. It is a secret.
+    pub fn to_text(&self) -> Zeroizing<String> {
+        self.encode()
+    }
+
+    /// Reads what [`to_text`](Self::to_text) wrote; `None` when it is something else.
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::decode(text.as_bytes())
     }
 
     /// Seals `plain` for `purpose`; `aad` is what must be equal again when it is opened (the caller's binding).
     pub fn seal(&self, purpose: Purpose, aad: &[u8], plain: &[u8]) -> Result<String, SealError> {
+        if let Some(successor) = &*self.successor.load() {
+            return successor.seal(purpose, aad, plain);
+        }
         if plain.len() > SEALED_PLAIN_BYTES_MAX {
             return Err(SealError::TooLong(plain.len()));
         }
@@ -242,6 +280,9 @@ impl KeyRing {
 
     /// Opens what [`seal`](Self::seal) made with the same purpose and associated data.
     pub fn open(&self, purpose: Purpose, aad: &[u8], token: &str) -> Result<Vec<u8>, OpenError> {
+        if let Some(successor) = &*self.successor.load() {
+            return successor.open(purpose, aad, token);
+        }
         if token.len() > SEALED_TOKEN_CHARS_MAX {
             return Err(OpenError);
         }
@@ -289,7 +330,7 @@ impl KeyRing {
             Some(line) => Some(decode_key(line)?),
             None => None,
         };
-        lines.next().is_none().then_some(Self { current, previous })
+        lines.next().is_none().then(|| Self::of(current, previous))
     }
 }
 

@@ -14,7 +14,7 @@ mod exit;
 mod fetch;
 mod findings;
 mod import;
-mod log;
+
 mod out;
 mod reference;
 mod reload;
@@ -27,6 +27,7 @@ mod up;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use meshgate_proxy::process::log;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -105,7 +105,7 @@ impl Assembly {
         snapshot.revision = 1;
         let token = tokens::register(&mut snapshot, &state)?;
         let keys = state.keys()?;
-        let tls = tls::Certificates::load(&snapshot)?;
+        let tls = tls::load(&snapshot)?;
         Ok(Self {
             snapshot,
             state: Arc::new(state),

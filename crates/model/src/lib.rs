@@ -24,7 +24,7 @@ pub mod snapshot;
 pub mod spiffe;
 
 pub use finding::{Finding, Severity};
-pub use parse::{Config, Surroundings, parse, parse_in, project_of};
+pub use parse::{Config, Object, Surroundings, parse, parse_in, project_of};
 pub use reference::{json_schema, json_schema_text, kinds_markdown};
 pub use role::Role;
 pub use snapshot::{

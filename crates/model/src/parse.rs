@@ -3,6 +3,7 @@
 //! Reading checks form only, document by document, so that one mistake hides no other. What the documents mean together
 //! is checked by `compile`, which finds positions again through the tree of spans kept here.
 
+mod canonical;
 mod failure;
 pub(crate) mod mcp_json;
 mod mesh_file;
@@ -20,6 +21,7 @@ use crate::kinds::{ApplicationSpec, GatewaySpec, MeshSpec, Metadata, ServerSpec,
 use crate::limits;
 use crate::role::Role;
 use crate::snapshot::Snapshot;
+pub use canonical::Object;
 pub use mcp_json::{Surroundings, project_of};
 use tree::{Node, Step};
 

@@ -33,4 +33,6 @@ pub mod admin;
 pub mod assembly;
 pub mod gateway;
 pub mod sidecar;
+pub mod member;
+pub mod process;
 // tidy: module order ends

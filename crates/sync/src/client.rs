@@ -105,6 +105,9 @@ pub enum Fault {
     /// A change was not answered in time.
     #[error("the proxy did not answer a change in time")]
     Answer,
+    /// A change of an earlier stream has come into force since this one began.
+    #[error("the proxy holds something else than it has said")]
+    Outdated,
     /// Another stream of the same proxy has taken its place.
     #[error("the proxy has opened another stream")]
     Replaced,
@@ -139,6 +142,8 @@ struct Up {
     /// The last change that was begun.
     nonce: u64,
     change: Change,
+    /// What was said of what is held is no longer so.
+    outdated: bool,
 }
 
 #[derive(Debug)]
@@ -197,6 +202,7 @@ impl Client {
             Link::Down { until } => Due::Wait(*until),
             Link::Opening { since } if now >= *since + limits::OPENING => Due::Cut(Fault::Opening),
             Link::Opening { since } => Due::Wait(*since + limits::OPENING),
+            Link::Up(up) if up.outdated => Due::Cut(Fault::Outdated),
             Link::Up(up) if now >= up.heard + limits::SILENCE => Due::Cut(Fault::Silent),
             Link::Up(up) if now >= up.sent + limits::BEAT => Due::Report,
             Link::Up(up) => Due::Wait((up.heard + limits::SILENCE).min(up.sent + limits::BEAT)),
@@ -211,6 +217,7 @@ impl Client {
             sent: now,
             nonce: 0,
             change: Change::None,
+            outdated: false,
         }));
         let held = self.held.as_deref();
         Hello {
@@ -336,6 +343,9 @@ impl Client {
         match result {
             Ok(()) => {
                 self.hold(Arc::clone(&offer.snapshot));
+                if let (Link::Up(up), None) = (&mut self.link, nonce) {
+                    up.outdated = true;
+                }
                 nonce.map(|nonce| from_proxy(proto::from_proxy::Message::Ack(proto::Ack { nonce })))
             }
             Err(refusal) => nonce.map(|nonce| refusal.write(nonce)),

@@ -46,6 +46,8 @@ pub const SILENCE: Duration = Duration::from_secs(35);
 pub const OPENING: Duration = Duration::from_secs(10);
 /// How long a proxy may take to answer a change: compiling and writing it takes less than a second.
 pub const ANSWER: Duration = Duration::from_secs(30);
+/// After so long a proxy is sent once more what it has refused: a full disk may have room again.
+pub const REFUSED_AGAIN: Duration = Duration::from_secs(60);
 /// The first wait before a stream is opened again is between nothing and this; the next ones twice as long each.
 pub const RETRY: Duration = Duration::from_secs(1);
 /// The longest such wait: ten thousand proxies that come back within it are three hundred a second.

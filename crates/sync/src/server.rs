@@ -5,7 +5,7 @@
 //! two is the next change, however many changes came meanwhile. At most one is on its way to a proxy; one that does not
 //! answer loses its stream and comes back with what it holds.
 //!
-//! What a proxy refuses is not sent again until it changes; but a denial, endpoints, roots and keys reach it all the same,
+//! What a proxy refuses is not sent again until it changes, or a minute later; but a denial, endpoints, roots and keys reach it all the same,
 //! beside the configuration it holds.
 //!
 //! A driver has a task for each stream, and one for all:
@@ -265,7 +265,7 @@ impl Server {
     /// The proxy has said something.
     ///
     /// # Errors
-    /// When it does not keep to the contract; the stream is to be ended.
+    /// When it does not keep to the contract, or holds something else than it has said; the stream is to be ended.
     pub fn received(&mut self, now: Duration, id: SessionId, message: &proto::FromProxy) -> Result<Said, Fault> {
         let session = self.sessions.get_mut(&id).ok_or(Fault::Replaced)?;
         session.heard = now;
@@ -283,6 +283,7 @@ impl Server {
         match answered {
             Answered::Taken(position) => Ok(Said::Taken(position)),
             Answered::Refused(refused) => Ok(Said::Refused(refused)),
+            Answered::Elsewhere => Err(Fault::Outdated),
             Answered::Stray => Err(Fault::Contract),
         }
     }
@@ -294,6 +295,9 @@ impl Server {
         };
         if now >= session.heard + limits::SILENCE {
             return Next::Close(Fault::Silent);
+        }
+        if session.tries_again_at().is_some_and(|at| now >= at) {
+            session.try_again();
         }
         if let Some(pending) = &session.pending {
             if now >= pending.since + limits::ANSWER {
@@ -311,8 +315,13 @@ impl Server {
             return Next::Send(vec![beat(self.now_at)]);
         }
         let answer = session.pending.as_ref().map(|pending| pending.since + limits::ANSWER);
-        let until = (session.heard + limits::SILENCE).min(session.sent + limits::BEAT);
-        Next::Wait(answer.map_or(until, |answer| until.min(answer)))
+        let ends = [
+            Some(session.heard + limits::SILENCE),
+            Some(session.sent + limits::BEAT),
+            answer,
+            session.tries_again_at(),
+        ];
+        Next::Wait(ends.into_iter().flatten().min().unwrap_or(now))
     }
 
     /// A stream has ended. Who it was, unless another stream of the same proxy has taken its place.

@@ -17,7 +17,7 @@ pub mod trace;
 
 mod text;
 
-pub use metrics::{Gauge, Metrics, ParkedLevels};
+pub use metrics::{Gauge, MemberLevels, Metrics, ParkedLevels};
 pub use record::{AccessRecord, Era, Hop, Outcome, Refused, Target};
 pub use records::{AccessLog, Records};
 pub use spans::Spans;

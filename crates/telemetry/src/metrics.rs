@@ -28,11 +28,13 @@ use crate::record::{AccessRecord, Era, Outcome, Refused, Target};
 use meters::{Kind, Known, Meters};
 
 mod configuration;
+mod member;
 mod meters;
 mod parked;
 mod spans;
 
 pub use self::configuration::ConfigurationMetrics;
+pub use self::member::{MemberLevels, MemberMetrics};
 pub use self::parked::{ParkedLevels, ParkedMetrics};
 use self::spans::SpanLevels;
 
@@ -127,6 +129,8 @@ pub struct Metrics {
     pub parked: ParkedMetrics,
     /// What became of configurations that were read while it ran.
     pub configuration: ConfigurationMetrics,
+    /// How it stands with memberships of meshes.
+    pub member: MemberMetrics,
 }
 
 impl Default for Metrics {
@@ -165,6 +169,7 @@ impl Metrics {
             calls_in_flight: Gauge::default(),
             parked: ParkedMetrics::default(),
             configuration: ConfigurationMetrics::default(),
+            member: MemberMetrics::default(),
         };
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         all.registry.register("meshgate_build", "The version that runs", build);
@@ -173,6 +178,7 @@ impl Metrics {
         all.spans.register(&mut all.registry);
         all.parked.register(&mut all.registry);
         all.configuration.register(&mut all.registry);
+        all.member.register(&mut all.registry);
         all
     }
 

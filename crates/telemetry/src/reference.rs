@@ -157,6 +157,14 @@ fn shown() -> Vec<Shown> {
     metrics.parked.set(&server, ParkedLevels::default());
     metrics.configuration.reloaded("applied");
     metrics.configuration.reloaded("applied");
+    let member = crate::MemberLevels {
+        connected: true,
+        revision: 1,
+        refused: false,
+        certificate_ends: 1,
+        alarm: 0,
+    };
+    metrics.member.set(&"identity".into(), member);
     read(&metrics.encode())
 }
 

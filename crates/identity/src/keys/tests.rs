@@ -261,3 +261,52 @@ fn d36_a_ring_prints_no_key() {
         "{shown}"
     );
 }
+
+#[test]
+fn a_ring_that_several_share_is_rotated_without_a_moment_in_which_one_cannot_open() {
+    let mut byte = 0;
+    let mut fill = |out: &mut [u8]| {
+        byte += 1;
+        out.fill(byte);
+    };
+    let old = KeyRing::generate(&mut fill);
+    let text = old.to_text();
+    let again = || KeyRing::from_text(&text).unwrap();
+    let prepared = again().prepare(&mut fill);
+    let promoted = KeyRing::from_text(&prepared.to_text()).unwrap().promote();
+    for (sealer, openers) in [
+        (&old, [&old, &prepared]),
+        (&prepared, [&old, &promoted]),
+        (&promoted, [&prepared, &promoted]),
+    ] {
+        let token = sealer.seal(Purpose::Cursor, b"", b"state").unwrap();
+        for opener in openers {
+            assert_eq!(opener.open(Purpose::Cursor, b"", &token).unwrap(), b"state");
+        }
+    }
+    assert!(KeyRing::from_text("something else").is_none());
+}
+
+#[test]
+fn a_ring_that_was_taken_over_seals_and_opens_as_the_other() {
+    let mut byte = 0;
+    let mut fill = |out: &mut [u8]| {
+        byte += 1;
+        out.fill(byte);
+    };
+    let shared = KeyRing::generate(&mut fill);
+    let text = shared.to_text();
+    let before = shared.seal(Purpose::Session, b"", b"old").unwrap();
+    let rotated = KeyRing::from_text(&text).unwrap().rotate(&mut fill);
+    let other = KeyRing::from_text(&rotated.to_text()).unwrap();
+    shared.take_over(rotated);
+    assert_eq!(shared.open(Purpose::Session, b"", &before).unwrap(), b"old");
+    let after = shared.seal(Purpose::Session, b"", b"new").unwrap();
+    assert_eq!(other.open(Purpose::Session, b"", &after).unwrap(), b"new");
+    let stranger = KeyRing::generate(&mut fill);
+    shared.take_over(stranger);
+    assert!(
+        shared.open(Purpose::Session, b"", &after).is_err(),
+        "what the new ring lacks does not open"
+    );
+}

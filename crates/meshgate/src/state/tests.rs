@@ -21,7 +21,7 @@ fn everything_it_makes_is_its_owners_alone() {
     state.token().unwrap();
     state.keys().unwrap();
     assert_eq!(mode(&path.0), 0o700);
-    for name in [TOKEN, KEY_RING, LOCK] {
+    for name in [TOKEN, "key-ring", "lock"] {
         assert_eq!(mode(&path.0.join(name)), 0o600, "{name}");
     }
 }
@@ -74,7 +74,8 @@ fn the_token_is_made_once() {
 fn a_damaged_token_is_refused_and_not_shown() {
     let (_directory, path) = fresh();
     let state = StateDirectory::open(path.clone()).unwrap();
-    write_new(&path.token_file(), "CANARY").unwrap();
+    std::fs::write(path.token_file(), "CANARY").unwrap();
+    std::fs::set_permissions(path.token_file(), std::fs::Permissions::from_mode(0o600)).unwrap();
     let refused = state.token().unwrap_err().to_string();
     assert!(
         refused.contains("does not hold a token") && !refused.contains("CANARY"),

@@ -377,7 +377,8 @@ pub enum Reason {
     Identity = 5,
     /// The epoch or the revision is lower than what the proxy has seen, or the epoch is too far ahead.
     Rollback = 6,
-    /// What the proxy would hold is not what the manifest lists; it needs everything again.
+    /// What the proxy would hold is not what the manifest lists: it holds something else than was thought. The stream ends, and
+    /// the next `Hello` says what.
     Set = 7,
     /// There is no trust bundle, it is of another mesh, or without the key that signed.
     Trust = 8,

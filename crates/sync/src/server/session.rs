@@ -134,6 +134,8 @@ struct RefusedSet {
     /// All of it, so that the same is not sent again.
     digest: SetDigest,
     told: Refused,
+    /// It is time to try once more.
+    again: bool,
 }
 
 /// What an answer means.
@@ -141,6 +143,8 @@ struct RefusedSet {
 pub(super) enum Answered {
     Taken(Position),
     Refused(Refused),
+    /// It holds something else than was thought; only a new `Hello` can say what.
+    Elsewhere,
     /// To nothing that was asked.
     Stray,
 }
@@ -184,6 +188,23 @@ impl Session {
         !self.stale && self.pending.is_none()
     }
 
+    /// When what was refused is sent once more; `None` when nothing was, or when it is on its way again.
+    pub(super) fn tries_again_at(&self) -> Option<Duration> {
+        let refused = self
+            .refused
+            .as_ref()
+            .filter(|refused| !refused.again && self.pending.is_none())?;
+        Some(refused.told.at + limits::REFUSED_AGAIN)
+    }
+
+    /// What the proxy could not do then it may do now: there is room on its disk, a file is where it should be.
+    pub(super) fn try_again(&mut self) {
+        if let Some(refused) = &mut self.refused {
+            refused.again = true;
+            self.stale = true;
+        }
+    }
+
     pub(super) fn status(&self) -> Status {
         Status {
             identity: self.identity.clone(),
@@ -201,7 +222,11 @@ impl Session {
 
     /// Which set to send, if any, given the one that is for this proxy now. `make` signs another list.
     pub(super) fn target(&self, set: &Arc<Set>, make: impl FnOnce(Position, Vec<Listed>) -> Set) -> Option<Arc<Set>> {
-        let Some(refused) = self.refused.as_ref().filter(|refused| refused.config == set.config) else {
+        let Some(refused) = self
+            .refused
+            .as_ref()
+            .filter(|refused| refused.config == set.config && !refused.again)
+        else {
             return (!self.known.is(set)).then(|| Arc::clone(set));
         };
         if matches!(self.known, Known::Nothing) {
@@ -265,13 +290,11 @@ impl Session {
             refusal,
             at: now,
         };
-        // What stands alone may still reach it, or everything once more.
-        self.stale = true;
         if told.refusal.reason == Reason::Set && !pending.whole {
-            // It holds something else than was thought.
-            self.known = Known::Nothing;
-            return Answered::Refused(told);
+            return Answered::Elsewhere;
         }
+        // What stands alone may still reach it.
+        self.stale = true;
         let config = match &self.refused {
             Some(refused) if pending.mixes() => refused.config,
             _ => pending.set.config,
@@ -280,6 +303,7 @@ impl Session {
             config,
             digest: pending.set.digest,
             told: told.clone(),
+            again: false,
         });
         Answered::Refused(told)
     }
@@ -297,6 +321,7 @@ impl Session {
                 ),
                 at: now,
             },
+            again: false,
         });
     }
 }

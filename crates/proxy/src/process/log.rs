@@ -14,7 +14,7 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// The variable that sets what is logged, in the syntax of `tracing` (`info`, `meshgate_proxy=debug`).
-pub(crate) const FILTER: &str = "MESHGATE_LOG";
+pub const FILTER: &str = "MESHGATE_LOG";
 /// On a terminal, a server that comes or goes is told in a friendlier way.
 const DEFAULT_TERMINAL: &str = "warn,meshgate=info,meshgate_proxy=info,meshgate_proxy::upstream::keep=error";
 const DEFAULT: &str = "warn,meshgate=info,meshgate_proxy=info";
@@ -26,7 +26,7 @@ const LAST_WRITE_TIME: Duration = Duration::from_millis(500);
 /// Writes the last lines when dropped.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Log {
+pub struct Log {
     lines: SyncSender<Entry>,
 }
 
@@ -47,7 +47,7 @@ impl Drop for Log {
 }
 
 /// Starts logging. A filter that cannot be read is named and replaced by the default.
-pub(crate) fn start() -> Log {
+pub fn start() -> Log {
     let terminal = io::stderr().is_terminal();
     let default = if terminal { DEFAULT_TERMINAL } else { DEFAULT };
     let wanted = std::env::var(FILTER).unwrap_or_else(|_| default.to_owned());
