@@ -1,4 +1,5 @@
-//! The order of modules inside the proxy: each may use only those above it, as `crates/proxy/src/lib.rs` lists them.
+//! The order of modules inside the proxy and the control plane: each may use only those above it, as their `lib.rs` lists
+//! them.
 //!
 //! Inside one crate nothing else keeps modules from growing into one knot. Where a folder's parts sit on both sides of
 //! another module, `SPLIT` says so, and the longest name that fits decides.
@@ -6,7 +7,7 @@
 use super::{Finding, source};
 use crate::{Failure, place::Place};
 
-const SOURCE: &str = "crates/proxy/src";
+const SOURCES: [&str; 2] = ["crates/proxy/src", "crates/control/src"];
 const BEGINS: &str = "// tidy: module order begins";
 const ENDS: &str = "// tidy: module order ends";
 
@@ -24,18 +25,28 @@ struct Split {
 }
 
 pub(super) fn check(place: &Place) -> Result<Vec<Finding>, Failure> {
-    let library = place.root().join(SOURCE).join("lib.rs");
-    let text = std::fs::read_to_string(&library).map_err(|e| format!("cannot read {}: {e}", library.display()))?;
-    let order = order(&text)?;
     let mut findings = Vec::new();
-    for file in source::rust_below(place, SOURCE)? {
-        let Some(module) = module_of(&file.path) else { continue };
+    for folder in SOURCES {
+        findings.extend(check_crate(place, folder)?);
+    }
+    Ok(findings)
+}
+
+fn check_crate(place: &Place, folder: &str) -> Result<Vec<Finding>, Failure> {
+    let library = place.root().join(folder).join("lib.rs");
+    let text = std::fs::read_to_string(&library).map_err(|e| format!("cannot read {}: {e}", library.display()))?;
+    let order = order(&text).map_err(|e| format!("{folder}/lib.rs: {e}"))?;
+    let mut findings = Vec::new();
+    for file in source::rust_below(place, folder)? {
+        let Some(module) = module_of(folder, &file.path) else {
+            continue;
+        };
         if file.is_test() {
             continue;
         }
         let Some(own) = rank(&order, &module) else {
             findings.push(format!(
-                "{}: not in the module order; list it in {SOURCE}/lib.rs",
+                "{}: not in the module order; list it in {folder}/lib.rs",
                 file.path
             ));
             continue;
@@ -60,10 +71,8 @@ pub(super) fn check(place: &Place) -> Result<Vec<Finding>, Failure> {
 fn order(library: &str) -> Result<Vec<String>, Failure> {
     let (_, rest) = library
         .split_once(BEGINS)
-        .ok_or_else(|| format!("{SOURCE}/lib.rs: no line `{BEGINS}`"))?;
-    let (list, _) = rest
-        .split_once(ENDS)
-        .ok_or_else(|| format!("{SOURCE}/lib.rs: no line `{ENDS}`"))?;
+        .ok_or_else(|| format!("no line `{BEGINS}`"))?;
+    let (list, _) = rest.split_once(ENDS).ok_or_else(|| format!("no line `{ENDS}`"))?;
     let named = list.lines().filter_map(|line| {
         let line = line.trim().trim_start_matches("pub(crate) ").trim_start_matches("pub ");
         line.strip_prefix("mod ")?.strip_suffix(';').map(str::to_owned)
@@ -77,8 +86,8 @@ fn order(library: &str) -> Result<Vec<String>, Failure> {
 }
 
 /// `crates/proxy/src/listen/tls.rs` is `listen::tls`; the library itself is above all order.
-fn module_of(path: &str) -> Option<String> {
-    let module = path.strip_prefix(SOURCE)?.strip_prefix('/')?.strip_suffix(".rs")?;
+fn module_of(folder: &str, path: &str) -> Option<String> {
+    let module = path.strip_prefix(folder)?.strip_prefix('/')?.strip_suffix(".rs")?;
     if ["lib", "main"].contains(&module) || module.starts_with("bin/") {
         None
     } else {

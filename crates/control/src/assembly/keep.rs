@@ -1,0 +1,136 @@
+//! What a control plane does by itself: it follows its store, and the clock.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::StreamExt as _;
+use meshgate_identity::rotation::{Rotation, Step};
+use tokio_util::sync::CancellationToken;
+
+use super::StartError;
+use crate::alarms::AlarmKind;
+use crate::denials;
+use crate::limits::ROOT_WAIT_ALARM;
+use crate::plane::Plane;
+use crate::store::{StoreError, unix_ms};
+
+/// How often the clock is looked at: certificates of seconds are for tests, and cost nothing.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often what is over is forgotten, in looks.
+const SWEEP_EVERY: u32 = 120;
+
+/// Makes what is in the store known: to ourselves, and to all proxies.
+pub(super) async fn publish(plane: &Plane) -> Result<(), StartError> {
+    plane.registry.refresh().await?;
+    let denied = plane.denials.list().await?;
+    plane.own.follow(&denied)?;
+    plane.distributor.publish(denials::told(&denied))?;
+    Ok(())
+}
+
+/// Follows the store, whoever writes to it.
+pub(super) async fn follow(plane: Arc<Plane>, stop: CancellationToken) {
+    // Tokens and issuances change nothing that proxies are told.
+    let matters = |key: &str| {
+        !["join/", "issuance/", "lease/"]
+            .iter()
+            .any(|prefix| key.starts_with(prefix))
+    };
+    'again: loop {
+        let from = match plane.store.list("config/").await {
+            Ok(listing) => listing.revision,
+            Err(error) => {
+                tracing::error!("the store cannot be followed: {error}");
+                return;
+            }
+        };
+        // What was written between the last look and this revision.
+        told(publish(&plane).await);
+        let mut watch = plane.store.watch("", from);
+        loop {
+            let events = tokio::select! {
+                () = stop.cancelled() => return,
+                events = watch.next() => events,
+            };
+            match events {
+                Some(Ok(events)) if events.iter().any(|event| matters(&event.key)) => told(publish(&plane).await),
+                Some(Ok(_)) => {}
+                Some(Err(StoreError::Compacted { .. })) => continue 'again,
+                Some(Err(_)) | None => return,
+            }
+        }
+    }
+}
+
+fn told(done: Result<(), StartError>) {
+    if let Err(error) = done {
+        tracing::error!("what was changed cannot be distributed, and proxies keep what they have: {error}");
+    }
+}
+
+/// Looks at the clock: renews our certificate and the intermediate, goes on with changes of keys, forgets what is over.
+pub(super) async fn keep(plane: Arc<Plane>, stop: CancellationToken) {
+    let mut looks = 0_u32;
+    let mut serial = String::new();
+    let mut plan: Option<Rotation> = None;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        let now = (plane.clock)();
+        let life = plane.registry.current().certificate_life();
+        if let Err(error) = plane.authority.renew(life, now).await {
+            tracing::error!("the intermediate cannot be renewed: {error}");
+        }
+        let svid = plane.own.identity().current();
+        let vouched = plane.own.identity().bundle().vouches_for(svid.chain(), now).is_ok();
+        if plan.is_none() || serial != svid.serial() {
+            svid.serial().clone_into(&mut serial);
+            plan = Some(Rotation::of(&svid, jitter()));
+        }
+        if let Some(plan) = &mut plan {
+            if !vouched {
+                plan.hasten();
+            }
+            if matches!(plan.step(now), Step::Renew | Step::RenewHeld | Step::Lost)
+                && let Err(error) = plane.own.renew().await
+            {
+                tracing::error!("the control plane's certificate cannot be renewed: {error}");
+                plan.failed(now, jitter());
+            }
+        }
+        if let Err(error) = plane.advance().await {
+            tracing::error!("a change of keys does not go on: {error}");
+        }
+        alarm_of_root(&plane, now);
+        looks += 1;
+        if looks.is_multiple_of(SWEEP_EVERY) {
+            plane.ledger.forget_ended(unix_ms(now));
+            if let Err(error) = plane.tokens.sweep().await {
+                tracing::warn!("join tokens cannot be swept: {error}");
+            }
+        }
+    }
+}
+
+fn alarm_of_root(plane: &Plane, now: SystemTime) {
+    let Some(rotation) = plane.authority.rotation() else {
+        return;
+    };
+    let waited = now.duration_since(rotation.since).unwrap_or_default();
+    // The second step takes as long as certificates live; the first takes seconds, unless a proxy refuses.
+    if rotation.phase == crate::ca::Phase::Distributing && waited > ROOT_WAIT_ALARM {
+        plane.alarms.raise(
+            AlarmKind::RootWaits,
+            "a new root is distributed for more than ten minutes, because proxies do not take it; `status` shows which",
+        );
+    }
+}
+
+fn jitter() -> u64 {
+    let mut random = [0; 8];
+    // Without entropy everybody is due at the same time, which is no fault.
+    let _ = getrandom::fill(&mut random);
+    u64::from_be_bytes(random)
+}
