@@ -22,7 +22,9 @@ pub(crate) fn run(place: &Place) -> Result<(), Failure> {
     let mut steps = Steps::default();
     steps.run("cargo-deny", || cargo_tool(place, "deny", CARGO_DENY));
     steps.run("cargo-nextest", || cargo_tool(place, "nextest", CARGO_NEXTEST));
-    steps.run("valgrind", || system_package(place, "valgrind"));
+    steps.run("valgrind", || system_package(place, "valgrind", "--version"));
+    steps.run("openssl", || system_package(place, "openssl", "version"));
+    steps.run("faketime", || system_package(place, "faketime", "--version"));
     steps.run("npm: conformance suite", || npm(place, "conformance"));
     steps.run("npm: interop servers and clients", || npm(place, "interop"));
     steps.run("PyPI: interop servers and clients", || {
@@ -53,9 +55,9 @@ pub(crate) fn cargo_tool(place: &Place, name: &str, version: &str) -> Result<(),
     run_logged(&mut install, &place.log(&format!("setup-{package}")))
 }
 
-/// A program of the system's own package of the same name.
-fn system_package(place: &Place, name: &str) -> Result<(), Failure> {
-    if output(program(place, name).arg("--version")).is_ok() {
+/// A program of the system's own package of the same name; `version` is what makes it tell its version.
+fn system_package(place: &Place, name: &str, version: &str) -> Result<(), Failure> {
+    if output(program(place, name).arg(version)).is_ok() {
         return Ok(());
     }
     let mut install = program(place, "apt-get");

@@ -11,6 +11,7 @@ use meshgate_identity::enrolment::{self, Trusted};
 use meshgate_identity::identity::{Expect, IdentityError};
 use meshgate_identity::{Admit, Identity, Peer, TrustBundle, bundle::root_digest};
 use meshgate_testkit::ca::TestCa;
+use meshgate_testkit::intruder;
 
 const SIDECAR: &str = "/server/documents/v1";
 
@@ -159,7 +160,7 @@ async fn the_door_to_enrol_at_judges_a_certificate_that_is_shown() {
         &id("/control")
     );
     let expired = ca.issue_as(&wish("/gateway/main").expired());
-    let config = Arc::new(attacker(Some(&expired), &[&rustls::version::TLS13]));
+    let config = Arc::new(intruder::client_config(Some(&expired), &[&rustls::version::TLS13]));
     assert!(knock(door.address, config).await.is_err());
     door.has_refused(1).await;
     assert_eq!(door.reached(), 1);

@@ -9,6 +9,7 @@ use common::*;
 use meshgate_identity::identity::{Expect, server_name};
 use meshgate_identity::{Admit, Denied, Peer, denied};
 use meshgate_testkit::ca::{Issued, TestCa, Wish};
+use meshgate_testkit::intruder;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::sign::SingleCertAndKey;
@@ -20,7 +21,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 /// Knocks with what an attacker shows, and sees that nothing got in and no byte came out.
 async fn refuses(door: &Door, shown: Option<&Issued>, what: &str) {
     let before = *door.refused.borrow();
-    let config = Arc::new(attacker(shown, &[&TLS13]));
+    let config = Arc::new(intruder::client_config(shown, &[&TLS13]));
     let through = knock(door.address, config).await.map(drop);
     assert!(through.is_err(), "{what} got through");
     door.has_refused(before + 1).await;
@@ -165,7 +166,7 @@ async fn impostor(shown: &Issued, asks: bool) -> (std::net::SocketAddr, tokio::t
             builder.with_client_cert_verifier(verifier.build().unwrap())
         }
     };
-    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified(shown))));
+    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(intruder::certified(shown))));
     config.alpn_protocols = vec![b"h2".to_vec()];
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -288,7 +289,7 @@ async fn a105_nothing_of_an_earlier_session_lets_a_denied_part_in() {
     let door = Door::guarded(&sidecar, Admit::Gateways).await;
     let issued = ca.issue("/gateway/main");
     // This client keeps every ticket it can get and would use it.
-    let config = Arc::new(attacker(Some(&issued), &[&TLS13]));
+    let config = Arc::new(intruder::client_config(Some(&issued), &[&TLS13]));
     for _ in 0..2 {
         let stream = knock(door.address, Arc::clone(&config)).await.unwrap();
         let tls = stream.get_ref().1;
@@ -327,11 +328,11 @@ async fn a108_nothing_below_tls_1_3_is_spoken() {
     let ca = TestCa::new(DOMAIN);
     let door = sidecar_door(&ca).await;
     let issued = ca.issue("/gateway/main");
-    let old = Arc::new(attacker(Some(&issued), &[&TLS12]));
+    let old = Arc::new(intruder::client_config(Some(&issued), &[&TLS12]));
     assert!(connect(door.address, old).await.is_err());
     door.has_refused(1).await;
     // Who offers both gets 1.3.
-    let both = Arc::new(attacker(Some(&issued), &[&TLS12, &TLS13]));
+    let both = Arc::new(intruder::client_config(Some(&issued), &[&TLS12, &TLS13]));
     let stream = knock(door.address, both).await.unwrap();
     assert_eq!(
         stream.get_ref().1.protocol_version(),
@@ -343,7 +344,7 @@ async fn a108_nothing_below_tls_1_3_is_spoken() {
         .with_protocol_versions(&[&TLS12])
         .unwrap()
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified(&server))));
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(intruder::certified(&server))));
     config.alpn_protocols = vec![b"h2".to_vec()];
     let past = Door::open(Arc::new(config)).await;
     let gateway = identity(&ca, "/gateway/main");
@@ -355,7 +356,7 @@ async fn a108_nothing_below_tls_1_3_is_spoken() {
 async fn a109_there_is_no_early_data_to_replay() {
     let ca = TestCa::new(DOMAIN);
     let door = sidecar_door(&ca).await;
-    let mut config = attacker(Some(&ca.issue("/gateway/main")), &[&TLS13]);
+    let mut config = intruder::client_config(Some(&ca.issue("/gateway/main")), &[&TLS13]);
     config.enable_early_data = true;
     let config = Arc::new(config);
     for _ in 0..2 {
@@ -369,4 +370,56 @@ async fn a109_there_is_no_early_data_to_replay() {
     }
     let listener = identity(&ca, "/control").enrolment_acceptor_config();
     assert_eq!((listener.max_early_data_size, listener.send_tls13_tickets), (0, 0));
+}
+
+/// A ClientHello as clients wrote it before TLS 1.3: no list of versions, so the one in its head is the newest it speaks.
+fn hello_of(version: u16, extensions: &[u8]) -> Vec<u8> {
+    let suites = [0xc0, 0x2b, 0xc0, 0x2f, 0xc0, 0x13, 0x00, 0x2f, 0x00, 0x0a];
+    let mut body = version.to_be_bytes().to_vec();
+    body.extend([7; 32]);
+    body.push(0);
+    body.extend((suites.len() as u16).to_be_bytes());
+    body.extend(suites);
+    body.extend([1, 0]);
+    if !extensions.is_empty() {
+        body.extend((extensions.len() as u16).to_be_bytes());
+        body.extend(extensions);
+    }
+    let mut handshake = vec![1, 0];
+    handshake.extend((body.len() as u16).to_be_bytes());
+    handshake.extend(body);
+    let mut record = vec![22, 3, 1];
+    record.extend((handshake.len() as u16).to_be_bytes());
+    record.extend(handshake);
+    record
+}
+
+#[tokio::test]
+async fn a108_a_hello_of_any_older_version_gets_an_alert_and_the_end() {
+    let ca = TestCa::new(DOMAIN);
+    let door = sidecar_door(&ca).await;
+    // Curves and signatures that an older server would take, so that nothing is missing but the version.
+    let curves = [0, 10, 0, 4, 0, 2, 0, 23, 0, 13, 0, 4, 0, 2, 4, 3];
+    // The same, and a list of versions that ends before 1.3.
+    let listed = [&curves[..], &[0, 43, 0, 7, 6, 3, 3, 3, 2, 3, 1]].concat();
+    let hellos = [0x0300, 0x0301, 0x0302, 0x0303].map(|version| hello_of(version, &curves));
+    for (count, hello) in hellos
+        .iter()
+        .chain([&hello_of(0x0303, &listed), &hello_of(0x0301, &[])])
+        .enumerate()
+    {
+        let mut stream = TcpStream::connect(door.address).await.unwrap();
+        stream.write_all(hello).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer))
+            .await
+            .expect("the end");
+        assert_eq!(
+            (answer.len(), answer[0], answer[5]),
+            (7, 21, 2),
+            "hello {count}: a fatal alert: {answer:?}"
+        );
+        door.has_refused(count + 1).await;
+    }
+    assert_eq!(door.reached(), 0);
 }

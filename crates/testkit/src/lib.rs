@@ -7,12 +7,14 @@
 //! * [`ScriptedServer`]: an MCP server of any era on loopback HTTP, with everything it received on record.
 //! * [`StdioScript`]: the same for a child process on stdio.
 //! * [`ca`]: an authority that signs right and wrong certificates alike.
+//! * [`intruder`]: a TLS client that shows them.
 //! * [`raw`]: a client that sends given bytes and shows the status, the headers, the body and the events that came back.
 //!
 //! In an answer `$ID` stands for the request's id as it was spelled, `$TOKEN` for its progress token.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod ca;
+pub mod intruder;
 pub mod raw;
 mod recorded;
 mod script;
