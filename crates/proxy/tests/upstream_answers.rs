@@ -339,3 +339,50 @@ async fn a_stream_that_floods_is_read_no_faster_than_it_may_come() {
     assert!(events.next().await.is_none());
     assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
 }
+
+/// Streams of one server together; what others get at the same time is told by the clock standing still.
+#[tokio::test]
+async fn calls_that_flood_bring_together_what_one_may_and_nobody_else_waits() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+    let server = Server::start(vec![format!("{head}{}", "data: {}\n\n".repeat(3000)).into()], true).await;
+    let (link, elsewhere) = (server.link(), server.link());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut opened = Vec::new();
+    for answer in [
+        post(&link).await,
+        post(&link).await,
+        post(&link).await,
+        link.get(HeaderMap::new(), deadline).await,
+        post(&elsewhere).await,
+    ] {
+        let Ok(HttpAnswer::Stream { events, .. }) = answer else {
+            panic!("no stream")
+        };
+        opened.push(events);
+    }
+    // From here on only timers move the clock.
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    let [first, second, third, standalone, other] = &mut opened[..] else {
+        unreachable!()
+    };
+    // All of one call's bound; and of its own, 32 of each call more than the 2,048 that they share.
+    for (events, count) in [(first, 2048), (second, 64), (standalone, 2048), (other, 2048)] {
+        for _ in 0..count {
+            events.next().await.unwrap().unwrap();
+        }
+    }
+    for _ in 0..32 {
+        third.next().await.unwrap().unwrap();
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    third.next().await.unwrap().unwrap();
+    assert!(began.elapsed() > Duration::ZERO, "one above");
+    // Ten a second are its own, and all others are waited for; not one is lost.
+    for _ in 0..3000 - 33 {
+        third.next().await.unwrap().unwrap();
+    }
+    assert!(third.next().await.is_none());
+    let steady = (3000 - 32) / (500 + 10);
+    assert!(began.elapsed() >= Duration::from_secs(steady), "{:?}", began.elapsed());
+}

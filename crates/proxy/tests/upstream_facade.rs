@@ -297,6 +297,37 @@ async fn a_listener_may_be_silent_longer_than_a_call() {
     assert!(messages.next().await.unwrap().is_ok());
 }
 
+/// Calls have used up what their server may bring at once: a call would have to wait four seconds for as many events.
+#[tokio::test]
+async fn what_listeners_are_told_does_not_wait_for_calls_that_flood() {
+    let event = r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:b"}}"#;
+    let many = Step::Bytes(format!("data: {event}\n\n").repeat(3000).into());
+    let many = Answer::stream([many, Step::Hold]);
+    let told = many.clone();
+    let server = ScriptedServer::modern()
+        .on("subscriptions/listen", move |_| told.clone())
+        .on("tools/call", move |_| many.clone())
+        .start()
+        .await;
+    let upstream = start(&server);
+    for _ in 0..2 {
+        let Reply::Stream(mut messages) = call(&upstream).await.unwrap() else {
+            panic!("one message")
+        };
+        let mut count = 0;
+        while let Ok(message) = tokio::time::timeout(Duration::from_millis(20), messages.next()).await {
+            message.unwrap().unwrap();
+            count += 1;
+        }
+        assert!(count >= 32, "{count}");
+    }
+    let Reply::Stream(messages) = upstream.call(outbound(1, "subscriptions/listen")).await.unwrap() else {
+        panic!("one message")
+    };
+    let told = tokio::time::timeout(Duration::from_secs(2), messages.take(2048).collect::<Vec<_>>()).await;
+    assert_eq!(told.unwrap().len(), 2048);
+}
+
 /// What answers to `server/discover` mean: each row one answer, and the era it shows.
 #[tokio::test]
 async fn the_era_does_not_hinge_on_one_code() {

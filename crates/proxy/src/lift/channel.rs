@@ -15,7 +15,7 @@ use meshgate_mcp::{Message, Rules, scan};
 use super::Link;
 use super::limits::{RESUME_PAUSE, RESUME_PAUSE_MAX, RESUME_PAUSE_MIN, RESUMES_FRUITLESS_MAX};
 use crate::refusal::{Executed, Reason, Refusal};
-use crate::upstream::http::{Events, HttpAnswer, HttpLink};
+use crate::upstream::http::{Events, HttpAnswer, HttpLink, Pace};
 use crate::upstream::stdio::{PipeCall, Received};
 
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -154,6 +154,8 @@ pub(super) struct Resumable {
     link: Arc<HttpLink>,
     headers: HeaderMap,
     events: Option<Events>,
+    /// Of the stream that ended: a server does not get a new allowance by letting go.
+    pace: Option<Pace>,
     last_id: Option<HeaderValue>,
     pause: Duration,
     /// The request for the rest of the stream. It is kept here because whoever waits for the next frame may look away.
@@ -171,6 +173,7 @@ impl Resumable {
             link: Arc::clone(link),
             headers,
             events: Some(events),
+            pace: None,
             last_id: None,
             pause: RESUME_PAUSE,
             resuming: None,
@@ -199,7 +202,7 @@ impl Resumable {
                     None => cut_off(),
                 },
             };
-            self.events = None;
+            self.pace = self.events.take().map(Events::into_pace);
             if self.last_id.is_none() {
                 return Some(Err(why));
             }
@@ -240,7 +243,12 @@ impl Resumable {
         let answer = resuming.await;
         self.resuming = None;
         match answer {
-            Ok(HttpAnswer::Stream { status, events, .. }) if status.is_success() => self.events = Some(events),
+            Ok(HttpAnswer::Stream { status, events, .. }) if status.is_success() => {
+                self.events = Some(match self.pace.take() {
+                    Some(pace) => events.at_pace(pace),
+                    None => events,
+                });
+            }
             Ok(answer) if answer.head().0.is_client_error() => return Err(cut_off()),
             Ok(_) | Err(_) => self.pause = self.pause.max(RESUME_PAUSE),
         }

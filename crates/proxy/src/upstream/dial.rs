@@ -7,7 +7,7 @@ use meshgate_model::{EnvValue, Reach, Server};
 use parking_lot::Mutex;
 
 use super::UpstreamOptions;
-use super::http::HttpLink;
+use super::http::{Allowance, HttpLink};
 use super::stdio::{StdioCommand, StdioLink, read_value};
 use crate::lift::{Dial, Link};
 use crate::refusal::{Reason, Refusal};
@@ -18,6 +18,8 @@ pub(super) struct Dialler {
     options: UpstreamOptions,
     /// The link that all own sessions over HTTP share: what tells them apart is in their headers.
     sessions: Mutex<Option<Arc<HttpLink>>>,
+    /// Events of calls on all links over HTTP.
+    allowance: Arc<Allowance>,
 }
 
 impl Dialler {
@@ -26,6 +28,7 @@ impl Dialler {
             server,
             options,
             sessions: Mutex::default(),
+            allowance: Arc::default(),
         }
     }
 
@@ -35,7 +38,8 @@ impl Dialler {
             return Err(elsewhere());
         };
         let headers = extra_headers(headers)?;
-        HttpLink::new(url, headers, self.options.limits, self.options.tls.clone()).map(Arc::new)
+        let link = HttpLink::new(url, headers, self.options.limits, self.options.tls.clone())?;
+        Ok(Arc::new(link.sharing(&self.allowance)))
     }
 
     /// A child, or the event stream of HTTP+SSE.

@@ -7,6 +7,7 @@
 //! What is promised beside that: sizes have limits, an answer is never decompressed, a redirect is never followed, and
 //! an answer that is not waited for any more closes its connection. What an answer means is left to the callers.
 
+mod allowance;
 mod body;
 mod events;
 mod exchange;
@@ -24,6 +25,8 @@ use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, StatusCode};
 use rustls::ClientConfig;
 
+pub(in crate::upstream) use self::allowance::Allowance;
+pub(crate) use self::allowance::Pace;
 pub use self::events::Events;
 use self::exchange::{Exchange, ReadError, Request, SendError};
 pub(super) use self::fields::Fields;
@@ -59,6 +62,7 @@ pub struct HttpLink {
     pool: Arc<Pool>,
     prepared: Prepared,
     limits: WireLimits,
+    allowance: Arc<Allowance>,
 }
 
 /// What came back. Of its headers only those that a caller may ask for: `Mcp-Session-Id` and `Retry-After`.
@@ -122,7 +126,14 @@ impl HttpLink {
             prepared: Prepared::new(&target, headers),
             pool: Arc::new(Pool::new(target)),
             limits,
+            allowance: Arc::default(),
         })
+    }
+
+    /// A link to a server to which there are others: calls on all of them share one allowance of events.
+    pub(in crate::upstream) fn sharing(mut self, allowance: &Arc<Allowance>) -> Self {
+        self.allowance = Arc::clone(allowance);
+        self
     }
 
     /// The header fields of a POST, for the caller to add its own.
@@ -142,20 +153,23 @@ impl HttpLink {
         body: Bytes,
         deadline: Instant,
     ) -> Result<HttpAnswer, Refusal> {
-        self.exchange(Request::new(fields.end_with(body.len()), body), deadline)
+        let shares = Some(&self.allowance);
+        self.exchange(Request::new(fields.end_with(body.len()), body), shares, deadline)
             .await
     }
 
-    /// Opens the standalone stream of a legacy server.
+    /// Opens the standalone stream of a legacy server, which comes at a pace of its own.
     pub async fn get(&self, headers: HeaderMap, deadline: Instant) -> Result<HttpAnswer, Refusal> {
         let fields = self.prepared.bodiless(&Method::GET).all(&headers);
-        self.exchange(Request::new(fields.end(), Bytes::new()), deadline).await
+        self.exchange(Request::new(fields.end(), Bytes::new()), None, deadline)
+            .await
     }
 
     /// Ends a legacy session.
     pub async fn delete(&self, headers: HeaderMap, deadline: Instant) -> Result<HttpAnswer, Refusal> {
         let fields = self.prepared.bodiless(&Method::DELETE).all(&headers);
-        self.exchange(Request::new(fields.end(), Bytes::new()), deadline).await
+        self.exchange(Request::new(fields.end(), Bytes::new()), None, deadline)
+            .await
     }
 
     /// Drops idle connections that are closed or too old.
@@ -163,9 +177,14 @@ impl HttpLink {
         self.pool.sweep();
     }
 
-    async fn exchange(&self, request: Request, deadline: Instant) -> Result<HttpAnswer, Refusal> {
+    async fn exchange(
+        &self,
+        request: Request,
+        shares: Option<&Arc<Allowance>>,
+        deadline: Instant,
+    ) -> Result<HttpAnswer, Refusal> {
         let mut sent = false;
-        let answer = tokio::time::timeout_at(deadline.into(), self.send(request, &mut sent)).await;
+        let answer = tokio::time::timeout_at(deadline.into(), self.send(request, shares, &mut sent)).await;
         answer.unwrap_or_else(|_| {
             let executed = if sent { Executed::Unknown } else { Executed::No };
             Err(Refusal::server(
@@ -176,7 +195,12 @@ impl HttpLink {
         })
     }
 
-    async fn send(&self, mut request: Request, sent: &mut bool) -> Result<HttpAnswer, Refusal> {
+    async fn send(
+        &self,
+        mut request: Request,
+        shares: Option<&Arc<Allowance>>,
+        sent: &mut bool,
+    ) -> Result<HttpAnswer, Refusal> {
         let mut reused = 0;
         loop {
             let pooled = if reused < REUSE_ATTEMPTS_MAX {
@@ -193,7 +217,7 @@ impl HttpLink {
             match conn.send(request, sent).await {
                 Ok(head) => {
                     let exchange = Exchange::new(conn, head.framing);
-                    return self.answer(head, exchange).await;
+                    return self.answer(head, exchange, shares).await;
                 }
                 // The request came back whole: not a byte of it was written.
                 Err(SendError::Unsent(whole)) if !fresh => {
@@ -212,7 +236,12 @@ impl HttpLink {
         }
     }
 
-    async fn answer(&self, head: Head, mut exchange: Exchange) -> Result<HttpAnswer, Refusal> {
+    async fn answer(
+        &self,
+        head: Head,
+        mut exchange: Exchange,
+        shares: Option<&Arc<Allowance>>,
+    ) -> Result<HttpAnswer, Refusal> {
         let (status, headers) = (head.status, head.fields);
         if head.encoded {
             return Err(broken(
@@ -220,7 +249,8 @@ impl HttpLink {
             ));
         }
         if head.kind == Kind::Events {
-            let events = Events::new(exchange, Arc::clone(&self.pool), self.limits.event_bytes_max);
+            let pool = Arc::clone(&self.pool);
+            let events = Events::new(exchange, pool, self.limits.event_bytes_max, Pace::new(shares));
             return Ok(HttpAnswer::Stream {
                 status,
                 headers,

@@ -54,6 +54,16 @@ pub(crate) const TAIL_MAX: Duration = Duration::from_secs(2);
 pub(crate) const EVENTS_BURST: u32 = 2048;
 /// Events a second behind those; what comes faster waits on the wire, where it costs nobody but the server.
 pub(crate) const EVENTS_PER_SECOND: u32 = 500;
+/// Events that a call may bring of its own, whatever other calls of its server bring: all the progress that it may report
+/// at once, some words, and its answer.
+pub(crate) const CALL_EVENTS_BURST: u32 = 32;
+/// Events a second behind those: as many as the progress that passes, so that no call falls silent because others flood.
+pub(crate) const CALL_EVENTS_PER_SECOND: u32 = PROGRESS_PER_SECOND;
+/// Events that all calls of one server together may bring as fast as they come, beyond those of their own: what a single
+/// stream may, so that one long answer comes as it is, and thirty floods cost no more than one.
+pub(crate) const SERVER_EVENTS_BURST: u32 = EVENTS_BURST;
+/// Events a second behind those, in turns.
+pub(crate) const SERVER_EVENTS_PER_SECOND: u32 = EVENTS_PER_SECOND;
 /// Events of one answer in a row before other calls have their turn: less work than one call, so that nobody waits longer
 /// for a turn of a flood than for somebody's call.
 pub(crate) const EVENTS_IN_A_ROW: u32 = 8;

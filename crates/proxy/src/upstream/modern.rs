@@ -56,6 +56,10 @@ pub(super) async fn call_http(
         } => error_body(out.id, status, &headers, body, stale),
         HttpAnswer::Empty { status, headers } => Err(refused_by_status(status, &headers)),
         HttpAnswer::Stream { events, .. } => {
+            let events = match out.method {
+                Method::Listen => events.apart(),
+                _ => events,
+            };
             let source = EventMessages::new(events, out.id);
             patience::reply(source, patience, turn).await
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use meshgate_testkit::{Answer, Script, ScriptedServer, Step};
 
@@ -96,6 +96,25 @@ async fn a_server_that_says_not_yet_is_asked_until_it_answers() {
     only(lifted(&server).await.call(out, until()).await).await;
     assert_eq!(polls.load(Ordering::SeqCst), 9);
     assert_eq!(server.received("tools/call").len(), 1);
+}
+
+/// 2,048 events come as fast as they come, and 500 a second behind them, however often the stream is let go.
+#[tokio::test]
+async fn a_stream_that_is_let_go_and_read_on_brings_no_more_for_it() {
+    let out = tool("t");
+    let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, out.id);
+    let flood = |count| vec![event("e1", ""); count];
+    let rest = [flood(250), vec![event("e1", &answer)]].concat();
+    let first = flood(2048);
+    let server = ScriptedServer::legacy("2025-11-25")
+        .tool_as("t", "{}", move |_| Answer::stream(first.clone()))
+        .when(move |request| (request.header("last-event-id") == Some("e1")).then(|| Answer::stream(rest.clone())))
+        .start()
+        .await;
+    let lifted = lifted(&server).await;
+    let began = Instant::now();
+    only(lifted.call(out, until()).await).await;
+    assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

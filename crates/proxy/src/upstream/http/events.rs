@@ -6,13 +6,12 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use meshgate_mcp::{SseDecoder, SseEvent};
-use tokio::time::{Instant, Sleep, sleep};
 
+use super::allowance::Pace;
 use super::broken;
 use super::exchange::Exchange;
 use super::pool::Pool;
 use crate::refusal::Refusal;
-use crate::upstream::limits::{EVENTS_BURST, EVENTS_PAUSE, EVENTS_PER_SECOND};
 
 /// Server-sent events of one answer. Dropping them closes the connection, which is how a modern call is cancelled.
 pub struct Events {
@@ -22,18 +21,38 @@ pub struct Events {
     pool: Arc<Pool>,
     /// Nothing more comes, whatever the decoder still holds.
     broken: bool,
+    /// Read and not handed on, because it came too fast. Nothing behind it is read meanwhile.
+    held: Option<SseEvent>,
     pace: Pace,
 }
 
 impl Events {
-    pub(super) fn new(exchange: Exchange, pool: Arc<Pool>, event_bytes_max: usize) -> Self {
+    pub(super) fn new(exchange: Exchange, pool: Arc<Pool>, event_bytes_max: usize, pace: Pace) -> Self {
         Self {
             decoder: SseDecoder::new(event_bytes_max),
             exchange: Some(Box::new(exchange)),
             pool,
             broken: false,
-            pace: Pace::new(),
+            held: None,
+            pace,
         }
+    }
+
+    /// The events of subscriptions: they come at a pace of their own, however much calls of the same server bring.
+    pub(crate) fn apart(mut self) -> Self {
+        self.pace = self.pace.apart();
+        self
+    }
+
+    /// The pace at which they were read, for whatever goes on where they end.
+    pub(crate) fn into_pace(self) -> Pace {
+        self.pace
+    }
+
+    /// Goes on at the pace of the stream that these events are the rest of.
+    pub(crate) fn at_pace(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
     }
 
     /// Says that nothing more is wanted because the answer is complete, so that the connection need not be closed.
@@ -55,11 +74,17 @@ impl Stream for Events {
         if self.broken {
             return Poll::Ready(None);
         }
-        ready!(self.pace.poll_turn(cx));
+        if self.held.is_some() {
+            ready!(self.pace.poll_take(cx));
+            return Poll::Ready(self.held.take().map(Ok));
+        }
         loop {
             match self.decoder.next_event() {
                 Ok(Some(event)) => {
-                    self.pace.came();
+                    if self.pace.poll_take(cx).is_pending() {
+                        self.held = Some(event);
+                        return Poll::Pending;
+                    }
                     return Poll::Ready(Some(Ok(event)));
                 }
                 Ok(None) => {}
@@ -83,47 +108,6 @@ impl Stream for Events {
                 }
             }
         }
-    }
-}
-
-/// How fast a stream is read. A server that tells without end would otherwise have the time of everybody's calls.
-struct Pace {
-    /// Events that may come at once.
-    left: u32,
-    filled: Instant,
-    pause: Option<Pin<Box<Sleep>>>,
-}
-
-impl Pace {
-    fn new() -> Self {
-        Self {
-            left: EVENTS_BURST,
-            filled: Instant::now(),
-            pause: None,
-        }
-    }
-
-    /// Ready when another event may be taken.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.left == 0 {
-            if let Some(pause) = &mut self.pause {
-                ready!(pause.as_mut().poll(cx));
-                self.pause = None;
-            }
-            let now = Instant::now();
-            let earned = (now - self.filled).as_millis() * u128::from(EVENTS_PER_SECOND) / 1000;
-            self.left = u32::try_from(earned).unwrap_or(EVENTS_BURST).min(EVENTS_BURST);
-            if self.left > 0 {
-                self.filled = now;
-            } else {
-                self.pause = Some(Box::pin(sleep(EVENTS_PAUSE)));
-            }
-        }
-        Poll::Ready(())
-    }
-
-    fn came(&mut self) {
-        self.left = self.left.saturating_sub(1);
     }
 }
 
