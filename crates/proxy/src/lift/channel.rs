@@ -155,7 +155,7 @@ pub(super) struct Resumable {
     headers: HeaderMap,
     events: Option<Events>,
     /// Of the stream that ended: a server does not get a new allowance by letting go.
-    pace: Option<Pace>,
+    pace: Option<Box<Pace>>,
     last_id: Option<HeaderValue>,
     pause: Duration,
     /// The request for the rest of the stream. It is kept here because whoever waits for the next frame may look away.

@@ -119,3 +119,82 @@ fn extra_headers(configured: &[(String, EnvValue)]) -> Result<HeaderMap, Refusal
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use futures_util::StreamExt as _;
+    use meshgate_model::{Check, EraChoice};
+    use meshgate_testkit::{Answer, ScriptedServer, Step};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::upstream::http::{Events, HttpAnswer};
+    use crate::upstream::limits::{CALL_EVENTS_BURST, SERVER_EVENTS_BURST};
+
+    fn dialler(url: String) -> Dialler {
+        let server = Server {
+            name: Arc::from("floods"),
+            team: None,
+            alias: Arc::from("floods"),
+            reach: Reach::Http { url, headers: vec![] },
+            era: EraChoice::Auto,
+            deadline: Duration::from_secs(60),
+            hard_deadline: Duration::from_secs(600),
+            tools: Default::default(),
+            concurrency: Default::default(),
+            validate_arguments: Check::Off,
+            validate_results: Check::Off,
+            duplicate_arguments: false,
+            catalogue_per_caller: false,
+            catalogue_refresh: Duration::from_secs(60),
+            per_caller: false,
+            questions: Default::default(),
+        };
+        Dialler::new(Arc::new(server), UpstreamOptions::default())
+    }
+
+    async fn call(link: &HttpLink) -> Events {
+        let body = Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}"#);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        match link.post(HeaderMap::new(), body, deadline.into_std()).await.unwrap() {
+            HttpAnswer::Stream { events, .. } => events,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn read(events: &mut Events, count: u32) {
+        for _ in 0..count {
+            events.next().await.unwrap().unwrap();
+        }
+    }
+
+    /// The first link and that of the sessions of single callers.
+    #[tokio::test]
+    async fn calls_on_all_links_to_a_server_share_one_allowance_of_events() {
+        let flood = Step::Bytes("data: {}\n\n".repeat(3000).into());
+        let server = ScriptedServer::modern()
+            .on("tools/call", move |_| Answer::stream([flood.clone(), Step::Hold]))
+            .start()
+            .await;
+        let dialler = dialler(server.url());
+        let link = dialler.http().unwrap();
+        let Ok(Link::Http(sessions)) = dialler.session().await else {
+            panic!("no link")
+        };
+        let mut opened = [call(&link).await, call(&link).await, call(&sessions).await];
+        // From here on only timers move the clock.
+        tokio::time::pause();
+        let began = Instant::now();
+        let [first, second, third] = &mut opened;
+        read(first, SERVER_EVENTS_BURST).await;
+        read(second, 2 * CALL_EVENTS_BURST).await;
+        read(third, CALL_EVENTS_BURST).await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        read(third, 1).await;
+        assert!(began.elapsed() > Duration::ZERO);
+    }
+}

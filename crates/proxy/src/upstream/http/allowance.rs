@@ -118,10 +118,9 @@ impl Pace {
         }
     }
 
-    /// The pace of a stream that shares nobody's allowance.
-    pub(super) fn apart(mut self) -> Self {
+    /// From now on nobody's allowance is shared.
+    pub(super) fn apart(&mut self) {
         self.share = None;
-        self
     }
 
     /// Ready when the event that has come may be handed on; it counts then.

@@ -22,8 +22,8 @@ pub struct Events {
     /// Nothing more comes, whatever the decoder still holds.
     broken: bool,
     /// Read and not handed on, because it came too fast. Nothing behind it is read meanwhile.
-    held: Option<SseEvent>,
-    pace: Pace,
+    held: Option<Box<SseEvent>>,
+    pace: Box<Pace>,
 }
 
 impl Events {
@@ -34,23 +34,23 @@ impl Events {
             pool,
             broken: false,
             held: None,
-            pace,
+            pace: Box::new(pace),
         }
     }
 
     /// The events of subscriptions: they come at a pace of their own, however much calls of the same server bring.
     pub(crate) fn apart(mut self) -> Self {
-        self.pace = self.pace.apart();
+        self.pace.apart();
         self
     }
 
     /// The pace at which they were read, for whatever goes on where they end.
-    pub(crate) fn into_pace(self) -> Pace {
+    pub(crate) fn into_pace(self) -> Box<Pace> {
         self.pace
     }
 
     /// Goes on at the pace of the stream that these events are the rest of.
-    pub(crate) fn at_pace(mut self, pace: Pace) -> Self {
+    pub(crate) fn at_pace(mut self, pace: Box<Pace>) -> Self {
         self.pace = pace;
         self
     }
@@ -76,13 +76,13 @@ impl Stream for Events {
         }
         if self.held.is_some() {
             ready!(self.pace.poll_take(cx));
-            return Poll::Ready(self.held.take().map(Ok));
+            return Poll::Ready(self.held.take().map(|event| Ok(*event)));
         }
         loop {
             match self.decoder.next_event() {
                 Ok(Some(event)) => {
                     if self.pace.poll_take(cx).is_pending() {
-                        self.held = Some(event);
+                        self.held = Some(Box::new(event));
                         return Poll::Pending;
                     }
                     return Poll::Ready(Some(Ok(event)));

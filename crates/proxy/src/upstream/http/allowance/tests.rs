@@ -11,6 +11,12 @@ fn call(server: &Arc<Allowance>) -> Pace {
     Pace::new(Some(server))
 }
 
+fn apart(server: &Arc<Allowance>) -> Pace {
+    let mut pace = call(server);
+    pace.apart();
+    pace
+}
+
 /// How many events may be handed on at this moment, of `count` that have come.
 async fn at_once(pace: &mut Pace, count: u32) -> u32 {
     let mut taken = 0;
@@ -163,9 +169,9 @@ async fn calls_that_end_early_use_up_no_more_than_they_have_brought() {
 #[tokio::test(start_paused = true)]
 async fn subscriptions_come_at_a_pace_of_their_own() {
     let server = Arc::default();
-    let mut before = call(&server).apart();
+    let mut before = apart(&server);
     let _others = used_up(&server).await;
-    for pace in [&mut before, &mut call(&server).apart(), &mut Pace::new(None)] {
+    for pace in [&mut before, &mut apart(&server), &mut Pace::new(None)] {
         assert_eq!(
             at_once(pace, EVENTS_BURST - 1).await,
             EVENTS_BURST - 1,
