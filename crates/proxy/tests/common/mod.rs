@@ -10,6 +10,7 @@
 )]
 
 pub mod inside;
+pub mod intruder;
 pub mod parked;
 
 use std::collections::BTreeSet;
