@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use common::inside::{Ask, Caller, DOMAIN, GATEWAY, RunningSidecar, authority, caller, id, identity, identity_as, local};
+use common::inside::{
+    Ask, Caller, DOMAIN, GATEWAY, RunningSidecar, authority, caller, id, identity, identity_as, local,
+};
 use common::{UNHURRIED, compiled, mesh};
 use meshgate_identity::context;
 use meshgate_testkit::ScriptedServer;
@@ -60,21 +62,38 @@ async fn a104_each_context_that_is_not_to_be_believed_is_refused_and_nothing_rea
         ("empty", String::new()),
         ("no token", "Bearer x".to_owned()),
         ("unsigned", sound[..=signature_at].to_owned()),
-        ("no algorithm", sound.replacen(sound.split('.').next().unwrap(), &BASE64.encode(r#"{"alg":"none"}"#), 1)),
+        (
+            "no algorithm",
+            sound.replacen(sound.split('.').next().unwrap(), &BASE64.encode(r#"{"alg":"none"}"#), 1),
+        ),
         ("one byte of it", String::from_utf8(one_byte).unwrap()),
         ("padded", format!("{sound}=")),
         ("with space", format!("{sound} ")),
         ("twice in one", format!("{sound},{sound}")),
         ("another version", signed("/server/only/v2", now)),
         ("another server", signed("/server/others/v1", now)),
-        ("over", signed("/server/only/v1", now - MINUTE - Duration::from_secs(31))),
+        (
+            "over",
+            signed("/server/only/v1", now - MINUTE - Duration::from_secs(31)),
+        ),
         ("five minutes ago", signed("/server/only/v1", now - 5 * MINUTE)),
         ("in five minutes", signed("/server/only/v1", now + 5 * MINUTE)),
         ("of its next certificate", of_renewed),
         ("of another gateway", of_other),
-        ("another application", forged(&gateway, |claims| claims.replace("local", "admin"))),
-        ("another view", forged(&gateway, |claims| claims.replace("default", "everything"))),
-        ("for itself", forged(&gateway, |claims| claims.replace(r#""view""#, r#""gateway":true,"view""#))),
+        (
+            "another application",
+            forged(&gateway, |claims| claims.replace("local", "admin")),
+        ),
+        (
+            "another view",
+            forged(&gateway, |claims| claims.replace("default", "everything")),
+        ),
+        (
+            "for itself",
+            forged(&gateway, |claims| {
+                claims.replace(r#""view""#, r#""gateway":true,"view""#)
+            }),
+        ),
         ("too long", "a".repeat(8 * 1024 + 1)),
     ] {
         let answer = gateway.send(ask().context(&token)).await.unwrap();
@@ -108,7 +127,11 @@ async fn a104_d25_a_context_is_good_on_its_own_connection_only_and_there_as_ofte
     let second = Caller::open(&sidecar, &same).await.unwrap();
     let token = first.context(&local());
     assert_eq!(first.send(ask().context(&token)).await.unwrap().status, 200);
-    assert_eq!(second.send(ask().context(&token)).await.unwrap().status, 200, "one certificate, one holder");
+    assert_eq!(
+        second.send(ask().context(&token)).await.unwrap().status,
+        200,
+        "one certificate, one holder"
+    );
     assert_eq!(calls(&server), 5);
 }
 
@@ -142,7 +165,11 @@ async fn contexts_of_more_callers_than_are_remembered_are_all_believed() {
     let list = || Ask::new("7", "tools/list", "");
     for number in (0..=remembered).chain([0]) {
         let token = gateway.context(&person(number));
-        assert_eq!(gateway.send(list().context(&token)).await.unwrap().status, 200, "{number}");
+        assert_eq!(
+            gateway.send(list().context(&token)).await.unwrap().status,
+            200,
+            "{number}"
+        );
     }
 }
 
@@ -153,9 +180,17 @@ async fn an_anonymous_caller_is_believed_where_the_view_is_open_to_anybody() {
     let sidecar = RunningSidecar::start(&mesh(&[("only", &server.url())], open)).await;
     let gateway = sidecar.gateway().await;
     let anybody = meshgate_proxy::call::Caller::anonymous().to_context(Some("default"));
-    assert_eq!(gateway.call_as(&anybody, "tools/call", r#""name":"echo","arguments":{}"#).await.status, 200);
+    assert_eq!(
+        gateway
+            .call_as(&anybody, "tools/call", r#""name":"echo","arguments":{}"#)
+            .await
+            .status,
+        200
+    );
     let elsewhere = meshgate_proxy::call::Caller::anonymous().to_context(Some("others"));
-    let refused = gateway.call_as(&elsewhere, "tools/call", r#""name":"echo","arguments":{}"#).await;
+    let refused = gateway
+        .call_as(&elsewhere, "tools/call", r#""name":"echo","arguments":{}"#)
+        .await;
     refused.refused("another view", "forbidden", "mesh/view");
 }
 
