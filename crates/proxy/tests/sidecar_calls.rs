@@ -105,7 +105,7 @@ async fn a_gateway_sees_the_whole_server_as_it_is_and_calls_for_itself_nothing()
 }
 
 #[tokio::test]
-async fn a102_a_gateway_that_decides_nothing_still_gets_a_refusal_and_the_server_hears_nothing() {
+async fn a102_d24_a_gateway_that_decides_nothing_still_gets_a_refusal_and_the_server_hears_nothing() {
     let server = ScriptedServer::modern()
         .tool("shown", HI)
         .tool("hidden", HI)

@@ -76,7 +76,7 @@ async fn reached(server: &ScriptedServer, count: usize) {
 }
 
 #[tokio::test]
-async fn a100_nothing_but_a_sound_certificate_of_a_gateway_gets_through() {
+async fn a100_d23_nothing_but_a_sound_certificate_of_a_gateway_gets_through() {
     let server = server().await;
     let sidecar = sidecar(&server).await;
     let ca = &sidecar.ca;
