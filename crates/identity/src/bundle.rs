@@ -13,6 +13,7 @@ use std::time::SystemTime;
 use aws_lc_rs::digest::{SHA256, digest};
 use meshgate_model::TrustDomain;
 use rustls::RootCertStore;
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
@@ -72,6 +73,7 @@ pub struct TrustBundle {
     snapshot_keys: Vec<SnapshotPublicKey>,
     anchors: Arc<RootCertStore>,
     clients: Arc<dyn ClientCertVerifier>,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl TrustBundle {
@@ -102,7 +104,9 @@ impl TrustBundle {
             anchors.add(root.clone()).map_err(refused)?;
         }
         let anchors = Arc::new(anchors);
-        let clients = WebPkiClientVerifier::builder_with_provider(Arc::clone(&anchors), tls::provider())
+        let provider = tls::provider();
+        let algorithms = provider.signature_verification_algorithms;
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::clone(&anchors), provider)
             .build()
             .map_err(|_| BundleError::Empty)?;
         Ok(Self {
@@ -111,6 +115,7 @@ impl TrustBundle {
             snapshot_keys,
             anchors,
             clients,
+            algorithms,
         })
     }
 
@@ -163,7 +168,7 @@ impl TrustBundle {
             return Err(TrustError::Domain(peer.id().trust_domain().as_str().to_owned()));
         }
         match side {
-            Side::Server => verify::chain_of_server(&self.anchors, leaf, others, now),
+            Side::Server => verify::chain_of_server(&self.anchors, leaf, others, now, &self.algorithms),
             Side::Client => self.clients.verify_client_cert(leaf, others, now).map(drop),
         }
         .map_err(TrustError::Chain)?;

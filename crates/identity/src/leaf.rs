@@ -111,33 +111,41 @@ impl Peer {
 
     /// Reads a certificate as that of a part of a mesh. Proves nothing about who signed it.
     pub(crate) fn read(der: &[u8]) -> Result<Self, LeafError> {
-        if der.len() > CERTIFICATE_BYTES_MAX {
-            return Err(LeafError::Malformed);
-        }
-        let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| LeafError::Malformed)?;
-        if !rest.is_empty() {
-            return Err(LeafError::Malformed);
-        }
-        refuse_authority(&certificate)?;
-        Ok(Self {
-            id: only_name(&certificate)?,
-            serial: serial_text(certificate.raw_serial()).into(),
-            public_key: point(&certificate)?.into(),
-            not_before: time(certificate.validity().not_before.timestamp())?,
-            not_after: time(certificate.validity().not_after.timestamp())?,
-        })
+        Self::of_certificate(&parse(der)?)
     }
 
     /// As [`read`](Self::read), for one end of a connection.
     pub(crate) fn read_for(side: Side, der: &[u8]) -> Result<Self, LeafError> {
-        let peer = Self::read(der)?;
-        let (_, certificate) = X509Certificate::from_der(der).map_err(|_| LeafError::Malformed)?;
+        let certificate = parse(der)?;
+        let peer = Self::of_certificate(&certificate)?;
         let usage = certificate.extended_key_usage().map_err(|_| LeafError::Malformed)?;
         let (is_for, name) = match side {
             Side::Client => (usage.is_some_and(|usage| usage.value.client_auth), "the client side"),
             Side::Server => (usage.is_some_and(|usage| usage.value.server_auth), "the server side"),
         };
         is_for.then_some(peer).ok_or(LeafError::Purpose(name))
+    }
+
+    fn of_certificate(certificate: &X509Certificate<'_>) -> Result<Self, LeafError> {
+        refuse_authority(certificate)?;
+        Ok(Self {
+            id: only_name(certificate)?,
+            serial: serial_text(certificate.raw_serial()).into(),
+            public_key: point(certificate)?.into(),
+            not_before: time(certificate.validity().not_before.timestamp())?,
+            not_after: time(certificate.validity().not_after.timestamp())?,
+        })
+    }
+}
+
+/// One certificate and nothing behind it.
+fn parse(der: &[u8]) -> Result<X509Certificate<'_>, LeafError> {
+    if der.len() > CERTIFICATE_BYTES_MAX {
+        return Err(LeafError::Malformed);
+    }
+    match X509Certificate::from_der(der) {
+        Ok(([], certificate)) => Ok(certificate),
+        _ => Err(LeafError::Malformed),
     }
 }
 

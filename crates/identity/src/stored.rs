@@ -94,7 +94,7 @@ impl Stored {
     /// When the file cannot be read, others may read it, or it holds something else.
     pub fn svid(&self) -> Result<Option<Svid>, StoredError> {
         self.read(SVID_FILE, |bytes| {
-            let key = PrivatePkcs8KeyDer::from_pem_slice(bytes).map_err(|_| Damage::NoKey)?;
+            let key = Zeroizing::new(PrivatePkcs8KeyDer::from_pem_slice(bytes).map_err(|_| Damage::NoKey)?);
             let chain = CertificateDer::pem_slice_iter(bytes)
                 .collect::<Result<Vec<_>, _>>()
                 .map_err(|_| Damage::Certificate)?;

@@ -177,11 +177,10 @@ pub(crate) fn chain_of_server(
     leaf: &CertificateDer<'_>,
     others: &[CertificateDer<'_>],
     now: UnixTime,
+    algorithms: &WebPkiSupportedAlgorithms,
 ) -> Result<(), Error> {
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let algorithms = provider.signature_verification_algorithms.all;
     let parsed = ParsedCertificate::try_from(leaf)?;
-    verify_server_cert_signed_by_trust_anchor(&parsed, anchors, others, now, algorithms)
+    verify_server_cert_signed_by_trust_anchor(&parsed, anchors, others, now, algorithms.all)
 }
 
 /// Keys of the mesh are P-256 and sign with SHA-256; nothing else is offered.

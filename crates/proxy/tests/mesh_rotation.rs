@@ -29,7 +29,8 @@ async fn busy(scene: &Scene, own: &Arc<meshgate_identity::Identity>, done: &Atom
 /// What rotates while calls are made.
 async fn under_load(scene: &Scene, own: &Arc<meshgate_identity::Identity>, rotate: impl AsyncFnOnce(&AtomicUsize)) {
     let (done, calls) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let work = async {
+    // On the heap: three clients with all they hold are large.
+    let work = Box::pin(async {
         tokio::join!(
             busy(scene, own, &done, &calls),
             busy(scene, own, &done, &calls),
@@ -39,7 +40,7 @@ async fn under_load(scene: &Scene, own: &Arc<meshgate_identity::Identity>, rotat
                 done.store(true, Ordering::SeqCst);
             }
         )
-    };
+    });
     tokio::time::timeout(3 * PATIENCE, work).await.expect("the load ends");
     assert_eq!(scene.calls(), calls.load(Ordering::SeqCst), "each call ran once");
 }
@@ -57,7 +58,7 @@ async fn d26_both_ends_get_new_certificates_under_load_and_no_call_fails() {
     let scene = Scene::open().await;
     let own = identity(&scene.sidecar.ca, GATEWAY);
     let first = Caller::open(&scene.sidecar, &own).await.unwrap();
-    under_load(&scene, &own, async |calls| {
+    Box::pin(under_load(&scene, &own, async |calls| {
         for _ in 0..40 {
             own.replace_svid(svid(&scene.sidecar.ca.issue(GATEWAY))).unwrap();
             scene
@@ -67,7 +68,7 @@ async fn d26_both_ends_get_new_certificates_under_load_and_no_call_fails() {
                 .unwrap();
             more(calls, 3).await;
         }
-    })
+    }))
     .await;
     let answer = first.call("tools/call", ECHO).await;
     assert_eq!(
@@ -85,7 +86,7 @@ async fn a143_a_root_is_replaced_under_load_and_the_old_one_is_worth_nothing_aft
     let both = || TrustBundle::new(domain(), vec![old.root(), new.root()], Vec::new()).unwrap();
     let only = || TrustBundle::new(domain(), vec![new.root()], Vec::new()).unwrap();
     late.replace_bundle(both()).unwrap();
-    under_load(&scene, &own, async |calls| {
+    Box::pin(under_load(&scene, &own, async |calls| {
         let ends = [&own, &scene.sidecar.identity];
         for end in ends {
             assert!(end.replace_bundle(both()).unwrap());
@@ -99,7 +100,7 @@ async fn a143_a_root_is_replaced_under_load_and_the_old_one_is_worth_nothing_aft
             assert!(end.replace_bundle(only()).unwrap());
             more(calls, 10).await;
         }
-    })
+    }))
     .await;
     let before = scene.calls();
     if let Ok(late) = Caller::open(&scene.sidecar, &late).await {
