@@ -79,7 +79,7 @@ pub struct Plane {
     pub(crate) distributor: Arc<Distributor>,
     pub(crate) alarms: Alarms,
     pub(crate) clock: Clock,
-    /// One change of the trust domain at a time.
+    /// Held while documents change, and with them perhaps the trust domain: between, nothing fits together.
     pub(crate) founding: tokio::sync::Mutex<()>,
 }
 
@@ -185,8 +185,10 @@ impl Plane {
     /// # Errors
     /// When one is under way.
     pub async fn rotate_root(&self) -> Result<Certificates, PlaneError> {
+        if self.authority.rotation().is_none() {
+            self.keys.prepare_signer().await?;
+        }
         self.authority.begin_rotation((self.clock)()).await?;
-        self.keys.prepare_signer().await?;
         Ok(self.certificates())
     }
 

@@ -16,11 +16,17 @@ use crate::store::{StoreError, unix_ms};
 
 /// How often the clock is looked at: certificates of seconds are for tests, and cost nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long after a failure what was changed is distributed again.
+const RETRY: Duration = Duration::from_secs(1);
 /// How often what is over is forgotten, in looks.
 const SWEEP_EVERY: u32 = 120;
 
 /// Makes what is in the store known: to ourselves, and to all proxies.
 pub(super) async fn publish(plane: &Plane) -> Result<(), StartError> {
+    // The store tells of a commit before whoever made it has taken it over, so they are waited for.
+    let _founded = plane.founding.lock().await;
+    plane.authority.settled().await;
+    plane.keys.settled().await;
     plane.registry.refresh().await?;
     let denied = plane.denials.list().await?;
     plane.own.follow(&denied)?;
@@ -39,22 +45,28 @@ pub(super) async fn follow(plane: Arc<Plane>, stop: CancellationToken) {
     'again: loop {
         let from = match plane.store.list("config/").await {
             Ok(listing) => listing.revision,
-            Err(error) => {
-                tracing::error!("the store cannot be followed: {error}");
-                return;
-            }
+            Err(error) => return tracing::error!("the store cannot be followed: {error}"),
         };
         // What was written between the last look and this revision.
-        told(publish(&plane).await);
+        let mut is_news = true;
         let mut watch = plane.store.watch("", from);
         loop {
+            if is_news {
+                is_news = !told(publish(&plane).await);
+            }
+            let retry = async {
+                match is_news {
+                    true => tokio::time::sleep(RETRY).await,
+                    false => std::future::pending().await,
+                }
+            };
             let events = tokio::select! {
                 () = stop.cancelled() => return,
+                () = retry => continue,
                 events = watch.next() => events,
             };
             match events {
-                Some(Ok(events)) if events.iter().any(|event| matters(&event.key)) => told(publish(&plane).await),
-                Some(Ok(_)) => {}
+                Some(Ok(events)) => is_news |= events.iter().any(|event| matters(&event.key)),
                 Some(Err(StoreError::Compacted { .. })) => continue 'again,
                 Some(Err(_)) | None => return,
             }
@@ -62,10 +74,12 @@ pub(super) async fn follow(plane: Arc<Plane>, stop: CancellationToken) {
     }
 }
 
-fn told(done: Result<(), StartError>) {
-    if let Err(error) = done {
+/// Whether it was done.
+fn told(done: Result<(), StartError>) -> bool {
+    if let Err(error) = &done {
         tracing::error!("what was changed cannot be distributed, and proxies keep what they have: {error}");
     }
+    done.is_ok()
 }
 
 /// Looks at the clock: renews our certificate and the intermediate, goes on with changes of keys, forgets what is over.

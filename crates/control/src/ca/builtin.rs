@@ -170,6 +170,11 @@ impl BuiltIn {
         self.keep(kept).await
     }
 
+    /// Waits until the change that runs is done: what was committed is what is answered then.
+    pub(crate) async fn settled(&self) {
+        let _turn = self.turn.lock().await;
+    }
+
     /// The change of roots that is under way.
     pub fn rotation(&self) -> Option<Rotation> {
         let state = self.state.read();
