@@ -16,7 +16,7 @@ pub(crate) use self::client::drive;
 use crate::{
     Failure,
     command::{program, run_logged},
-    gateway::{Fixture, Gateway},
+    gateway::{Fixture, Gateway, Runs},
     place::Place,
     steps,
 };
@@ -38,6 +38,9 @@ pub(crate) struct Options {
     /// Test the fixture (or the client) itself, with no gateway between
     #[arg(long)]
     alone: bool,
+    /// Through a gateway and a sidecar, with mTLS between them
+    #[arg(long, conflicts_with = "alone")]
+    mesh: bool,
     /// Only this upstream: http or stdio
     #[arg(long)]
     upstream: Option<String>,
@@ -54,6 +57,16 @@ impl Options {
     pub(crate) fn alone() -> Self {
         Self {
             alone: true,
+            ..Self::default()
+        }
+    }
+
+    #[expect(dead_code, reason = "a step of the test command once `up` runs as a mesh")]
+    /// Through a gateway and a sidecar: one way to reach the server.
+    pub(crate) fn mesh(upstream: &str) -> Self {
+        Self {
+            mesh: true,
+            upstream: Some(upstream.to_owned()),
             ..Self::default()
         }
     }
@@ -129,12 +142,14 @@ fn through_gateway(
     let url = fixture.as_ref().map_or(FIXTURE_URL, Fixture::url).to_owned();
     let mesh = format!("tests/conformance/mesh-{upstream}.yaml");
     let replacements = [(FIXTURE_URL, url.as_str()), ("--era=both", &format!("--era={era}"))];
-    let mut gateway = Gateway::start(place, &format!("conformance-{name}"), &mesh, &replacements)?;
+    let parts = Runs::meshed(options.mesh);
+    let name = format!("{}{name}", parts.prefix());
+    let mut gateway = Gateway::start_as(parts, place, &format!("conformance-{name}"), &mesh, &replacements)?;
     gateway.wait_for_tools(VIEW, None, &["test_simple_text"])?;
     if era != "both" {
-        across::expect_era(&gateway.status(place)?, era)?;
+        across::expect_era(&gateway.status(place)?, era, parts)?;
     }
-    suite(place, options, name, &gateway.url(VIEW), runs)
+    suite(place, options, &name, &gateway.url(VIEW), runs)
 }
 
 /// Runs the suite for each wanted revision against one URL.

@@ -27,11 +27,48 @@ pub(crate) struct Gateway {
     authority: String,
     state: PathBuf,
     running: Running,
+    runs: Runs,
+}
+
+/// What `up` runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Runs {
+    /// A gateway that reaches its servers by itself.
+    #[default]
+    Alone,
+    /// A mesh: a control plane, a gateway, and a sidecar beside each server.
+    Mesh,
+}
+
+impl Runs {
+    /// From the flag of a verb.
+    pub(crate) fn meshed(flag: bool) -> Self {
+        if flag { Self::Mesh } else { Self::Alone }
+    }
+
+    /// What tells the runs of one from those of the other, in names of logs and rows.
+    pub(crate) fn prefix(self) -> &'static str {
+        match self {
+            Self::Alone => "",
+            Self::Mesh => "mesh-",
+        }
+    }
 }
 
 impl Gateway {
     /// Starts a committed mesh file with some of its texts replaced.
     pub(crate) fn start(place: &Place, name: &str, mesh: &str, replacements: &[(&str, &str)]) -> Result<Self, Failure> {
+        Self::start_as(Runs::Alone, place, name, mesh, replacements)
+    }
+
+    /// The same as a mesh, or not.
+    pub(crate) fn start_as(
+        runs: Runs,
+        place: &Place,
+        name: &str,
+        mesh: &str,
+        replacements: &[(&str, &str)],
+    ) -> Result<Self, Failure> {
         let scratch = place.scratch(&format!("{name}-gateway"))?;
         let authority = format!("127.0.0.1:{}", http::free_port()?);
         let committed = place.root().join(mesh);
@@ -43,18 +80,19 @@ impl Gateway {
         fs::write(&file, text.replace(GATEWAY_ADDRESS, &authority))
             .map_err(|e| format!("cannot write {}: {e}", file.display()))?;
         let state = scratch.join("state");
-        let running = up(place, &scratch, &place.log(&format!("{name}-gateway")))?;
+        let running = up(place, runs, &scratch, &place.log(&format!("{name}-gateway")))?;
         Ok(Self {
             authority,
             state,
             running,
+            runs,
         })
     }
 
     /// Starts another in the place of one that has ended: the same file, address and state.
     pub(crate) fn start_again(&mut self, place: &Place, name: &str) -> Result<(), Failure> {
         let scratch = self.state.parent().unwrap_or(&self.state);
-        self.running = up(place, scratch, &place.log(&format!("{name}-gateway-again")))?;
+        self.running = up(place, self.runs, scratch, &place.log(&format!("{name}-gateway-again")))?;
         Ok(())
     }
 
@@ -114,13 +152,22 @@ impl Gateway {
 }
 
 /// Runs `meshgate up` with the file and the state of this folder.
-fn up(place: &Place, scratch: &Path, log: &Path) -> Result<Running, Failure> {
+fn up(place: &Place, runs: Runs, scratch: &Path, log: &Path) -> Result<Running, Failure> {
     let mut command = command::program(place, place.program("meshgate")?);
     command
         .arg("up")
         .arg(scratch.join("mesh.yaml"))
         .arg("--state")
         .arg(scratch.join("state"));
+    if runs == Runs::Mesh {
+        command.args([
+            "--mesh",
+            "--control-address",
+            "127.0.0.1:0",
+            "--api-address",
+            "127.0.0.1:0",
+        ]);
+    }
     Running::start(&mut command, log.to_owned())
 }
 

@@ -5,7 +5,7 @@
 //! and not one for each part.
 //!
 //! Two things a role adds, because a part that has joined a mesh is told its configuration by another machine. What starts
-//! a program on this machine comes from whoever typed it here and never from there (a stolen control plane must not be able
+//! a program on this machine, or opens a socket of it, comes from whoever typed it here and never from there (a stolen control plane must not be able
 //! to run commands on every host); and defaults that open something (the view of every server, the application of the local
 //! token) are written out by the control plane, so that an empty selection stays empty here.
 
@@ -24,8 +24,8 @@ pub enum Role {
     Gateway {
         /// Its name.
         name: Arc<str>,
-        /// Programs that it starts itself, by server, as they were typed on its own machine. A server that the documents
-        /// say to start and that is not among them is left to its sidecars.
+        /// Servers of its own machine, programs that it starts and sockets of its file system, as they were typed there. One
+        /// that the documents name and that is not among them is left to its sidecars.
         started: Arc<BTreeMap<Arc<str>, Reach>>,
     },
     /// The sidecar of a server.
@@ -59,13 +59,13 @@ impl Role {
         match self {
             Self::Alone => told,
             Self::Sidecar { reach, .. } => (**reach).clone(),
-            Self::Gateway { started, .. } => match told {
-                Reach::Stdio { .. } => started.get(name).cloned().unwrap_or_else(|| Reach::Sidecar {
+            Self::Gateway { started, .. } if told.is_of_one_machine() => {
+                started.get(name).cloned().unwrap_or_else(|| Reach::Sidecar {
                     version: crate::limits::SERVER_VERSION.into(),
                     beside: None,
-                }),
-                other => other,
-            },
+                })
+            }
+            Self::Gateway { .. } => told,
         }
     }
 }

@@ -254,6 +254,21 @@ pub enum Reach {
     },
 }
 
+/// How the URL of a server on a socket of the file system begins.
+pub(crate) const UNIX: &str = "unix:";
+
+impl Reach {
+    /// Whether it names something of the machine it is written on: a program, or a socket of the file system. Another machine
+    /// must not say such a thing.
+    pub fn is_of_one_machine(&self) -> bool {
+        match self {
+            Self::Stdio { .. } => true,
+            Self::Http { url, .. } | Self::Sse { url, .. } => url.starts_with(UNIX),
+            Self::Sidecar { .. } => false,
+        }
+    }
+}
+
 /// Which era a server speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum EraChoice {

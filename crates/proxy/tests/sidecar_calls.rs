@@ -61,6 +61,37 @@ async fn a_call_of_a_gateway_reaches_the_server_and_its_answer_comes_back_as_it_
 }
 
 #[tokio::test]
+async fn a_server_on_a_socket_of_the_file_system_is_called_like_any_other() {
+    let server = ScriptedServer::modern().tool("echo", HI).start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("server.sock");
+    let socket = tokio::net::UnixListener::bind(&path).unwrap();
+    let address = server.address();
+    // What comes to the socket goes to the scripted server as it is.
+    let passing = tokio::spawn(async move {
+        let mut open = tokio::task::JoinSet::new();
+        while let Ok((mut here, _)) = socket.accept().await {
+            open.spawn(async move {
+                let mut there = tokio::net::TcpStream::connect(address).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut here, &mut there).await;
+            });
+        }
+    });
+    let url = format!("unix:{}", path.display());
+    let sidecar = RunningSidecar::start(&mesh(&[("only", &url)], UNHURRIED)).await;
+    let gateway = sidecar.gateway().await;
+    let answer = gateway.call("tools/call", r#""name":"echo","arguments":{}"#).await;
+    assert_eq!(answer.result()["content"][0]["text"], "hi");
+    let call = server
+        .recorded()
+        .into_iter()
+        .find(|r| r.method() == "tools/call")
+        .unwrap();
+    assert_eq!((&*call.path, call.header("host")), ("/mcp", Some("localhost")));
+    passing.abort();
+}
+
+#[tokio::test]
 async fn a_gateway_sees_the_whole_server_as_it_is_and_calls_for_itself_nothing() {
     let server = ScriptedServer::modern()
         .capabilities(r#"{"tools":{"listChanged":true},"prompts":{},"experimental":{"x":{}}}"#)

@@ -30,7 +30,12 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     /// Starts the program and waits until it takes connections.
-    pub(crate) fn start(program: &Path, scratch: &Path, servers: &[(String, Way)]) -> Result<Self, Failure> {
+    pub(crate) fn start(
+        program: &Path,
+        scratch: &Path,
+        servers: &[(String, Way)],
+        is_mesh: bool,
+    ) -> Result<Self, Failure> {
         let cannot = |e: std::io::Error| format!("cannot prepare the gateway: {e}");
         fs::create_dir_all(scratch).map_err(cannot)?;
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
@@ -38,11 +43,19 @@ impl Gateway {
         let file = scratch.join("mesh.yaml");
         fs::write(&file, mesh(&authority, servers)).map_err(cannot)?;
         let log = File::create(scratch.join("gateway.log")).map_err(cannot)?;
+        let meshed = [
+            "--mesh",
+            "--control-address",
+            "127.0.0.1:0",
+            "--api-address",
+            "127.0.0.1:0",
+        ];
         let child = Command::new(program)
             .arg("up")
             .arg(&file)
             .arg("--state")
             .arg(scratch.join("state"))
+            .args(is_mesh.then_some(meshed).into_iter().flatten())
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(cannot)?)
             .stderr(log)

@@ -10,11 +10,27 @@ use crate::{
     run::{Cell, Try},
 };
 
-const HEAD: &str = "# Matrix
+/// How a page begins, by what stands between the two peers.
+fn head(is_mesh: bool) -> String {
+    let (title, verb, through) = if is_mesh {
+        (
+            "Matrix of the mesh",
+            "matrix --mesh",
+            "a running gateway and the\nsidecar beside each server, with mTLS between them",
+        )
+    } else {
+        ("Matrix", "matrix", "one running gateway")
+    };
+    format!(
+        "# {title}
 
-<!-- Written by `cargo xtask matrix`, which runs every cell. Regenerate: `cargo xtask matrix --update`. -->
+<!-- Written by `cargo xtask {verb}`, which runs every cell. Regenerate: `cargo xtask {verb} --update`. -->
 
-Each client revision with each server revision, the server over stdio and over HTTP, through one running gateway. Both
+Each client revision with each server revision, the server over stdio and over HTTP, through {through}. {REST}"
+    )
+}
+
+const REST: &str = "Both
 peers are spelled by hand (`tests/matrix`), and each cell is looked at from both ends: what the client got, and what the
 server saw.
 
@@ -23,8 +39,8 @@ server saw.
 ";
 
 /// The page.
-pub(crate) fn markdown(cells: &[Cell], tries: &[Try]) -> String {
-    let mut page = HEAD.to_owned();
+pub(crate) fn markdown(cells: &[Cell], tries: &[Try], is_mesh: bool) -> String {
+    let mut page = head(is_mesh);
     let count = |mark: &str| cells.iter().filter(|cell| self::mark(cell) == mark).count();
     let _ = writeln!(
         page,

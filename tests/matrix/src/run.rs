@@ -37,6 +37,9 @@ pub(crate) struct Options {
     /// Only the servers whose name contains this, such as `2025-11-25-stdio`; no page is written
     #[arg(long)]
     only: Option<String>,
+    /// Through a gateway and a sidecar beside each server
+    #[arg(long)]
+    mesh: bool,
 }
 
 /// One cell and what came of it.
@@ -77,7 +80,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         .filter(|seat| options.only.as_ref().is_none_or(|only| seat.name.contains(only)))
         .collect();
     let servers = ways(&seats, &witness)?;
-    let mut gateway = Gateway::start(&options.meshgate, &options.scratch, &servers)?;
+    let mut gateway = Gateway::start(&options.meshgate, &options.scratch, &servers, options.mesh)?;
     for seat in &seats {
         gateway.until(&format!("{} is there", seat.name), |authority| {
             is_there(authority, &seat.name)
@@ -197,7 +200,7 @@ fn merged(witness: &Arc<Witness>, authority: &str, servers: &[String], client: &
 }
 
 fn report(options: &Options, cells: &[Cell], tries: &[Try], wanted: usize, start: Instant) -> Result<(), Failure> {
-    let page = page::markdown(cells, tries);
+    let page = page::markdown(cells, tries, options.mesh);
     println!("{page}");
     for cell in cells {
         if let Err(failure) = &cell.outcome {

@@ -17,7 +17,7 @@ use crate::limits;
 use crate::naming;
 use crate::parse::tree::steps;
 use crate::parse::{Document, Spec};
-use crate::snapshot::{Check, EraChoice, Reach, Server};
+use crate::snapshot::{Check, EraChoice, Reach, Server, UNIX};
 use crate::spiffe;
 
 pub(super) fn compile(given: Given<'_>, mesh: &ValidationSpec, report: &mut Report) -> BTreeMap<Arc<str>, Arc<Server>> {
@@ -244,6 +244,17 @@ fn http_reach(document: &Document, era: Era, http: &HttpSpec, report: &mut Repor
 
 fn url(document: &Document, url: &str, report: &mut Report) {
     let at = (document, steps!["spec", "http", "url"]);
+    if let Some(socket) = url.strip_prefix(UNIX) {
+        let (socket, path) = socket.split_once(':').unwrap_or((socket, "/mcp"));
+        let sound = socket.len() > 1 && socket.starts_with('/') && path.parse::<http::uri::PathAndQuery>().is_ok();
+        if !(sound && path.starts_with('/')) {
+            let message = "behind `unix:` stands no absolute path of a socket";
+            let remedy =
+                "write it as `unix:/run/server.sock`, and where its endpoint is not `/mcp`, that behind another colon";
+            report.error(at, codes::URL, message, remedy);
+        }
+        return;
+    }
     let remedy = "write it as `https://host[:port]/path`";
     let uri: http::Uri = match url.parse() {
         Ok(uri) => uri,

@@ -165,7 +165,9 @@ pub struct StdioSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpSpec {
-    /// `https://` or `http://` address of the endpoint, without user name, password and fragment.
+    /// `https://` or `http://` address of the endpoint, without user name, password and fragment; or `unix:/run/server.sock`
+    /// for a server that listens on a socket of the file system, with its endpoint behind another colon where that is not
+    /// `/mcp` (`unix:/run/server.sock:/path`).
     pub url: String,
     /// How messages travel: `streamable` (2025-03-26 and later), or `sse` for a server that has only HTTP+SSE of 2024-11-05,
     /// where `url` is the address of its event stream. `sse` is never tried unless it is written here. Default: `streamable`.

@@ -178,6 +178,28 @@ spec: {sidecar: {version: v2}, http: {url: 'http://127.0.0.1:1/mcp'}}
     }
 
     #[test]
+    fn a_socket_of_the_file_system_is_opened_only_where_it_was_typed() {
+        let yaml = "
+apiVersion: meshgate.dev/v1alpha1
+kind: Server
+metadata: {name: documents}
+spec: {http: {url: 'unix:/run/server.sock:/endpoint'}}
+";
+        let parsed = || crate::parse("beside.yaml", yaml).unwrap_or_else(|findings| panic!("{findings:?}"));
+        let here = parsed().compile().unwrap().0;
+        assert!(matches!(here.servers["documents"].reach, Reach::Http { .. }));
+        let told = crate::Role::Gateway {
+            name: "main".into(),
+            started: Arc::default(),
+        };
+        let elsewhere = parsed().compile_as(&told).unwrap().0;
+        assert!(matches!(
+            elsewhere.servers["documents"].reach,
+            Reach::Sidecar { beside: None, .. }
+        ));
+    }
+
+    #[test]
     fn a_server_that_is_not_there_leaves_nothing() {
         let beside = compiled().beside("nothing");
         assert!(beside.servers.is_empty() && beside.views.is_empty());

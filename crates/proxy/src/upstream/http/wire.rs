@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
@@ -13,7 +14,7 @@ use http::Uri;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -21,10 +22,14 @@ use crate::refusal::{Executed, Reason, Refusal};
 use crate::simulated;
 use crate::upstream::limits::{CONNECT_MAX, TCP_SILENCE_MAX};
 
+/// How the URL of a server behind a socket of the file system begins.
+const UNIX: &str = "unix:";
+/// Where such a server takes calls, unless its URL says.
+const UNIX_PATH: &str = "/mcp";
+
 /// Where a server listens.
 pub(super) struct Target {
-    host: String,
-    port: u16,
+    at: At,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     /// Path and query, as the request line wants it.
     pub(super) path: Uri,
@@ -32,10 +37,29 @@ pub(super) struct Target {
     pub(super) authority: http::HeaderValue,
 }
 
+/// An address of the network, or a socket of the file system.
+enum At {
+    Network { host: String, port: u16 },
+    File(PathBuf),
+}
+
 impl Target {
-    /// Reads a URL. TLS uses the given configuration, or the public roots.
+    /// Reads a URL: `http`, `https`, or `unix:/socket` for a socket of this machine, with the path behind another colon
+    /// (`unix:/socket:/path`). TLS uses the given configuration, or the public roots.
     pub(super) fn parse(url: &str, tls: Option<Arc<ClientConfig>>) -> Result<Self, Refusal> {
         let wrong = |rule: &str| Refusal::new(Reason::Internal, format!("server url: {rule}"));
+        if let Some(rest) = url.strip_prefix(UNIX) {
+            let (socket, path) = rest.split_once(':').unwrap_or((rest, UNIX_PATH));
+            if !(socket.starts_with('/') && path.starts_with('/')) {
+                return Err(wrong("behind `unix:` stands the absolute path of a socket"));
+            }
+            return Ok(Self {
+                at: At::File(socket.into()),
+                tls: None,
+                path: path.parse().map_err(|_| wrong("its path is malformed"))?,
+                authority: http::HeaderValue::from_static("localhost"),
+            });
+        }
         let uri: Uri = url
             .parse()
             .map_err(|_| wrong("it must be an absolute http or https URL"))?;
@@ -63,8 +87,7 @@ impl Target {
         Ok(Self {
             path: path.map_err(|_| wrong("its path is malformed"))?,
             authority: http::HeaderValue::from_str(without_user).map_err(|_| wrong("its host is malformed"))?,
-            host,
-            port,
+            at: At::Network { host, port },
             tls,
         })
     }
@@ -84,13 +107,17 @@ impl Target {
     }
 
     async fn dial(&self) -> io::Result<Wire> {
+        let (host, port) = match &self.at {
+            At::Network { host, port } => (host, *port),
+            At::File(socket) => return UnixStream::connect(socket).await.map(Wire::Unix),
+        };
         if let Some(outside) = simulated::outside() {
-            let piped = outside.dial(&self.host);
+            let piped = outside.dial(host);
             return piped.map(Wire::Piped).ok_or(io::ErrorKind::ConnectionRefused.into());
         }
-        let tcp = match self.host.parse() {
-            Ok(address) => TcpStream::connect(SocketAddr::new(address, self.port)).await?,
-            Err(_) => TcpStream::connect((self.host.as_str(), self.port)).await?,
+        let tcp = match host.parse() {
+            Ok(address) => TcpStream::connect(SocketAddr::new(address, port)).await?,
+            Err(_) => TcpStream::connect((host.as_str(), port)).await?,
         };
         tune(&tcp)?;
         match &self.tls {
@@ -130,6 +157,8 @@ fn cause(error: &io::Error) -> &'static str {
         io::ErrorKind::TimedOut => "the connection timed out",
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "it cannot be reached",
         io::ErrorKind::InvalidData => "the tls handshake failed",
+        io::ErrorKind::NotFound => "there is no socket at its path",
+        io::ErrorKind::PermissionDenied => "its socket may not be opened",
         io::ErrorKind::UnexpectedEof => "it closed the connection during the handshake",
         _ => "the connection failed",
     }
@@ -163,6 +192,8 @@ pub fn client_config(roots: rustls::RootCertStore) -> Result<Arc<ClientConfig>, 
 pub(super) enum Wire {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// On this machine.
+    Unix(UnixStream),
     /// Of a simulation.
     Piped(DuplexStream),
 }
@@ -179,6 +210,9 @@ impl Wire {
         match self {
             Self::Plain(tcp) => {
                 matches!(tcp.try_read(&mut room), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            }
+            Self::Unix(unix) => {
+                matches!(unix.try_read(&mut room), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
             }
             Self::Tls(tls) => is_pending(Pin::new(tls.as_mut()), &mut room),
             Self::Piped(pipe) => is_pending(Pin::new(pipe), &mut room),
@@ -200,6 +234,10 @@ macro_rules! delegate {
             }
             Wire::Tls($wire) => {
                 let $wire = Pin::new($wire.as_mut());
+                $call
+            }
+            Wire::Unix($wire) => {
+                let $wire = Pin::new($wire);
                 $call
             }
             Wire::Piped($wire) => {
@@ -233,6 +271,7 @@ impl AsyncWrite for Wire {
         match self {
             Self::Plain(wire) => wire.is_write_vectored(),
             Self::Tls(wire) => wire.is_write_vectored(),
+            Self::Unix(wire) => wire.is_write_vectored(),
             Self::Piped(wire) => wire.is_write_vectored(),
         }
     }
