@@ -226,6 +226,7 @@ impl World {
         let mut chance = self.chance.of("keys");
         let keys = KeyRing::generate(&mut |bytes| bytes.fill_with(|| chance.next().to_le_bytes()[0]));
         let parts = GatewayParts {
+            mesh: None,
             keys: Arc::new(keys),
             records: Arc::new(Records::default()),
             metrics: Arc::new(Metrics::new()),

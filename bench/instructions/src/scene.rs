@@ -173,6 +173,7 @@ async fn started(
     }
     let (drainer, drain) = drain();
     let parts = GatewayParts {
+        mesh: None,
         keys: Arc::new(KeyRing::generate(&mut |bytes| bytes.fill(7))),
         records: Arc::clone(records),
         metrics: Arc::clone(metrics),

@@ -138,6 +138,7 @@ impl Assembly {
         let (drainer, watch) = drain();
         let (records, metrics) = (Arc::new(ring(&snapshot)?), Arc::new(Metrics::new()));
         let parts = GatewayParts {
+            mesh: None,
             keys: Arc::new(keys),
             records: records.clone(),
             metrics: metrics.clone(),

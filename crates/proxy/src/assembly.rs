@@ -30,11 +30,13 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
-    /// The identity is none of a sidecar.
-    #[error("`{id}` is the identity of no server; a sidecar needs one that ends in `/server/<name>/<version>`")]
+    /// The identity is that of another part.
+    #[error("`{id}` cannot be the identity of this part of the mesh; it needs one that ends in `{wanted}`")]
     Identity {
         /// The identity.
         id: String,
+        /// How it should end.
+        wanted: &'static str,
     },
 }
 

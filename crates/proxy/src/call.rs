@@ -101,6 +101,8 @@ pub struct Outbound {
     /// The JSON-RPC id on this hop, unique in this process; `body` carries it, and so do progress tokens
     /// (`_meta.progressToken` is this same number whenever the caller wants progress).
     pub id: u64,
+    /// Who holds what the call goes on with; none for a call of its own.
+    pub owner: Option<u64>,
     /// The method.
     pub method: Method,
     /// The method's name as text, for methods that are not in the table.

@@ -19,6 +19,7 @@ use crate::call::Caller;
 use crate::catalogue::{ViewState, gateway_identity};
 use crate::refusal::{Executed, Reason, Refusal};
 use crate::resolve::{Call, Destination, seal_task};
+use crate::upstream::Owner;
 
 mod questions;
 
@@ -69,6 +70,8 @@ pub struct Reshape {
     /// Seals states and task ids for a client. `None` where the answer goes to another part of the mesh: it stays under the
     /// server's own name and with the server's own states, and that part does the rest.
     pub keys: Option<Arc<KeyRing>>,
+    /// Who holds what the call may be gone on with.
+    pub owner: Owner,
     /// The id of the call on the hop to the server.
     pub hop_id: u64,
     /// Tells Unix seconds: the life of a state begins when its question is asked, however long the call took until then.
@@ -263,7 +266,13 @@ impl Reshape {
         let asked = self.call.param("taskId").filter(|_| of_task);
         if let Some(asked) = asked {
             splice.replace(task.span, asked.raw(&self.call.body).to_vec());
-        } else if let Some(sealed) = seal_task(&self.view, self.destination.server, &self.caller, keys, &id) {
+        } else if let Some(sealed) = seal_task(
+            &self.view,
+            (self.destination.server, self.owner),
+            &self.caller,
+            keys,
+            &id,
+        ) {
             splice.replace(task.span, json::quote(&sealed));
         }
     }

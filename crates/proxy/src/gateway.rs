@@ -25,10 +25,14 @@ use crate::limits::Limits;
 use crate::listen::{Bound, Caps, Door, Listen, TlsSource};
 use crate::lower::{Lower, Seams, SessionLimits};
 use crate::observe::Observer;
-use crate::serve::{Core, CoreParts, Edge, PAGE_ITEMS};
+use crate::serve::{Core, CoreParts, Edge, EdgeDoor, PAGE_ITEMS};
 use crate::supervise::SupervisorProgram;
-use crate::upstream::{Upstream, UpstreamOptions};
+use crate::upstream::{Upstream, UpstreamOptions, new_owner};
 
+mod peers;
+
+pub use self::peers::MeshParts;
+use self::peers::MeshPort;
 pub use crate::assembly::{Comparison, Control, Sight as GatewaySight, StartError};
 
 /// How often legacy sessions are looked through for idle ones, and gauges are set.
@@ -50,6 +54,8 @@ pub struct GatewayParts {
     pub entropy: [u8; 16],
     /// Says when to finish.
     pub drain: Drain,
+    /// Its place in a mesh; none for a gateway that reaches its servers by itself.
+    pub mesh: Option<MeshParts>,
 }
 
 /// A gateway whose addresses are taken.
@@ -59,6 +65,7 @@ pub struct Gateway {
     listeners: Vec<(Bound, Arc<Authorities>)>,
     sight: Arc<GatewaySight>,
     control: Arc<Control>,
+    mesh: Option<MeshPort>,
 }
 
 impl Gateway {
@@ -68,9 +75,23 @@ impl Gateway {
         let limits = Arc::new(limits(&snapshot));
         let caps = Caps::new(&limits);
         let listeners = bind_all(&snapshot, &parts.tls, &limits, &caps)?;
+        let mesh = parts
+            .mesh
+            .as_ref()
+            .map(|mesh| MeshPort::bind(mesh, &limits))
+            .transpose()?;
+        let hop = parts.mesh.map(|mesh| mesh.hop);
+        let instance = hop.as_ref().map_or_else(new_owner, |hop| hop.instance);
+        let observer = Observer::new(parts.records.clone(), parts.entropy);
+        let observer = match &hop {
+            Some(hop) => observer.of(Hop::Gateway, hop.identity.id().as_str().into()),
+            None => observer,
+        };
         let options = UpstreamOptions {
             supervisor: parts.supervisor,
             limits: wire_limits(&limits),
+            owner: instance,
+            hop,
             tls: None,
         };
         let start = |server: &Arc<Server>| Upstream::start(server.clone(), options.clone());
@@ -81,12 +102,12 @@ impl Gateway {
             sessions_per_caller_max: model.sessions_per_caller_max,
             ..SessionLimits::default()
         };
-        let lower = Arc::new(Lower::new(parts.keys.clone(), sessions, Seams::system()));
+        let lower = Arc::new(Lower::at(instance, parts.keys.clone(), sessions, Seams::system()));
         let core = CoreParts {
             hop: Hop::Gateway,
             catalogues,
             keys: Some(parts.keys),
-            observer: Observer::new(parts.records.clone(), parts.entropy),
+            observer,
             ids,
             calls_in_flight_max: model.calls_in_flight_max,
             drain: parts.drain,
@@ -108,7 +129,13 @@ impl Gateway {
             listeners,
             sight,
             control,
+            mesh,
         })
+    }
+
+    /// The address of the mesh port, in a mesh.
+    pub fn mesh_address(&self) -> Option<SocketAddr> {
+        self.mesh.as_ref().map(|mesh| mesh.bound.local_address())
     }
 
     /// The addresses that were taken, in the order of the listeners.
@@ -138,7 +165,8 @@ impl Gateway {
         let edge = Arc::new(Edge {
             core: self.core.clone(),
             lower: self.lower.clone(),
-            authorities: authorities.clone(),
+            door: EdgeDoor::Clients(authorities.clone()),
+            peers: None,
         });
         let address = bound.local_address();
         let service = move |request, connection| edge.clone().answer(request, connection);
@@ -151,11 +179,24 @@ impl Gateway {
     pub async fn serve(self) {
         let (core, lower) = (self.core, self.lower);
         let mut listening = JoinSet::new();
-        for (bound, authorities) in self.listeners {
+        let mut listeners: Vec<_> = self
+            .listeners
+            .into_iter()
+            .map(|(bound, authorities)| (bound, EdgeDoor::Clients(authorities)))
+            .collect();
+        let (peers, _named) = match self.mesh {
+            Some(mesh) => {
+                listeners.push((mesh.bound, EdgeDoor::Peers));
+                (Some(mesh.peers), Some(mesh.named))
+            }
+            None => (None, None),
+        };
+        for (bound, door) in listeners {
             let edge = Arc::new(Edge {
                 core: core.clone(),
                 lower: lower.clone(),
-                authorities,
+                door,
+                peers: peers.clone(),
             });
             let address = bound.local_address();
             let drain = core.drain.clone();
@@ -180,6 +221,9 @@ impl Gateway {
         core.hub.close().await;
         over.cancel();
         while servers.join_next().await.is_some() {}
+        if let Some(peers) = peers {
+            peers.close().await;
+        }
     }
 }
 

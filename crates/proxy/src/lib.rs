@@ -15,6 +15,7 @@ pub mod drain;
 pub mod observe;
 pub mod listen;
 pub mod supervise;
+pub mod hop;
 pub mod upstream;
 pub mod lift;
 pub mod validate;

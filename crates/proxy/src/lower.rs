@@ -47,6 +47,7 @@ use tokio_util::task::TaskTracker;
 pub use batch::Taken;
 pub use limits::SessionLimits;
 
+use self::claims::Claims;
 use self::outbox::{Outbox, Reader, ShelfLimits, Shelving};
 use self::table::Table;
 use crate::call::{Answered, Caller};
@@ -204,6 +205,12 @@ impl Lower {
     pub fn new(keys: Arc<KeyRing>, limits: SessionLimits, seams: Seams) -> Self {
         let mut home = [0; 8];
         (seams.fill)(&mut home);
+        Self::at(u64::from_be_bytes(home), keys, limits, seams)
+    }
+
+    /// The same, at the home of this number: by it the other replicas of the gateway find its sessions.
+    pub fn at(home: u64, keys: Arc<KeyRing>, limits: SessionLimits, seams: Seams) -> Self {
+        let home = home.to_be_bytes();
         let shelving = Arc::new(Shelving::new(limits.replay_bytes_total_max));
         Self {
             inner: Arc::new(Inner {
@@ -224,6 +231,21 @@ impl Lower {
     pub fn revision(&self, headers: &HeaderMap, caller: &Caller, view: &str) -> Option<&'static Revision> {
         let id = headers.get(SESSION_ID)?.to_str().ok()?;
         Some(self.inner.table.get(id, caller, view)?.revision)
+    }
+
+    /// The home of the session that these headers name, when it is one of this caller at this view and lives elsewhere.
+    pub fn home_elsewhere(&self, headers: &HeaderMap, caller: &Caller, view: &str) -> Option<u64> {
+        let mut ids = headers.get_all(SESSION_ID).iter();
+        let (Some(id), None) = (ids.next(), ids.next()) else {
+            return None;
+        };
+        let id = id.to_str().ok()?;
+        if self.inner.table.get(id, caller, view).is_some() {
+            return None;
+        }
+        let claims = Claims::open(&self.inner.keys, caller, view, id)?;
+        let elsewhere = claims.home != self.inner.home && claims.expires_s > (self.inner.seams.now_s)();
+        elsewhere.then(|| u64::from_be_bytes(claims.home))
     }
 
     /// Sessions that are open.

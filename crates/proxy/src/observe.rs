@@ -141,6 +141,11 @@ impl CallRecord {
         self.0.lock().record = None;
     }
 
+    /// The client's address.
+    pub fn client(&self) -> Option<IpAddr> {
+        self.0.lock().record.as_ref().and_then(|record| record.peer)
+    }
+
     /// A client that leaves has not cancelled this call.
     pub fn goes_on(&self) {
         self.0.lock().goes_on = true;

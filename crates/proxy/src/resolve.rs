@@ -15,6 +15,7 @@ use meshgate_model::naming;
 use crate::call::Caller;
 use crate::catalogue::{ToolEntry, ViewState};
 use crate::refusal::{Executed, Reason, Refusal};
+use crate::upstream::Owner;
 
 mod outbound;
 mod seal;
@@ -89,6 +90,8 @@ pub struct Destination {
     pub name: Option<Arc<str>>,
     /// Which of the call's requests this is, from 1.
     pub round: u8,
+    /// Who holds what it goes on with, a question or a task; none for a call of its own.
+    pub owner: Owner,
     /// For a retry: the state as the server gave it, `None` where it gave none.
     state: Option<Option<String>>,
 }
@@ -129,6 +132,7 @@ pub fn destination(
         tool: None,
         name,
         round: 1,
+        owner: None,
         state: None,
     };
     let mut destination = match call.method {
@@ -155,8 +159,11 @@ pub fn destination(
             let id = call.param_str("taskId").ok_or_else(|| missing("taskId"))?;
             match keys {
                 Some(keys) => {
-                    let (server, original) = open_task(view, &id, caller, keys)?;
-                    to(server, Some(original))
+                    let (server, owner, original) = open_task(view, &id, caller, keys)?;
+                    Destination {
+                        owner,
+                        ..to(server, Some(original))
+                    }
                 }
                 None => to(0, Some(Arc::from(&*id))),
             }
@@ -169,6 +176,7 @@ pub fn destination(
         && let Some(later) = open_state(view, call, &destination, caller, keys, now)?
     {
         destination.round = later.round;
+        destination.owner = later.owner;
         destination.state = Some(later.inner);
     }
     Ok(destination)
@@ -225,6 +233,7 @@ fn complete(view: &ViewState, call: &Call) -> Result<Destination, Refusal> {
         tool: None,
         name: Some(name),
         round: 1,
+        owner: None,
         state: None,
     })
 }

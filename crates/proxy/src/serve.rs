@@ -4,7 +4,6 @@
 //! caller, read and scan the message, choose the era, and hand a modern request to [`Core::dispatch`], which resolves,
 //! authorises, validates, sends and shapes. Every way out is a [`Refusal`] or a reply, and each ends in the record.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -17,13 +16,12 @@ use meshgate_mcp::{Envelope, Message, Method, Revision, meta};
 use meshgate_telemetry::{self as telemetry, Hop, TraceContext};
 
 use crate::admit::{self, Authorities, Face};
-use crate::authenticate::{authenticate, credentials};
-use crate::authorize::use_view;
 use crate::call::{Answered, Caller, Told};
 use crate::catalogue::{Routing, ViewState, gateway_identity};
 use crate::classify::Reshape;
+use crate::hop::Peers;
 use crate::limit::{Counted, Place};
-use crate::listen::{Connection, check_announced, check_head, network, read_body};
+use crate::listen::{Connection, check_announced, check_head, read_body};
 use crate::lower::{Inward, Lower};
 use crate::observe::CallRecord;
 use crate::refusal::{By, Reason, Refusal};
@@ -31,16 +29,19 @@ use crate::resolve::{self, Call, TraceKeys};
 use crate::respond::{self, ReplyBody};
 
 mod checks;
+mod forward;
 mod legacy;
 mod mesh;
 mod notes;
 mod own;
+mod proof;
 mod shaped;
 mod shared;
 
 use self::checks::{check_arguments, check_mirrored};
 pub use self::mesh::Inside;
 use self::notes::{note_arrival, note_destination};
+use self::proof::Proven;
 use self::shaped::shaped;
 pub use self::shared::{Core, CoreParts};
 
@@ -53,8 +54,20 @@ pub struct Edge {
     pub core: Arc<Core>,
     /// The face of legacy clients.
     pub lower: Arc<Lower>,
-    /// The names this listener answers to.
-    pub authorities: Arc<Authorities>,
+    /// Who comes to this listener.
+    pub door: EdgeDoor,
+    /// The other replicas of this gateway; none where it has none to pass on to.
+    pub peers: Option<Arc<Peers>>,
+}
+
+/// Who comes to a listener.
+#[derive(Clone)]
+pub enum EdgeDoor {
+    /// Clients, under one of these names.
+    Clients(Arc<Authorities>),
+    /// Other replicas of this gateway, proven by their certificates: with requests that came to them under one of their
+    /// names, and that are not passed on again.
+    Peers,
 }
 
 /// What every phase of one call may need.
@@ -82,15 +95,6 @@ pub struct CallContext {
 struct Arrival {
     id: Option<Bytes>,
     legacy: bool,
-}
-
-/// A caller that has proven who it is, and the view it may use.
-struct Proven {
-    view: Arc<ViewState>,
-    caller: Arc<Caller>,
-    /// Counted against the caller's limits, where they are not lifted. Who is over them hears of it where the ladder
-    /// has it: what is wrong with the message comes first.
-    counted: Option<Counted>,
 }
 
 impl Edge {
@@ -126,7 +130,10 @@ impl Edge {
         let core = &self.core;
         let _unproven = connection.unproven()?;
         check_head(&parts, &core.limits)?;
-        self.authorities.check(&parts)?;
+        match &self.door {
+            EdgeDoor::Clients(authorities) => authorities.check(&parts)?,
+            EdgeDoor::Peers => forward::note_client(&parts.headers, record),
+        }
         arrival.legacy = attaches(&parts)?;
         if !arrival.legacy {
             check_announced(&body, core.limits.body_bytes)?;
@@ -138,112 +145,74 @@ impl Edge {
             r.application = caller.application.clone();
             r.era_client = arrival.legacy.then_some(telemetry::Era::Legacy);
         });
-        let context = |place| CallContext {
-            routing: routing.clone(),
-            view: view.clone(),
-            caller: caller.clone(),
+        let over = counted.as_ref().and_then(|counted| counted.over.clone());
+        let mut context = CallContext {
+            routing,
+            view,
+            caller,
             mirrored: None,
             record: record.clone(),
-            place,
+            place: None,
             session: None,
             by: By::Gateway,
         };
-        let over = counted.as_ref().and_then(|counted| counted.over.clone());
+        let home = self.home_elsewhere(&context, &parts.headers);
         if arrival.legacy {
             over.map_or(Ok(()), Err)?;
-            return self.attached(context(None), &parts).await;
+            return match home {
+                Some(home) => Box::pin(self.to_home(home, &context, &parts, Bytes::new())).await,
+                None => self.attached(context, &parts).await,
+            };
         }
         // Taken before the body is read: bodies are what calls cost memory with.
-        let place = core.place(counted.as_ref(), view.view.limits_lifted)?;
+        context.place = Some(core.place(counted.as_ref(), context.view.view.limits_lifted)?);
         let body = read_body(body, core.limits.body_bytes, &core.limits).await?;
-        if body.trim_ascii_start().first() == Some(&b'[')
-            && let Some(batch) = self.batch(context(None), &parts, &body)
-        {
+        if let Some(home) = home {
             arrival.legacy = true;
-            note_arrival(record, &body, Some(Face::Legacy), None);
-            // Each of its calls takes a place of its own.
-            drop(place);
-            return Box::pin(self.batched(batch?, over, &parts)).await;
+            over.map_or(Ok(()), Err)?;
+            return Box::pin(self.to_home(home, &context, &parts, body)).await;
         }
-        let scanned = admit::scan(&body, &core.limits, view.tolerates_duplicates);
+        self.said(arrival, context, over, parts, body).await
+    }
+
+    /// From the body of a request to the face of its era.
+    async fn said(
+        &self,
+        arrival: &mut Arrival,
+        mut context: CallContext,
+        over: Option<Refusal>,
+        parts: Parts,
+        body: Bytes,
+    ) -> Result<Response<ReplyBody>, Refusal> {
+        let core = &self.core;
+        if body.trim_ascii_start().first() == Some(&b'[') && self.takes_batches(&context, &parts) {
+            arrival.legacy = true;
+            note_arrival(&context.record, &body, Some(Face::Legacy), None);
+            // Each of its calls takes a place of its own.
+            context.place = None;
+            let batch = self.split(context, &parts, &body)?;
+            return Box::pin(self.batched(batch, over, &parts)).await;
+        }
+        let scanned = admit::scan(&body, &core.limits, context.view.tolerates_duplicates);
         let face = scanned.as_ref().map(|m| admit::face(&parts.headers, &body, m)).ok();
-        note_arrival(record, &body, face, scanned.as_ref().ok());
+        note_arrival(&context.record, &body, face, scanned.as_ref().ok());
         let message = scanned?;
         arrival.id = message
             .id
             .map(|id| body.slice(id.span.start as usize..id.span.end as usize));
         if face == Some(Face::Modern) {
-            return core
-                .modern(context(Some(place)), over, parts.headers, body, message)
-                .await;
+            let owner = self.owned_elsewhere(&context, (&body, &message));
+            return match owner.filter(|_| over.is_none()) {
+                Some(owner) => Box::pin(self.to_owner(owner, context, &parts, (body, arrival.id.clone()))).await,
+                None => core.modern(context, over, parts.headers, body, message).await,
+            };
         }
         arrival.legacy = true;
         admit::check_once(&parts.headers)?;
         over.map_or(Ok(()), Err)?;
         // What a session sends inside takes its own place, because it may outlive this request.
-        drop(place);
-        self.lowered(context(None), &parts, body, message).await
-    }
-
-    /// Who calls which view, counted against the caller's rate. A path that is not served asks for proof as one that is,
-    /// and answers those it knows as a view that they may not use.
-    fn proven(&self, routing: &Arc<Routing>, parts: &Parts, connection: &Connection) -> Result<Proven, Refusal> {
-        let not_found = || Refusal::new(Reason::NotFound, "there is no endpoint at this path").rule("view");
-        let snapshot = &routing.snapshot;
-        let found = routing.views.get(parts.uri.path());
-        let shown = credentials(&parts.headers).zip(found.map(|state| Arc::as_ptr(state).addr()));
-        if let (Some((bytes, endpoint)), Some(state)) = (shown, found)
-            && let Some(caller) = connection.shown(bytes, endpoint, routing)
-        {
-            let counted = self.counted(Some(state), &caller)?;
-            return Ok(Proven {
-                view: state.clone(),
-                caller,
-                counted,
-            });
-        }
-        let asking = match found {
-            Some(state) => Some(&state.view),
-            None => snapshot.views.iter().find(|view| !view.anonymous),
-        };
-        let proof = asking.map_or_else(|| Err(not_found()), |view| authenticate(snapshot, view, &parts.headers));
-        let caller = match proof {
-            Ok(caller) => caller,
-            Err(refusal) => {
-                tracing::debug!(peer = %connection.peer(), "a request proved nobody");
-                return Err(self.slowed(connection.peer().ip()).err().unwrap_or(refusal));
-            }
-        };
-        let allowed = found.filter(|state| use_view(snapshot, &state.view, &caller).is_ok());
-        let counted = self.counted(allowed, &caller)?;
-        let view = allowed.ok_or_else(not_found)?;
-        connection.prove();
-        let caller = Arc::new(caller);
-        if let Some((bytes, endpoint)) = shown {
-            connection.show(bytes, endpoint, routing, &caller);
-        }
-        Ok(Proven {
-            view: view.clone(),
-            caller,
-            counted,
-        })
-    }
-
-    /// Counts a request against its caller's limits, unless its view has them lifted.
-    fn counted(&self, view: Option<&Arc<ViewState>>, caller: &Caller) -> Result<Option<Counted>, Refusal> {
-        if view.is_some_and(|state| state.view.limits_lifted) {
-            return Ok(None);
-        }
-        self.core.rate.count(caller.binding(), 1, now()).map(Some)
-    }
-
-    /// Counts a failed proof of an address; loopback shares one cell like any other address.
-    fn slowed(&self, peer: IpAddr) -> Result<(), Refusal> {
-        let key = match network(peer) {
-            IpAddr::V4(v4) => v4.octets().to_vec(),
-            IpAddr::V6(v6) => v6.octets().to_vec(),
-        };
-        self.core.unproven_rate.admit(&key, 1, now())
+        context.place = None;
+        self.lowered(context, &parts, body, message).await
     }
 }
 
@@ -349,7 +318,7 @@ impl Core {
         let Some(server) = view.servers.get(destination.server) else {
             return Err(resolve::method_not_found(&call.method_name()));
         };
-        note_destination(&context.record, &call, &destination, &server.server);
+        note_destination(&context.record, &call, &destination, server);
         if view.tolerates_duplicates && !server.server.duplicate_arguments {
             admit::scan(&call.body, &self.limits, false)?;
         }
@@ -367,25 +336,27 @@ impl Core {
         out.caller = Some(context.caller.clone());
         out.view = Some(view.view.name.clone());
         context.record.handed_over(span);
-        let reply = server.upstream.call(out).await;
+        let reply = server.upstream.call_owned(out).await;
         let reply = reply.map_err(|refusal| destination.of_whole_call(refusal));
         let era = server.upstream.era();
         if reply.is_err() {
             context.record.came_back(era, |_| {});
         }
+        let (owner, reply) = reply?;
         let shape = Reshape {
             view: context.view.clone(),
             call,
             destination,
             caller: context.caller.clone(),
             keys: self.keys.clone(),
+            owner,
             hop_id,
             now: unix_now,
             bytes_max: self.limits.response_bytes,
             progress: None,
             lowered: context.session,
         };
-        shaped(shape, context, reply?, era)
+        shaped(shape, context, reply, era)
     }
 
     /// Our own span towards the server, under the caller's trace where the caller has one.

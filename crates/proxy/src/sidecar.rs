@@ -78,7 +78,10 @@ impl Sidecar {
     pub fn bind(snapshot: &Snapshot, parts: SidecarParts) -> Result<Self, StartError> {
         let id = parts.identity.id();
         let Part::Server { server, .. } = id.part() else {
-            return Err(StartError::Identity { id: id.to_string() });
+            return Err(StartError::Identity {
+                id: id.to_string(),
+                wanted: "/server/<name>/<version>",
+            });
         };
         let snapshot = Arc::new(snapshot.beside(server));
         let limits = Arc::new(limits(&snapshot).inside());

@@ -15,6 +15,7 @@ pub mod stdio;
 mod connected;
 mod dial;
 mod keep;
+mod mesh;
 mod modern;
 mod pace;
 mod patience;
@@ -22,14 +23,14 @@ mod probe;
 mod stale;
 mod turns;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use meshgate_mcp::{Era, Method};
-use meshgate_model::{Deadlines, Reach, Server};
+use meshgate_model::{Concurrency, Deadlines, Reach, Server};
 use meshgate_telemetry::ParkedLevels;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
@@ -39,18 +40,22 @@ use tokio_util::sync::CancellationToken;
 
 use self::connected::Connected;
 use self::dial::Dialler;
-use self::limits::{PROBE_MAX, WireLimits};
+use self::limits::{COUNTED_MAX, PROBE_MAX, WireLimits};
 use self::patience::{Patience, too_late};
 pub use self::probe::own_id;
 use self::stale::Stale;
 use self::turns::Turns;
 use crate::call::{Caller, Outbound, Reply};
+use crate::hop::{self, HopOptions};
 use crate::lift::Own;
 use crate::refusal::{Executed, Reason, Refusal};
 use crate::supervise::SupervisorProgram;
 
-/// What every upstream of a process has in common.
-#[derive(Clone, Debug, Default)]
+/// The number of the part of the mesh that holds what a call may be gone on with; none where anybody may.
+pub type Owner = Option<u64>;
+
+/// What every upstream of an assembly has in common.
+#[derive(Clone, Debug)]
 pub struct UpstreamOptions {
     /// How children are supervised.
     pub supervisor: SupervisorProgram,
@@ -58,6 +63,27 @@ pub struct UpstreamOptions {
     pub limits: WireLimits,
     /// Replaces TLS with the public roots.
     pub tls: Option<Arc<ClientConfig>>,
+    /// The number of this assembly: tells it from every other in the states of parked calls. Not zero.
+    pub owner: u64,
+    /// The way to sidecars; none outside a mesh.
+    pub hop: Option<HopOptions>,
+}
+
+impl Default for UpstreamOptions {
+    fn default() -> Self {
+        Self {
+            supervisor: SupervisorProgram::default(),
+            limits: WireLimits::default(),
+            tls: None,
+            owner: new_owner(),
+            hop: None,
+        }
+    }
+}
+
+/// A number for an assembly that has just started.
+pub fn new_owner() -> u64 {
+    crate::simulated::random().max(1)
 }
 
 /// One server.
@@ -66,9 +92,6 @@ pub struct Upstream {
     /// The task that keeps the server reachable; it ends with this value.
     tasks: Mutex<JoinSet<()>>,
 }
-
-/// Tells this process from every other, in the states of parked calls.
-static PROCESS: LazyLock<u64> = LazyLock::new(crate::simulated::random);
 
 /// What the callers and the keeping task share.
 struct Shared {
@@ -87,6 +110,8 @@ struct Shared {
     /// Failures to reach the server, in a row.
     failures: AtomicU32,
     turns: Turns,
+    /// The SPIFFE ID of the server's sidecars.
+    peer: Option<Arc<str>>,
     stale: Arc<Stale>,
     shutdown: CancellationToken,
 }
@@ -161,13 +186,16 @@ impl Upstream {
 
     /// A way that is never gone: for looking at what a configuration would mean.
     pub fn idle(server: Arc<Server>, options: UpstreamOptions) -> Arc<Self> {
+        let owner = options.owner;
+        let peer = peer(&server, &options);
         let dialler = Arc::new(Dialler::new(server.clone(), options));
         let children = matches!(server.reach, Reach::Stdio { .. });
         let shared = Arc::new(Shared {
-            turns: Turns::new(server.concurrency),
-            own: Own::new(dialler.for_sessions(), *PROCESS, children, server.per_caller),
+            turns: Turns::new(concurrency(&server)),
+            own: Own::new(dialler.for_sessions(), owner, children, server.per_caller),
             dialler,
             server,
+            peer,
             current: ArcSwapOption::empty(),
             phase: watch::Sender::new(Phase::Starting),
             connections: watch::Sender::new(0),
@@ -188,10 +216,20 @@ impl Upstream {
         &self.shared.server
     }
 
+    /// The SPIFFE ID of the server's sidecars, where it is behind them.
+    pub fn peer(&self) -> Option<&Arc<str>> {
+        self.shared.peer.as_ref()
+    }
+
     /// Makes a call: a modern request in the server's own names, with [`Outbound::id`] as its id.
     ///
     /// A reply of one message from a modern HTTP server has not been scanned; everything else is valid JSON-RPC.
     pub async fn call(&self, out: Outbound) -> Result<Reply, Refusal> {
+        self.call_owned(out).await.map(|(_, reply)| reply)
+    }
+
+    /// The same, and who holds what the call may be gone on with.
+    pub async fn call_owned(&self, out: Outbound) -> Result<(Owner, Reply), Refusal> {
         let shared = &self.shared;
         let turn = match shared.turns.take(&out) {
             Some(turn) => turn,
@@ -308,12 +346,35 @@ impl Upstream {
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
         while tasks.join_next().await.is_some() {}
         self.shared.own.close().await;
+        if let Some(sidecars) = self.shared.dialler.known_sidecars() {
+            sidecars.close().await;
+        }
     }
 }
 
 impl Drop for Upstream {
     fn drop(&mut self) {
         self.shared.own.stop();
+    }
+}
+
+fn peer(server: &Server, options: &UpstreamOptions) -> Option<Arc<str>> {
+    let (Reach::Sidecar { version, .. }, Some(hop)) = (&server.reach, &options.hop) else {
+        return None;
+    };
+    let id = hop::sidecar_id(hop, &server.name, version).ok()?;
+    Some(id.as_str().into())
+}
+
+/// How many calls the server is given at once. Those of a server with sidecars are counted and queued there, where all its
+/// gateways meet.
+fn concurrency(server: &Server) -> Concurrency {
+    match server.reach {
+        Reach::Sidecar { .. } => Concurrency {
+            max: COUNTED_MAX,
+            ..server.concurrency
+        },
+        _ => server.concurrency,
     }
 }
 

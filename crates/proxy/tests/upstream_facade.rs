@@ -51,6 +51,7 @@ fn start_as(server: Server) -> Arc<Upstream> {
 fn outbound(id: u64, method: &str) -> Outbound {
     Outbound {
         id,
+        owner: None,
         method: Method::parse(method),
         method_name: method.to_owned().into(),
         name: Some(Arc::from("größe")),

@@ -62,6 +62,7 @@ fn request_as(reader: &Reader, id: u64, method: Method, params: &[u8], deadline:
     body.push(b'}');
     Outbound {
         id,
+        owner: None,
         method,
         method_name: method.as_str().into(),
         name: None,

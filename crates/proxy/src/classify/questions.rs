@@ -45,7 +45,7 @@ impl Reshape {
             &self.caller,
             keys,
             (self.now)(),
-            inner,
+            (inner, self.owner),
         )?;
         match result.get(body, "requestState") {
             Some(theirs) => splice.replace(theirs.span, json::quote(&sealed)),

@@ -80,6 +80,7 @@ fn with_meta(method: &str, params: &str, meta: &str) -> Outbound {
     );
     Outbound {
         id,
+        owner: None,
         method: Method::parse(method),
         method_name: method.to_owned().into(),
         name: None,

@@ -76,6 +76,7 @@ pub fn outbound(
     }
     Ok(Outbound {
         id,
+        owner: destination.owner,
         method: call.method,
         method_name: match call.method {
             Method::Other => call.method_name().into_owned().into(),

@@ -11,6 +11,7 @@ use super::{Call, Destination};
 use crate::call::Caller;
 use crate::catalogue::ViewState;
 use crate::refusal::{Executed, Reason, Refusal};
+use crate::upstream::Owner;
 
 /// How long a `requestState` of ours is good for, in seconds.
 const STATE_LIFE_S: u64 = 600;
@@ -18,6 +19,9 @@ const STATE_LIFE_S: u64 = 600;
 const SEALED_BYTES_MAX: usize = 256 << 10;
 /// The longest state of a server that is sealed, in bytes, so that what is sealed can be opened.
 const STATE_BYTES_MAX: usize = 128 << 10;
+
+/// Stands where nobody holds anything; no part of a mesh has this number.
+const NOBODY: u64 = 0;
 
 fn scope(view: &ViewState, caller: &Caller) -> Vec<u8> {
     let mut aad = view.view.name.as_bytes().to_vec();
@@ -77,6 +81,7 @@ pub(super) fn open_state(
     }
     Ok(Some(Later {
         inner: claims.inner,
+        owner: claims.owner,
         round: claims.round.saturating_add(1),
     }))
 }
@@ -85,6 +90,8 @@ pub(super) fn open_state(
 pub(super) struct Later {
     /// The state as the server gave it.
     pub(super) inner: Option<String>,
+    /// Who holds what it goes on with.
+    pub(super) owner: Owner,
     /// The round that begins, from 2.
     pub(super) round: u8,
 }
@@ -94,6 +101,8 @@ struct StateClaims {
     /// The round that ended with the question.
     round: u8,
     server: String,
+    /// Who holds what the question came from.
+    owner: Owner,
     inner: Option<String>,
 }
 
@@ -104,6 +113,7 @@ impl StateClaims {
         plain.push(self.round);
         plain.push(u8::try_from(self.server.len()).unwrap_or(u8::MAX));
         plain.extend_from_slice(self.server.as_bytes());
+        plain.extend_from_slice(&self.owner.unwrap_or(NOBODY).to_be_bytes());
         plain.extend_from_slice(self.inner.as_deref().unwrap_or("").as_bytes());
         plain
     }
@@ -114,11 +124,13 @@ impl StateClaims {
         let round = *plain.get(9)?;
         let end = 11 + usize::from(*plain.get(10)?);
         let server = std::str::from_utf8(plain.get(11..end)?).ok()?.to_owned();
-        let inner = std::str::from_utf8(plain.get(end..)?).ok()?.to_owned();
+        let (owner, inner) = plain.get(end..)?.split_first_chunk::<8>()?;
+        let inner = std::str::from_utf8(inner).ok()?.to_owned();
         Some(Self {
             expires,
             round,
             server,
+            owner: owner_of(*owner),
             inner: given.then_some(inner),
         })
     }
@@ -130,7 +142,11 @@ pub fn reread_state(plain: &[u8]) -> Option<Vec<u8>> {
     StateClaims::decode(plain).map(|claims| claims.encode())
 }
 
-/// Seals what a server wants back with the next round.
+fn owner_of(bytes: [u8; 8]) -> Owner {
+    Some(u64::from_be_bytes(bytes)).filter(|owner| *owner != NOBODY)
+}
+
+/// Seals what a server wants back with the next round, and who holds what waits for it.
 pub fn seal_state(
     view: &ViewState,
     call: &Call,
@@ -138,7 +154,7 @@ pub fn seal_state(
     caller: &Caller,
     keys: &KeyRing,
     now: u64,
-    inner: Option<String>,
+    (inner, owner): (Option<String>, Owner),
 ) -> Result<String, Refusal> {
     if inner.as_ref().is_some_and(|state| state.len() > STATE_BYTES_MAX) {
         let text = format!("the server's `requestState` is longer than {STATE_BYTES_MAX} bytes");
@@ -153,6 +169,7 @@ pub fn seal_state(
         expires: now + STATE_LIFE_S,
         round: destination.round,
         server,
+        owner,
         inner,
     };
     let aad = state_binding(view, call, destination.name.as_deref(), caller);
@@ -165,11 +182,19 @@ pub fn seal_state(
     })
 }
 
-/// Seals a task id, so that it says which server has it and is good for its caller only.
-pub fn seal_task(view: &ViewState, server: usize, caller: &Caller, keys: &KeyRing, id: &str) -> Option<String> {
+/// Seals a task id, so that it says which server has it, and who of those before that server, and is good for its caller
+/// only.
+pub fn seal_task(
+    view: &ViewState,
+    (server, owner): (usize, Owner),
+    caller: &Caller,
+    keys: &KeyRing,
+    id: &str,
+) -> Option<String> {
     let name = &view.servers.get(server)?.server.name;
     let mut plain = vec![u8::try_from(name.len()).ok()?];
     plain.extend_from_slice(name.as_bytes());
+    plain.extend_from_slice(&owner.unwrap_or(NOBODY).to_be_bytes());
     plain.extend_from_slice(id.as_bytes());
     keys.seal(Purpose::TaskId, &scope(view, caller), &plain).ok()
 }
@@ -179,7 +204,7 @@ pub(super) fn open_task(
     token: &str,
     caller: &Caller,
     keys: &KeyRing,
-) -> Result<(usize, Arc<str>), Refusal> {
+) -> Result<(usize, Owner, Arc<str>), Refusal> {
     let wrong = || Refusal::new(Reason::InvalidParams, "unknown task");
     if token.len() > SEALED_BYTES_MAX {
         return Err(wrong());
@@ -189,14 +214,15 @@ pub(super) fn open_task(
         .map_err(|_| wrong())?;
     let end = 1 + usize::from(*plain.first().ok_or_else(wrong)?);
     let name = plain.get(1..end).ok_or_else(wrong)?;
-    let id = plain
+    let (owner, id) = plain
         .get(end..)
-        .and_then(|id| std::str::from_utf8(id).ok())
+        .and_then(|rest| rest.split_first_chunk::<8>())
         .ok_or_else(wrong)?;
+    let id = std::str::from_utf8(id).map_err(|_| wrong())?;
     let server = view
         .servers
         .iter()
         .position(|s| s.server.name.as_bytes() == name)
         .ok_or_else(wrong)?;
-    Ok((server, Arc::from(id)))
+    Ok((server, owner_of(*owner), Arc::from(id)))
 }

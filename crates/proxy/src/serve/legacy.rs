@@ -56,16 +56,16 @@ impl Edge {
         Ok(response(self.lower.post(&edge, &body, &message).await?))
     }
 
-    /// Several messages of a 2025-03-26 client, taken apart; `None` when this is not a session of a revision that has
-    /// batches. Each message is a call of its own, with a record of its own.
-    pub(super) fn batch(&self, context: CallContext, parts: &Parts, body: &Bytes) -> Option<Result<Batch, Refusal>> {
+    /// Whether a request may be several messages: it is of a session of a revision that has batches.
+    pub(super) fn takes_batches(&self, context: &CallContext, parts: &Parts) -> bool {
         let revision = self
             .lower
-            .revision(&parts.headers, &context.caller, &context.view.view.name)?;
-        revision.batching.then(|| self.split(context, parts, body))
+            .revision(&parts.headers, &context.caller, &context.view.view.name);
+        revision.is_some_and(|revision| revision.batching)
     }
 
-    fn split(&self, whole: CallContext, parts: &Parts, body: &Bytes) -> Result<Batch, Refusal> {
+    /// Several messages of a 2025-03-26 client, taken apart. Each is a call of its own, with a record of its own.
+    pub(super) fn split(&self, whole: CallContext, parts: &Parts, body: &Bytes) -> Result<Batch, Refusal> {
         super::admit::check_once(&parts.headers)?;
         let tolerant = whole.view.tolerates_duplicates;
         let rules = super::admit::rules(&self.core.limits, tolerant);

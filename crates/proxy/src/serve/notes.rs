@@ -6,6 +6,7 @@ use meshgate_mcp::{Message, Method};
 use meshgate_telemetry as telemetry;
 
 use crate::admit::Face;
+use crate::catalogue::ServerInView;
 use crate::classify::Outcome;
 use crate::observe::CallRecord;
 use crate::resolve::{Call, Destination};
@@ -46,13 +47,12 @@ fn capped(text: &str) -> &str {
     text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or(text)
 }
 
-pub(super) fn note_destination(
-    record: &CallRecord,
-    call: &Call,
-    destination: &Destination,
-    server: &meshgate_model::Server,
-) {
+pub(super) fn note_destination(record: &CallRecord, call: &Call, destination: &Destination, to: &ServerInView) {
+    let server = &to.server;
     record.note(|r| {
+        if let Some(peer) = to.upstream.peer() {
+            r.peer_identity = Some(peer.clone());
+        }
         r.server = Some(server.name.clone());
         r.team = server.team.clone();
         r.round = Some(destination.round).filter(|round| *round > 1);

@@ -18,7 +18,9 @@ use super::probe::{self, Verdict};
 use super::stale::Stale;
 use super::stdio::StdioLink;
 use super::turns::Turn;
+use super::{Owner, mesh};
 use crate::call::{Outbound, Reply};
+use crate::hop::Sidecars;
 use crate::lift::{Lifted, Link};
 use crate::refusal::Refusal;
 
@@ -30,6 +32,8 @@ pub(super) enum Way {
     Stdio(Arc<StdioLink>),
     /// Legacy, lifted, with the link below it.
     Lifted(Arc<Lifted>, Link),
+    /// Through sidecars, whatever is behind them.
+    Mesh(Arc<Sidecars>),
 }
 
 /// One connection, from its handshake to its end.
@@ -62,14 +66,14 @@ impl Connected {
 
     pub(super) fn era(&self) -> Era {
         match self.way {
-            Way::Http(_) | Way::Stdio(_) => Era::Modern,
+            Way::Http(_) | Way::Stdio(_) | Way::Mesh(_) => Era::Modern,
             Way::Lifted(..) => Era::Legacy,
         }
     }
 
     pub(super) fn revision(&self) -> &'static str {
         match &self.way {
-            Way::Http(_) | Way::Stdio(_) => MODERN.name,
+            Way::Http(_) | Way::Stdio(_) | Way::Mesh(_) => MODERN.name,
             Way::Lifted(lifted, _) => lifted.revision().name,
         }
     }
@@ -77,14 +81,14 @@ impl Connected {
     pub(super) fn stdio(&self) -> Option<&Arc<StdioLink>> {
         match &self.way {
             Way::Stdio(link) | Way::Lifted(_, Link::Stdio(link)) => Some(link),
-            Way::Http(_) | Way::Lifted(_, Link::Http(_)) => None,
+            Way::Http(_) | Way::Lifted(_, Link::Http(_)) | Way::Mesh(_) => None,
         }
     }
 
     fn http(&self) -> Option<&Arc<HttpLink>> {
         match &self.way {
             Way::Http(link) | Way::Lifted(_, Link::Http(link)) => Some(link),
-            Way::Stdio(_) | Way::Lifted(_, Link::Stdio(_)) => None,
+            Way::Stdio(_) | Way::Lifted(_, Link::Stdio(_)) | Way::Mesh(_) => None,
         }
     }
 
@@ -93,10 +97,11 @@ impl Connected {
         !over && self.stdio().is_none_or(|link| !link.is_closed())
     }
 
-    /// Makes a call. What is rare or slow anyway is boxed: the future of a call is moved to the heap as a whole, and every
-    /// call would pay for the size of its largest branch.
-    pub(super) async fn call(&self, out: Outbound, patience: Patience, turn: Turn) -> Result<Reply, Refusal> {
-        match &self.way {
+    /// Makes a call; answers with the number of who holds what it may be gone on with, too. What is rare or slow anyway is
+    /// boxed: the future of a call is moved to the heap as a whole, and every call would pay for the size of its largest
+    /// branch.
+    pub(super) async fn call(&self, out: Outbound, patience: Patience, turn: Turn) -> Result<(Owner, Reply), Refusal> {
+        let reply = match &self.way {
             Way::Http(link) => {
                 let reply = modern::call_http(link, out, patience, turn, &self.stale).await;
                 if let Err(refusal) = &reply
@@ -104,14 +109,20 @@ impl Connected {
                 {
                     Box::pin(self.ask_again(link)).await;
                 }
-                reply
+                // Any gateway may go on with it: a modern server over HTTP keeps nothing between two requests.
+                return reply.map(|reply| (None, reply));
             }
-            Way::Stdio(link) => Box::pin(modern::call_stdio(link, out, patience, turn)).await,
+            Way::Mesh(sidecars) => {
+                let (instance, reply) = Box::pin(mesh::call(sidecars, out, patience, turn, &self.stale)).await?;
+                return Ok((Some(instance), reply));
+            }
+            Way::Stdio(link) => Box::pin(modern::call_stdio(link, out, patience, turn)).await?,
             Way::Lifted(lifted, _) => match Box::pin(lifted.call(out, patience.until())).await? {
-                Reply::One(message) => Ok(Reply::One(message)),
-                Reply::Stream(messages) => Ok(Reply::Stream(patience::bounded(messages, patience, turn))),
+                Reply::One(message) => Reply::One(message),
+                Reply::Stream(messages) => Reply::Stream(patience::bounded(messages, patience, turn)),
             },
-        }
+        };
+        Ok((Some(self.dialler.owner()), reply))
     }
 
     /// Asks the server what it is after an answer that a modern one does not give. That answer alone decides nothing: a
@@ -135,7 +146,7 @@ impl Connected {
 
     /// Asks for the `DiscoverResult`.
     pub(super) async fn discover(&self, out: Outbound, patience: Patience, turn: Turn) -> Result<Bytes, Refusal> {
-        let Reply::One(body) = self.call(out, patience, turn).await? else {
+        let (_, Reply::One(body)) = self.call(out, patience, turn).await? else {
             return Err(broken("server answered `server/discover` with a stream"));
         };
         let answer = scan(&body, &Rules::SERVER)
@@ -154,6 +165,7 @@ impl Connected {
         let doubted = tokio::select! {
             () = self.link_closed() => false,
             () = self.session_closed() => false,
+            () = self.sidecars_lost() => false,
             () = self.sweep() => false,
             () = self.doubt.cancelled() => true,
         };
@@ -174,6 +186,9 @@ impl Connected {
 
     /// Why the connection is over.
     pub(super) fn close_reason(&self) -> Option<Arc<str>> {
+        if let Way::Mesh(_) = &self.way {
+            return Some("server is away: none of its sidecars can be reached".into());
+        }
         self.stdio().and_then(|link| link.close_reason())
     }
 
@@ -187,7 +202,14 @@ impl Connected {
     async fn session_closed(&self) {
         match &self.way {
             Way::Lifted(lifted, _) => lifted.closed().await,
-            Way::Http(_) | Way::Stdio(_) => std::future::pending().await,
+            Way::Http(_) | Way::Stdio(_) | Way::Mesh(_) => std::future::pending().await,
+        }
+    }
+
+    async fn sidecars_lost(&self) {
+        match &self.way {
+            Way::Mesh(sidecars) => sidecars.lost().await,
+            Way::Http(_) | Way::Stdio(_) | Way::Lifted(..) => std::future::pending().await,
         }
     }
 

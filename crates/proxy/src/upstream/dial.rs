@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::UpstreamOptions;
 use super::http::{Allowance, HttpLink};
 use super::stdio::{StdioCommand, StdioLink, read_value};
+use crate::hop::{HopLimits, HopOptions, Sidecars};
 use crate::lift::{Dial, Link};
 use crate::refusal::{Reason, Refusal};
 
@@ -20,6 +21,8 @@ pub(super) struct Dialler {
     sessions: Mutex<Option<Arc<HttpLink>>>,
     /// Events of calls on all links over HTTP.
     allowance: Arc<Allowance>,
+    /// The way to the server's sidecars, from the first time that it is asked for.
+    sidecars: Mutex<Option<Arc<Sidecars>>>,
 }
 
 impl Dialler {
@@ -29,7 +32,44 @@ impl Dialler {
             options,
             sessions: Mutex::default(),
             allowance: Arc::default(),
+            sidecars: Mutex::default(),
         }
+    }
+
+    /// The number of this part of the mesh, by which what waits here is found again.
+    pub(super) fn owner(&self) -> u64 {
+        self.options.owner
+    }
+
+    /// The way to the server's sidecars.
+    pub(super) fn sidecars(&self) -> Result<Arc<Sidecars>, Refusal> {
+        let Reach::Sidecar { version, .. } = &self.server.reach else {
+            return Err(elsewhere());
+        };
+        let Some(hop) = &self.options.hop else {
+            return Err(Refusal::new(
+                Reason::ServerAway,
+                "server is behind a sidecar, and this gateway has not joined a mesh; start it with `meshgate up` or `meshgate gateway`",
+            ));
+        };
+        let mut sidecars = self.sidecars.lock();
+        if let Some(sidecars) = &*sidecars {
+            return Ok(Arc::clone(sidecars));
+        }
+        let limits = HopLimits {
+            response_bytes: self.options.limits.response_bytes_max,
+            event_bytes: self.options.limits.event_bytes_max,
+            stream_buffer_bytes: self.options.limits.stream_buffer_bytes_max,
+            ..hop.limits
+        };
+        let hop = HopOptions { limits, ..hop.clone() };
+        let started = Arc::new(Sidecars::start(hop, &self.server.name, version)?);
+        Ok(Arc::clone(sidecars.insert(started)))
+    }
+
+    /// The same, if it has been asked for.
+    pub(super) fn known_sidecars(&self) -> Option<Arc<Sidecars>> {
+        self.sidecars.lock().clone()
     }
 
     /// A link over HTTP.

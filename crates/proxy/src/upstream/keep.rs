@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use meshgate_mcp::Era;
-use meshgate_model::{EraChoice, Reach};
+use meshgate_model::{Deadlines, EraChoice, Reach};
 use tokio::time::{Instant, sleep_until};
 
 use super::connected::{Connected, Way};
-use super::limits::{BACKOFF_MAX, EAGER_PAUSE, GOOD_LIFE, HANDSHAKE_MAX};
+use super::limits::{BACKOFF_MAX, EAGER_PAUSE, GOOD_LIFE, HANDSHAKE_MAX, PROBE_MAX};
+use super::patience::Patience;
 use super::probe::{self, Verdict};
 use super::stdio::StdioLink;
 use super::{Phase, Shared};
@@ -136,6 +137,23 @@ impl Keeper {
             () = self.shared.shutdown.cancelled() => false,
             () = sleep_until(next) => true,
             () = self.wanted(eager_from) => true,
+            () = self.joined(eager_from) => true,
+        }
+    }
+
+    /// Resolves when a connection to a sidecar has come to stand since `from`.
+    async fn joined(&self, from: Instant) {
+        let Some(sidecars) = self.shared.dialler.known_sidecars() else {
+            return std::future::pending().await;
+        };
+        let mut opened = sidecars.opened();
+        opened.borrow_and_update();
+        // One that joins is asked at once; after a failure of what is behind it there is a pause, as for everybody.
+        if self.failures > 1 {
+            sleep_until(from).await;
+        }
+        if opened.changed().await.is_err() {
+            std::future::pending().await
         }
     }
 
@@ -150,11 +168,7 @@ impl Keeper {
             Reach::Http { .. } => self.connect_http().await,
             Reach::Sse { .. } => self.connect_sse().await,
             Reach::Stdio { .. } => self.connect_stdio().await,
-            Reach::Sidecar { .. } => Err(Refusal::server(
-                Reason::ServerAway,
-                Executed::No,
-                "no sidecar of the server has joined",
-            )),
+            Reach::Sidecar { .. } => self.connect_sidecars().await,
         };
         if result.is_err() {
             // What was believed of the server may be the reason.
@@ -172,6 +186,27 @@ impl Keeper {
             Verdict::Modern(discover) => Ok(self.connected(Way::Http(link), Some(discover))),
             Verdict::Legacy => self.lifted(Link::Http(link)).await,
         }
+    }
+
+    /// Sidecars keep their own connections and their own health; what is asked here is only whether there is one, and what
+    /// the server behind it says of itself.
+    async fn connect_sidecars(&self) -> Result<Connected, Refusal> {
+        let shared = &self.shared;
+        let sidecars = shared.dialler.sidecars()?;
+        sidecars.ready().await?;
+        let connected = self.connected(Way::Mesh(sidecars), None);
+        let out = probe::discover_request(PROBE_MAX);
+        let deadlines = Deadlines {
+            silence: PROBE_MAX,
+            hard: PROBE_MAX,
+        };
+        let patience = Patience::new(&out, deadlines);
+        let turn = match shared.turns.take(&out) {
+            Some(turn) => turn,
+            None => shared.turns.wait(&out).await?,
+        };
+        connected.discover(out, patience, turn).await?;
+        Ok(connected)
     }
 
     /// A server of 2024-11-05 over HTTP: a pipe like that of a child, only longer.

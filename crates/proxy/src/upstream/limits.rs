@@ -133,3 +133,5 @@ pub(crate) const POSTS_MAX: usize = 64;
 pub(crate) const POST_MAX: Duration = Duration::from_secs(30);
 /// How long what a killed supervisor leaves behind is looked for and ended.
 pub(crate) const ORPHANS_MAX: Duration = Duration::from_secs(5);
+/// Calls that are only counted: as many as their count can hold with room to spare.
+pub(crate) const COUNTED_MAX: usize = 1 << 30;

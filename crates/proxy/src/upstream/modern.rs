@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, RETRY_AFTER};
-use meshgate_mcp::{Envelope, MODERN, Message, Method, Rules, Splice, codes, headers, meta, scan};
+use meshgate_mcp::{Envelope, MODERN, Message, Method, Rules, Splice, SseEvent, codes, headers, meta, scan};
 use tokio::time::timeout_at;
 
 use super::http::{Events, Fields, HttpAnswer, HttpLink, broken, cut_off};
@@ -24,6 +24,7 @@ use super::stale::Stale;
 use super::stdio::{Received, StdioLink};
 use super::turns::Turn;
 use crate::call::{Outbound, Reply};
+use crate::hop;
 use crate::refusal::{Executed, Reason, Refusal};
 
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -60,7 +61,7 @@ pub(super) async fn call_http(
                 Method::Listen => events.apart(),
                 _ => events,
             };
-            let source = EventMessages::new(events, out.id);
+            let source = EventMessages::new(events.into(), out.id);
             patience::reply(source, patience, turn).await
         }
     }
@@ -109,7 +110,13 @@ pub(super) fn routing_fields<'a>(link: &'a HttpLink, out: &Outbound) -> Result<F
 }
 
 /// A body that came with an error status or without the right type: a JSON-RPC response all the same, or a refusal.
-fn error_body(id: u64, status: StatusCode, headers: &HeaderMap, body: Bytes, stale: &Stale) -> Result<Reply, Refusal> {
+pub(super) fn error_body(
+    id: u64,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: Bytes,
+    stale: &Stale,
+) -> Result<Reply, Refusal> {
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         return Err(refused_by_status(status, headers));
     }
@@ -187,17 +194,60 @@ pub(super) fn casts_doubt(refusal: &Refusal) -> bool {
     )
 }
 
+/// Where the events of an answer come from.
+pub(super) enum Source {
+    /// The server itself.
+    Http(Events),
+    /// Its sidecar.
+    Mesh(hop::Events),
+}
+
+impl From<Events> for Source {
+    fn from(events: Events) -> Self {
+        Self::Http(events)
+    }
+}
+
+impl From<hop::Events> for Source {
+    fn from(events: hop::Events) -> Self {
+        Self::Mesh(events)
+    }
+}
+
+impl Source {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<SseEvent, Refusal>>> {
+        match self {
+            Self::Http(events) => Pin::new(events).poll_next(cx),
+            Self::Mesh(events) => Pin::new(events).poll_next(cx),
+        }
+    }
+
+    /// What a sidecar says itself, and not for its server.
+    fn refusal(&self, event: &SseEvent) -> Option<Refusal> {
+        let refused = matches!(self, Self::Mesh(_)) && event.event.as_deref() == Some(hop::words::REFUSED_EVENT);
+        refused.then(|| hop::taken_over(&event.data))
+    }
+
+    /// Nothing more is wanted, because the answer is complete.
+    fn finish(self) {
+        match self {
+            Self::Http(events) => events.finish(),
+            Self::Mesh(events) => events.finish(),
+        }
+    }
+}
+
 /// The messages of an event stream.
 pub(super) struct EventMessages {
     /// `None` once the response has been read.
-    events: Option<Events>,
+    events: Option<Source>,
     id: u64,
     /// Events since others last had their turn.
     in_a_row: u32,
 }
 
 impl EventMessages {
-    pub(super) fn new(events: Events, id: u64) -> Self {
+    pub(super) fn new(events: Source, id: u64) -> Self {
         Self {
             events: Some(events),
             id,
@@ -243,8 +293,12 @@ impl Stream for EventMessages {
             let Some(events) = &mut self.events else {
                 return Poll::Ready(None);
             };
-            match ready!(Pin::new(events).poll_next(cx)) {
+            match ready!(events.poll_next(cx)) {
                 Some(Ok(event)) => {
+                    if let Some(refusal) = events.refusal(&event) {
+                        self.events = None;
+                        return Poll::Ready(Some(Err(refusal)));
+                    }
                     self.in_a_row += 1;
                     if let Some(message) = self.message(event.data) {
                         return Poll::Ready(Some(message));

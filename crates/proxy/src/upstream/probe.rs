@@ -52,6 +52,7 @@ pub(super) fn discover_request(within: Duration) -> Outbound {
     let body = message::request(id.to_string().as_bytes(), Method::Discover.as_str(), params.as_bytes());
     Outbound {
         id,
+        owner: None,
         method: Method::Discover,
         method_name: Method::Discover.as_str().into(),
         name: None,
@@ -78,7 +79,7 @@ pub(super) async fn ask_http(link: &HttpLink) -> Result<Verdict, Refusal> {
             _ => judge_status(status, &headers),
         },
         HttpAnswer::Stream { events, .. } => {
-            let mut messages = EventMessages::new(events, out.id);
+            let mut messages = EventMessages::new(events.into(), out.id);
             let response = timeout_at(deadline, async {
                 loop {
                     match messages.next().await {

@@ -108,6 +108,7 @@ impl RunningGateway {
         let records = Arc::new(Records::default());
         let metrics = Arc::new(Metrics::new());
         let parts = GatewayParts {
+            mesh: None,
             keys,
             records: records.clone(),
             metrics: metrics.clone(),

@@ -67,6 +67,7 @@ fn start(what: &[&str]) -> Arc<Upstream> {
 pub(super) fn outbound(id: u64, method: &str) -> Outbound {
     Outbound {
         id,
+        owner: None,
         method: Method::parse(method),
         method_name: method.to_owned().into(),
         name: Some(Arc::from("tool")),
