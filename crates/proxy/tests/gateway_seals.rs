@@ -11,7 +11,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{RunningGateway, TOKEN, compiled, mesh};
+use common::{RunningGateway, TOKEN, UNHURRIED, compiled, documents, mesh};
 use meshgate_identity::{KeyRing, token_digest};
 use meshgate_testkit::{Answer, ScriptedServer};
 
@@ -38,7 +38,8 @@ async fn asking() -> (ScriptedServer, RunningGateway) {
         .tool_as("twin", &schema("twin"), answer)
         .start()
         .await;
-    let mut snapshot = compiled(&mesh(&[("only", &server.url())], APPS));
+    let more = documents(&[UNHURRIED, APPS]);
+    let mut snapshot = compiled(&mesh(&[("only", &server.url())], &more));
     assert!(snapshot.add_token("other", token_digest("mg_other")));
     let gateway = RunningGateway::start_snapshot(snapshot, Arc::new(KeyRing::from_entropy().unwrap())).await;
     (server, gateway)
@@ -171,7 +172,8 @@ async fn d18_a_cursor_is_good_for_its_caller_its_list_and_nothing_else() {
         script = script.tool(&format!("t{n:04}"), r#"{"resultType":"complete","content":[]}"#);
     }
     let server = script.start().await;
-    let mut snapshot = compiled(&mesh(&[("only", &server.url())], APPS));
+    let more = documents(&[UNHURRIED, APPS]);
+    let mut snapshot = compiled(&mesh(&[("only", &server.url())], &more));
     assert!(snapshot.add_token("other", token_digest("mg_other")));
     let gateway = RunningGateway::start_snapshot(snapshot, Arc::new(KeyRing::from_entropy().unwrap())).await;
     let first = gateway.modern("/mcp", "1", "tools/list", "").await.json();

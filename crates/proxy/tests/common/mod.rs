@@ -11,6 +11,7 @@
 
 pub mod inside;
 pub mod intruder;
+pub mod meshed;
 pub mod parked;
 
 use std::collections::BTreeSet;
@@ -23,7 +24,7 @@ use meshgate_identity::{KeyRing, token_digest};
 use meshgate_model::Snapshot;
 use meshgate_proxy::catalogue::{Applied, Catalogues};
 use meshgate_proxy::drain::{Drainer, drain};
-use meshgate_proxy::gateway::{Control, Gateway, GatewayParts};
+use meshgate_proxy::gateway::{Control, Gateway, GatewayParts, MeshParts};
 use meshgate_telemetry::{Metrics, Records};
 use meshgate_testkit::raw::{RawAnswer, RawConnection};
 use parking_lot::Mutex;
@@ -35,6 +36,8 @@ pub const TOKEN: &str = "mg_test-token-of-local";
 
 pub struct RunningGateway {
     pub address: SocketAddr,
+    /// Where its other replicas call it, in a mesh.
+    pub mesh_address: Option<SocketAddr>,
     pub records: Arc<Records>,
     pub metrics: Arc<Metrics>,
     pub catalogues: Arc<Catalogues>,
@@ -99,16 +102,26 @@ impl RunningGateway {
 
     /// With children under another supervisor than the gateway's own binary, which is not at hand in tests.
     pub async fn start_supervised(
+        snapshot: Snapshot,
+        keys: Arc<KeyRing>,
+        supervisor: meshgate_proxy::supervise::SupervisorProgram,
+    ) -> Self {
+        Self::start_in(snapshot, keys, supervisor, None).await
+    }
+
+    /// With a place in a mesh.
+    pub async fn start_in(
         mut snapshot: Snapshot,
         keys: Arc<KeyRing>,
         supervisor: meshgate_proxy::supervise::SupervisorProgram,
+        mesh: Option<MeshParts>,
     ) -> Self {
         let _ = snapshot.add_token("local", token_digest(TOKEN));
         let (drainer, drain) = drain();
         let records = Arc::new(Records::default());
         let metrics = Arc::new(Metrics::new());
         let parts = GatewayParts {
-            mesh: None,
+            mesh,
             keys,
             records: records.clone(),
             metrics: metrics.clone(),
@@ -119,12 +132,14 @@ impl RunningGateway {
         };
         let gateway = Gateway::bind(snapshot, parts).unwrap();
         let address = gateway.addresses()[0];
+        let mesh_address = gateway.mesh_address();
         let catalogues = gateway.catalogues();
         let control = gateway.control();
         let serving = tokio::spawn(gateway.serve());
         catalogues.asked_all(Duration::from_secs(10)).await;
         Self {
             address,
+            mesh_address,
             records,
             metrics,
             catalogues,
@@ -199,6 +214,12 @@ impl RunningGateway {
     /// Stops as SIGTERM does.
     pub async fn stop(self) {
         self.stop_in_peace().await;
+    }
+
+    /// Breaks off whatever it does, as SIGKILL would.
+    pub async fn kill(mut self) {
+        self.drainer.take().unwrap().drain(Duration::ZERO).await;
+        self.serving.abort();
     }
 
     /// Stops as SIGTERM does; whether everything had ended when the drain's time was over.

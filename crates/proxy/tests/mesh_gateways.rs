@@ -1,0 +1,258 @@
+//! Replicas of a gateway, and sidecars behind them, over real mutual TLS: what each says, and who holds what.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::meshed::{Meshed, behind_sidecars};
+use common::parked::{ALL, DONE, FORM, Last, asking, asks, call, gone, question};
+use common::{LegacyClient, UNHURRIED, mesh};
+use meshgate_testkit::{Answer, Script, ScriptedServer, Step};
+use serde_json::{Value, json};
+
+const HI: &str = r#"{"resultType":"complete","content":[{"type":"text","text":"hi"}]}"#;
+const ECHO: &str = r#""name":"echo","arguments":{}"#;
+
+fn echoing() -> Script {
+    ScriptedServer::modern().tool("echo", HI)
+}
+
+fn slow(script: Script) -> Script {
+    script.tool_as("slow", r#"{"name":"slow","inputSchema":{"type":"object"}}"#, |_| {
+        let result = format!(r#"{{"jsonrpc":"2.0","id":$ID,"result":{HI}}}"#);
+        Answer::stream([Step::Until("release".to_owned()), Step::message(result)])
+    })
+}
+
+/// A legacy server that asks in the middle of each call.
+fn asking_each() -> Script {
+    asking("2025-11-25", |call| {
+        let mut steps = question(&format!("s{}", call.json()["id"]), "elicitation/create", FORM).to_vec();
+        steps.push(Step::message(DONE));
+        steps
+    })
+}
+
+fn calls(server: &ScriptedServer) -> usize {
+    server.received("tools/call").len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_passes_gateway_and_sidecar_and_each_says_so_in_one_trace() {
+    let (mesh, server) = (Meshed::new(), echoing().start().await);
+    let sidecar = mesh.sidecar(&server).await;
+    mesh.sidecars(&[(11, &sidecar)]);
+    let gateway = mesh.gateway(1, &behind_sidecars()).await;
+    let list = gateway.modern("/mcp", "1", "tools/list", "").await.json();
+    assert_eq!(list["result"]["tools"][0]["name"], "echo");
+    let before = sidecar.lines(1).await.len();
+    gateway.lines(1).await;
+    let answer = gateway.modern("/mcp", "\"a\"", "tools/call", ECHO).await.json();
+    assert_eq!(
+        (&answer["id"], &answer["result"]["content"][0]["text"]),
+        (&json!("a"), &json!("hi"))
+    );
+    assert_eq!(calls(&server), 1);
+    let outer = gateway.lines(1).await.pop().unwrap();
+    let inner = sidecar.lines(1).await;
+    assert!(before > 0);
+    let inner = inner.iter().find(|line| line["method"] == "tools/call").unwrap();
+    let ids = ["spiffe://test.mesh/gateway/main", "spiffe://test.mesh/server/only/v1"];
+    assert_eq!((&outer["hop"], &inner["hop"]), (&json!("gateway"), &json!("sidecar")));
+    assert_eq!([&outer["identity"], &outer["peerIdentity"]], [ids[0], ids[1]]);
+    assert_eq!([&inner["identity"], &inner["peerIdentity"]], [ids[1], ids[0]]);
+    assert!(outer["traceId"].is_string(), "{outer}");
+    assert_eq!(outer["traceId"], inner["traceId"]);
+    assert_eq!(
+        (&inner["application"], &inner["view"]),
+        (&json!("local"), &json!("default"))
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a102_what_the_sidecar_refuses_is_refused_in_its_name_and_reaches_no_server() {
+    let (mesh, server) = (Meshed::new(), echoing().start().await);
+    // Its view of the application is another one than the gateway's.
+    let strict = common::mesh(
+        &[("only", &server.url())],
+        "kind: View\nmetadata: {name: default}\nspec: {servers: [{name: only, tools: {hide: [echo]}}]}",
+    );
+    let sidecar = mesh.sidecar_of(&strict).await;
+    mesh.sidecars(&[(11, &sidecar)]);
+    let gateway = mesh.gateway(1, &behind_sidecars()).await;
+    let answer = gateway.modern("/mcp", "1", "tools/call", ECHO).await;
+    let refusal = &answer.json()["error"]["data"]["dev.meshgate/refusal"];
+    assert_eq!(
+        (&refusal["by"], &refusal["executed"]),
+        (&json!("sidecar"), &json!("no")),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(gateway.lines(1).await[0]["refusedBy"], "sidecar");
+    assert_eq!(calls(&server), 0);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_given_up_ends_at_the_server_and_progress_comes_as_it_is_made() {
+    let mesh = Meshed::new();
+    let script = slow(ScriptedServer::legacy("2025-06-18")).tool_as("steps", r#"{"name":"steps","inputSchema":{"type":"object"}}"#, |_| {
+        let step = |n| {
+            Step::message(format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":$TOKEN,"progress":{n}}}}}"#
+            ))
+        };
+        let result = format!(r#"{{"jsonrpc":"2.0","id":$ID,"result":{HI}}}"#);
+        Answer::stream([step(1), step(2), Step::message(result)])
+    });
+    let server = script.start().await;
+    let sidecar = mesh.sidecar(&server).await;
+    mesh.sidecars(&[(11, &sidecar)]);
+    let gateway = mesh.gateway(1, &behind_sidecars()).await;
+    let meta = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"progressToken":"p"}"#;
+    let steps = format!(r#""name":"steps","arguments":{{}},{meta}"#);
+    let answer = gateway.modern("/mcp", "1", "tools/call", &steps).await;
+    let messages: Vec<Value> = answer
+        .messages()
+        .iter()
+        .map(|m| serde_json::from_str(m).unwrap())
+        .collect();
+    let progress: Vec<_> = messages.iter().map(|m| m["params"]["progress"].clone()).collect();
+    assert_eq!(progress, [json!(1), json!(2), Value::Null]);
+    assert_eq!(messages[0]["params"]["progressToken"], "p");
+    let waits = common::Post::modern("2", "tools/call", r#""name":"slow","arguments":{}"#)
+        .open(&gateway)
+        .await;
+    until("the server has it", || calls(&server) == 2).await;
+    drop(waits);
+    until("it is cancelled there", || {
+        server.received("notifications/cancelled").len() == 1
+    })
+    .await;
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_sidecars_one_is_stopped_under_load_and_no_call_fails() {
+    let (mesh, server) = (Meshed::new(), echoing().start().await);
+    let (one, two) = (mesh.sidecar(&server).await, mesh.sidecar(&server).await);
+    mesh.sidecars(&[(11, &one), (12, &two)]);
+    let gateway = mesh.gateway(1, &behind_sidecars()).await;
+    let mut made = 0;
+    let mut one = Some(one);
+    for round in 0..60 {
+        let calls = (0..8).map(|n| gateway.modern("/mcp", "1", "tools/call", if n < 8 { ECHO } else { "" }));
+        for answer in futures_util::future::join_all(calls).await {
+            assert_eq!(answer.json()["result"]["content"][0]["text"], "hi", "{}", answer.text());
+            made += 1;
+        }
+        if round == 20 {
+            let one = one.take().unwrap();
+            tokio::spawn(async move { one.stop(Duration::from_secs(5)).await });
+        }
+    }
+    assert_eq!(calls(&server), made);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_of_a_sidecar_is_answered_through_another_gateway_and_finds_its_owner() {
+    let (mesh, server) = (Meshed::new(), asking_each().start().await);
+    let (one, two) = (mesh.sidecar(&server).await, mesh.sidecar(&server).await);
+    mesh.sidecars(&[(11, &one), (12, &two)]);
+    let here = mesh.gateway(1, &behind_sidecars()).await;
+    let there = mesh.gateway(2, &behind_sidecars()).await;
+    for made in 1..=6 {
+        let asked = asks(&here.modern("/mcp", "1", "tools/call", &call(ALL, "")).await);
+        let retry = asked.retry(&json!({ asked.key(): {"action": "accept", "content": {}} }));
+        let done = there.modern("/mcp", "2", "tools/call", &retry).await.last();
+        assert_eq!(done["result"]["content"][0]["text"], "done", "{done}");
+        assert_eq!(calls(&server), made);
+    }
+    here.stop().await;
+    there.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d23_a_question_whose_sidecar_is_gone_is_gone_and_its_call_ran_once() {
+    let (mesh, server) = (Meshed::new(), asking_each().start().await);
+    let (one, two) = (mesh.sidecar(&server).await, mesh.sidecar(&server).await);
+    mesh.sidecars(&[(11, &one)]);
+    let gateway = mesh.gateway(1, &behind_sidecars()).await;
+    let asked = asks(&gateway.modern("/mcp", "1", "tools/call", &call(ALL, "")).await);
+    mesh.sidecars(&[(12, &two)]);
+    one.stop(Duration::ZERO).await;
+    let retry = asked.retry(&json!({ asked.key(): {"action": "accept", "content": {}} }));
+    gone(&gateway.modern("/mcp", "2", "tools/call", &retry).await);
+    assert_eq!(calls(&server), 1);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_of_a_gateways_own_server_is_answered_through_its_replica_until_that_gateway_is_gone() {
+    let (meshed, server) = (Meshed::new(), asking_each().start().await);
+    let yaml = mesh(&[("only", &server.url())], UNHURRIED);
+    let (here, there) = (meshed.gateway(1, &yaml).await, meshed.gateway(2, &yaml).await);
+    meshed.gateways(&[(1, &here), (2, &there)]);
+    let ask = async || asks(&here.modern("/mcp", "1", "tools/call", &call(ALL, "")).await);
+    let asked = ask().await;
+    let retry = asked.retry(&json!({ asked.key(): {"action": "accept", "content": {}} }));
+    let done = there.modern("/mcp", "\"b\"", "tools/call", &retry).await.last();
+    assert_eq!(
+        (&done["id"], &done["result"]["content"][0]["text"]),
+        (&json!("b"), &json!("done")),
+        "{done}"
+    );
+    assert_eq!(calls(&server), 1);
+    let asked = ask().await;
+    here.kill().await;
+    let retry = asked.retry(&json!({ asked.key(): {"action": "accept", "content": {}} }));
+    gone(&there.modern("/mcp", "2", "tools/call", &retry).await);
+    meshed.gateways(&[(2, &there)]);
+    gone(&there.modern("/mcp", "3", "tools/call", &retry).await);
+    assert_eq!(calls(&server), 2);
+    there.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_legacy_session_is_served_by_both_replicas_and_ends_with_its_home() {
+    let (meshed, server) = (Meshed::new(), echoing().start().await);
+    let sidecar = meshed.sidecar(&server).await;
+    meshed.sidecars(&[(11, &sidecar)]);
+    let yaml = behind_sidecars();
+    let (here, there) = (meshed.gateway(1, &yaml).await, meshed.gateway(2, &yaml).await);
+    meshed.gateways(&[(1, &here), (2, &there)]);
+    let client = LegacyClient::open(&here, "2025-11-25", "{}").await;
+    for gateway in [&here, &there, &here, &there] {
+        let answer = client.request("5", "tools/call", ECHO).to(gateway).await;
+        assert_eq!(answer.last()["result"]["content"][0]["text"], "hi", "{}", answer.text());
+        let pong = client.request("6", "ping", "").to(gateway).await;
+        assert_eq!(pong.json()["id"], 6);
+    }
+    let mut stream = client.attach().open(&there).await;
+    assert_eq!(stream.head().await.unwrap().status, 200);
+    let second = client.attach().to(&here).await;
+    assert_eq!(second.status, 409, "its home knows of the stream: {}", second.text());
+    let ended = client.post("").verb("DELETE").to(&there).await;
+    assert_eq!(ended.status, 204);
+    assert_eq!(client.request("7", "ping", "").to(&here).await.status, 404);
+    let again = LegacyClient::open(&here, "2025-06-18", "{}").await;
+    here.kill().await;
+    assert_eq!(again.request("8", "ping", "").to(&there).await.status, 404);
+    meshed.gateways(&[(2, &there)]);
+    assert_eq!(again.request("9", "ping", "").to(&there).await.status, 404);
+    there.stop().await;
+}
+
+/// Waits until something is so that nobody tells.
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..3_000 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never: {what}");
+}
