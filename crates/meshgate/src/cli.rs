@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use meshgate_proxy::process::{GatewayArgs, SidecarArgs};
 
 use crate::exit::{self, Failure};
-use crate::{call, check, demo, diff, import, out, reference, reload, status, tools, up};
+use crate::mesh::ControlRunArgs;
+use crate::{call, check, demo, diff, import, mesh, out, reference, reload, status, tools, up};
 
 /// The mesh gateway for MCP: one authenticated endpoint in front of any MCP servers.
 #[derive(Debug, Parser)]
@@ -23,6 +25,12 @@ pub(crate) struct Cli {
 enum Command {
     /// Start a gateway from a mesh file or an `mcp.json`.
     Up(UpArgs),
+    /// Run the control plane of a mesh.
+    Control(ControlRunArgs),
+    /// Run a gateway of a mesh, which its control plane tells what to serve.
+    Gateway(GatewayArgs),
+    /// Run a sidecar of a mesh, beside a server.
+    Sidecar(SidecarArgs),
     /// Say what is wrong with a mesh file or an `mcp.json`, without starting anything.
     Check(CheckArgs),
     /// Write a mesh file from the files of other programs: `mcp.json` of Claude, Cursor, VS Code, Windsurf, Cline, Zed,
@@ -220,6 +228,9 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let state = cli.state.as_deref();
     match &cli.command {
         Command::Up(args) => up::run(args, state),
+        Command::Control(args) => mesh::control(args, state),
+        Command::Gateway(args) => mesh::gateway(args, state),
+        Command::Sidecar(args) => mesh::sidecar(args, state),
         Command::Check(args) => check::run(args, state),
         Command::Import(args) => import::run(args),
         Command::Reload(args) => reload::run(args, state),

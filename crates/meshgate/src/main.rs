@@ -14,6 +14,7 @@ mod exit;
 mod fetch;
 mod findings;
 mod import;
+mod mesh;
 
 mod out;
 mod reference;

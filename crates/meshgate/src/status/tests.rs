@@ -48,6 +48,7 @@ fn a_status_reads_like_a_page() {
         ],
         load: Load::default(),
         configuration: None,
+        member: None,
     };
     assert_eq!(
         shown(&status),

@@ -33,6 +33,45 @@ pub struct Status {
     /// Where the configuration comes from, and what became of its last change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<Configuration>,
+    /// How it stands with its membership of a mesh, where it is a part of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<MemberStatus>,
+}
+
+/// How a part stands with its membership of a mesh.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStatus {
+    /// Its SPIFFE ID.
+    pub identity: String,
+    /// This start of it, in hexadecimal.
+    pub instance: String,
+    /// The control plane: host and port.
+    pub control: String,
+    /// Whether a stream to it is open.
+    pub connected: bool,
+    /// Seconds since that was last different.
+    pub since_seconds: u64,
+    /// Why it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The epoch of the configuration in force; 0 while there is none.
+    pub epoch: u64,
+    /// Its revision.
+    pub revision: u64,
+    /// What was offered last and refused: which resource, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// The serial number of its certificate.
+    pub certificate_serial: String,
+    /// When that ends, in seconds since 1970.
+    pub certificate_ends: u64,
+    /// `late` when renewal has failed for a third of a life, `ended` when it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_alarm: Option<String>,
+    /// Why the last renewal failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_failed: Option<String>,
 }
 
 /// One address the gateway listens on.

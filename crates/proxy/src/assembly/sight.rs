@@ -147,6 +147,7 @@ impl admin::Sight for Sight {
             },
             servers,
             configuration: None,
+            member: None,
         }
     }
 

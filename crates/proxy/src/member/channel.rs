@@ -66,16 +66,23 @@ pub(super) async fn open(
         address: address.to_owned(),
         cause,
     };
-    let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", CONNECT_TIME.as_secs()));
+    let late = || {
+        io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("no answer within {} s", CONNECT_TIME.as_secs()),
+        )
+    };
     let connected = timeout(CONNECT_TIME, TcpStream::connect(address)).await;
     let socket = connected.unwrap_or_else(|_| Err(late())).map_err(unreached)?;
     socket.set_nodelay(true).map_err(unreached)?;
     let own = socket.local_addr().map_err(unreached)?.ip();
     let shaken = timeout(CONNECT_TIME, TlsConnector::from(config).connect(server_name(), socket)).await;
-    let stream = shaken.unwrap_or_else(|_| Err(late())).map_err(|cause| ChannelError::Trust {
-        address: address.to_owned(),
-        cause,
-    })?;
+    let stream = shaken
+        .unwrap_or_else(|_| Err(late()))
+        .map_err(|cause| ChannelError::Trust {
+            address: address.to_owned(),
+            cause,
+        })?;
     let once = Mutex::new(Some(TokioIo::new(stream)));
     let connector = service_fn(move |_| {
         let stream = once.lock().take();

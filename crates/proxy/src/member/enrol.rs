@@ -26,13 +26,13 @@ const ENROL_TIME: Duration = Duration::from_secs(20);
 
 /// What an enrolment gives.
 #[derive(Debug)]
-pub struct Enrolled {
+pub(super) struct Enrolled {
     /// The certificate with its key.
-    pub svid: Svid,
+    pub(super) svid: Svid,
     /// Whom to trust.
-    pub bundle: TrustBundle,
+    pub(super) bundle: TrustBundle,
     /// The epoch of the control plane; none lower is taken from now on.
-    pub epoch: u64,
+    pub(super) epoch: u64,
 }
 
 /// Why there is no certificate.
@@ -66,7 +66,7 @@ impl EnrolError {
 ///
 /// # Errors
 /// When no certificate for the part came of it.
-pub async fn with_token(control: &str, part: &Part, token: &JoinToken) -> Result<Enrolled, EnrolError> {
+pub(super) async fn with_token(control: &str, part: &Part, token: &JoinToken) -> Result<Enrolled, EnrolError> {
     // Until it is told, a part does not know its mesh; the one who signs reads nothing of the request but the key.
     let id = TrustDomain::of_mesh("joining").id(part.clone());
     let id = id.map_err(|error| EnrolError::Request(error.to_string()))?;
@@ -76,7 +76,9 @@ pub async fn with_token(control: &str, part: &Part, token: &JoinToken) -> Result
     let reply = ask(control, &Trusted::Root(*token.root()), proof, csr).await?;
     let enrolled = enrolled(key, reply)?;
     if !enrolled.bundle.has_root(token.root()) {
-        return Err(EnrolError::Unusable("its bundle lacks the root that the join token names".into()));
+        return Err(EnrolError::Unusable(
+            "its bundle lacks the root that the join token names".into(),
+        ));
     }
     check_part(&enrolled.svid, part)?;
     Ok(enrolled)
@@ -86,19 +88,26 @@ pub async fn with_token(control: &str, part: &Part, token: &JoinToken) -> Result
 ///
 /// # Errors
 /// When no certificate for the same identity came of it.
-pub async fn with_held(control: &str, held: &Svid, bundle: &Arc<TrustBundle>) -> Result<Enrolled, EnrolError> {
+pub(super) async fn with_held(control: &str, held: &Svid, bundle: &Arc<TrustBundle>) -> Result<Enrolled, EnrolError> {
     let id: &SpiffeId = held.id();
     let key = SvidKey::generate().map_err(request)?;
     let csr = key.csr(id).map_err(request)?;
     let signature = enrolment::prove_held(held, &csr).map_err(request)?;
     let proof = Proof::Held(proto::HeldIdentity {
-        chain: held.chain().iter().map(|certificate| certificate.to_vec().into()).collect(),
+        chain: held
+            .chain()
+            .iter()
+            .map(|certificate| certificate.to_vec().into())
+            .collect(),
         signature: signature.into(),
     });
     let reply = ask(control, &Trusted::Bundle(bundle.clone()), proof, csr).await?;
     let enrolled = enrolled(key, reply)?;
     if enrolled.svid.id() != id {
-        return Err(EnrolError::Unusable(format!("it is for `{}`, not for `{id}`", enrolled.svid.id())));
+        return Err(EnrolError::Unusable(format!(
+            "it is for `{}`, not for `{id}`",
+            enrolled.svid.id()
+        )));
     }
     Ok(enrolled)
 }
@@ -107,12 +116,7 @@ fn request(error: impl std::fmt::Display) -> EnrolError {
     EnrolError::Request(error.to_string())
 }
 
-async fn ask(
-    control: &str,
-    trusted: &Trusted,
-    proof: Proof,
-    csr: Vec<u8>,
-) -> Result<proto::EnrolReply, EnrolError> {
+async fn ask(control: &str, trusted: &Trusted, proof: Proof, csr: Vec<u8>) -> Result<proto::EnrolReply, EnrolError> {
     let config = enrolment::client_config(trusted).map_err(request)?;
     let (channel, _) = channel::open(control, config).await?;
     let request = proto::EnrolRequest {
@@ -138,7 +142,9 @@ fn enrolled(key: SvidKey, reply: proto::EnrolReply) -> Result<Enrolled, EnrolErr
     let unusable = |error: &dyn std::fmt::Display| EnrolError::Unusable(error.to_string());
     let chain = reply.chain.into_iter().map(|der| CertificateDer::from(der.to_vec()));
     let svid = Svid::new(key, chain.collect()).map_err(|error| unusable(&error))?;
-    let told = reply.trust_bundle.ok_or_else(|| unusable(&"it came without a trust bundle"))?;
+    let told = reply
+        .trust_bundle
+        .ok_or_else(|| unusable(&"it came without a trust bundle"))?;
     let bundle = bundle(&told).map_err(|error| unusable(&error))?;
     bundle
         .vouches_for(svid.chain(), SystemTime::now())
@@ -151,9 +157,20 @@ fn enrolled(key: SvidKey, reply: proto::EnrolReply) -> Result<Enrolled, EnrolErr
 }
 
 fn bundle(told: &proto::TrustBundle) -> Result<TrustBundle, String> {
-    let domain: TrustDomain = told.trust_domain.parse().map_err(|error: meshgate_model::SpiffeError| error.to_string())?;
-    let roots = told.roots.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
-    let keys: Result<Vec<_>, _> = told.snapshot_keys.iter().map(|key| SnapshotPublicKey::from_bytes(key)).collect();
+    let domain: TrustDomain = told
+        .trust_domain
+        .parse()
+        .map_err(|error: meshgate_model::SpiffeError| error.to_string())?;
+    let roots = told
+        .roots
+        .iter()
+        .map(|der| CertificateDer::from(der.to_vec()))
+        .collect();
+    let keys: Result<Vec<_>, _> = told
+        .snapshot_keys
+        .iter()
+        .map(|key| SnapshotPublicKey::from_bytes(key))
+        .collect();
     let keys = keys.map_err(|error| error.to_string())?;
     TrustBundle::new(domain, roots, keys).map_err(|error| error.to_string())
 }

@@ -19,7 +19,7 @@ use meshgate_sync::client::{Client, Due, Heard, Offer, Own};
 use meshgate_sync::limits::{MESSAGE_BYTES_MAX, OPENING, SNAPSHOT_BYTES_MAX};
 use meshgate_sync::message::{Reason, Refusal, Report};
 use meshgate_sync::proto::sync_client::SyncClient;
-use meshgate_sync::proto::{FromControl, FromProxy};
+use meshgate_sync::proto::{FromControl, FromProxy, from_proxy};
 use meshgate_sync::resource::Kind;
 use meshgate_sync::snapshot::{Snapshot, Trust};
 use tokio::sync::{mpsc, watch};
@@ -114,10 +114,10 @@ impl<T: Take> Follow<T> {
     }
 
     async fn restore(&mut self) {
-        let (directory, trust) = (self.member.directory.clone(), trust(&self.member));
+        let (directory, trusted) = (self.member.directory.clone(), trust(&self.member));
         let read = tokio::task::spawn_blocking(move || match directory.read(SNAPSHOT, SNAPSHOT_FILE_BYTES_MAX) {
             Ok(None) => Ok(None),
-            Ok(Some(bytes)) => Snapshot::restore(bytes.to_vec(), &trust)
+            Ok(Some(bytes)) => Snapshot::restore(bytes.to_vec(), &trusted)
                 .map(|snapshot| Some(Arc::new(snapshot)))
                 .map_err(|refusal| refusal.to_string()),
             Err(error) => Err(error.to_string()),
@@ -207,7 +207,9 @@ impl<T: Take> Follow<T> {
 
     async fn open(&mut self) -> Result<Stream, String> {
         let (config, svid) = self.member.identity.client_config(&Expect::Control);
-        let (channel, own) = channel::open(&self.member.control, config).await.map_err(|error| error.to_string())?;
+        let (channel, own) = channel::open(&self.member.control, config)
+            .await
+            .map_err(|error| error.to_string())?;
         let address = self.address(own);
         if address != self.own.address {
             self.own.address = address;
@@ -312,7 +314,10 @@ impl<T: Take> Follow<T> {
     async fn hear(&mut self, message: FromControl, stream: &Stream) -> Result<(), String> {
         match self.client.received(self.began.elapsed(), message, simulated::random()) {
             Heard::Nothing => Ok(()),
-            Heard::Send(answer) => send(stream, answer),
+            Heard::Send(answer) => {
+                self.note_refusal(&answer);
+                send(stream, answer)
+            }
             Heard::Cut(fault) => Err(fault.to_string()),
             Heard::Offer(offer) => {
                 let result = self.take(&offer).await;
@@ -324,6 +329,22 @@ impl<T: Take> Follow<T> {
         }
     }
 
+    /// What was refused before it was worth working out: not signed, not for this part, not what its manifest lists.
+    fn note_refusal(&self, answer: &FromProxy) {
+        let Some(from_proxy::Message::Nack(nack)) = &answer.message else {
+            return;
+        };
+        let resource = nack.resource.as_ref().map_or("", |resource| resource.name.as_str());
+        let why = &nack.message;
+        tracing::error!(identity = %self.member.id(), resource, %why, "refused; what was served is served on");
+        let told = if resource.is_empty() {
+            why.clone()
+        } else {
+            format!("{resource}: {why}")
+        };
+        self.member.note(|standing| standing.refused = Some(told));
+    }
+
     async fn take(&mut self, offer: &Offer) -> Result<(), Refusal> {
         let snapshot = &offer.snapshot;
         let of_configuration = |kind| matches!(kind, Kind::Object | Kind::Tokens);
@@ -333,7 +354,8 @@ impl<T: Take> Follow<T> {
         if let Err(refusal) = &taken {
             let identity = self.member.id();
             tracing::error!(%identity, position = %snapshot.position(), %refusal, "refused; what was served is served on");
-            self.member.note(|standing| standing.refused = Some(refusal.to_string()));
+            self.member
+                .note(|standing| standing.refused = Some(refusal.to_string()));
         }
         taken
     }
@@ -347,12 +369,17 @@ impl<T: Take> Follow<T> {
             let worked = tokio::task::spawn_blocking(move || {
                 let role = whole.then_some(&role);
                 let told = told::told(snapshot.resources(), role, position.revision, &directory)?;
-                keep(&directory, &snapshot, floor).map_err(|why| told::Refused { key: None, message: why })?;
+                keep(&directory, &snapshot, floor).map_err(|why| told::Refused {
+                    key: None,
+                    message: why,
+                })?;
                 Ok::<_, told::Refused>(told)
             });
-            worked.await.map_err(|error| refusal(Reason::Compile, &error.to_string()))?
+            worked
+                .await
+                .map_err(|error| refusal(Reason::Compile, &error.to_string()))?
         };
-        let told = told.map_err(|refused| Refusal {
+        let mut told = told.map_err(|refused| Refusal {
             resource: refused.key,
             ..refusal(Reason::Compile, &refused.message)
         })?;
@@ -363,10 +390,12 @@ impl<T: Take> Follow<T> {
             let mut floor = self.member.floor.lock();
             *floor = position.epoch.max(*floor);
         }
-        if let Some(bundle) = told.bundle.clone() {
-            self.member.take_bundle(bundle).map_err(|why| refusal(Reason::Keep, &why))?;
+        if let Some(bundle) = told.bundle.take() {
+            self.member
+                .take_bundle(bundle)
+                .map_err(|why| refusal(Reason::Keep, &why))?;
         }
-        self.member.identity.replace_denied(told.denied.clone());
+        self.member.identity.replace_denied(std::mem::take(&mut told.denied));
         self.taker.take(told).map_err(|why| refusal(Reason::Compile, &why))?;
         self.member.note(|standing| {
             standing.position = Some(position);
@@ -403,12 +432,20 @@ fn keep(directory: &super::Directory, snapshot: &Snapshot, floor: u64) -> Result
     if epoch > floor {
         write_floor(directory, epoch).map_err(|error| error.to_string())?;
     }
-    directory.write(SNAPSHOT, &snapshot.save()).map_err(|error| error.to_string())
+    directory
+        .write(SNAPSHOT, &snapshot.save())
+        .map_err(|error| error.to_string())
 }
 
 /// What a snapshot must be for this member to take it.
 fn trust(member: &Member) -> Trust {
-    let keys = member.identity.bundle().snapshot_keys().iter().map(|key| *key.as_bytes()).collect();
+    let keys = member
+        .identity
+        .bundle()
+        .snapshot_keys()
+        .iter()
+        .map(|key| *key.as_bytes())
+        .collect();
     Trust {
         identity: member.id(),
         floor: *member.floor.lock(),

@@ -75,6 +75,9 @@ mod tests {
         std::fs::write(&path, "CANARY\n").unwrap();
         let refused = join_token(Some(&path)).unwrap_err();
         assert!(!format!("{refused} {refused:?}").contains("CANARY"));
-        assert!(matches!(join_token(Some(&directory.path().join("none"))), Err(JoinTokenError::File { .. })));
+        assert!(matches!(
+            join_token(Some(&directory.path().join("none"))),
+            Err(JoinTokenError::File { .. })
+        ));
     }
 }

@@ -90,7 +90,9 @@ async fn take(member: &Member, enrolled: Enrolled) -> Result<(), String> {
     raise_floor(member, epoch)?;
     let stored = member.stored.clone();
     let kept = tokio::task::spawn_blocking(move || stored.save_svid(&svid).map(|()| svid)).await;
-    let svid = kept.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    let svid = kept
+        .map_err(|error| error.to_string())?
+        .map_err(|error| error.to_string())?;
     member.identity.replace_svid(svid).map_err(|error| error.to_string())?;
     let current = member.identity.current();
     tracing::debug!(identity = %member.id(), serial = current.serial(), "the certificate is renewed");

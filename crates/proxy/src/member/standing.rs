@@ -54,7 +54,7 @@ impl Standing {
 
     /// As metrics have it.
     pub(super) fn count(&self, metrics: &Metrics, id: &SpiffeId) {
-        metrics.member.set(&id.as_str().into(), &meshgate_telemetry::MemberLevels {
+        let levels = meshgate_telemetry::MemberLevels {
             connected: self.connected,
             revision: self.position.map_or(0, |position| position.revision),
             refused: self.refused.is_some(),
@@ -64,6 +64,7 @@ impl Standing {
                 Alarm::Late => 1,
                 Alarm::Ended => 2,
             },
-        });
+        };
+        metrics.member.set(&id.as_str().into(), levels);
     }
 }

@@ -90,7 +90,7 @@ pub(super) fn told(
             Body::Admission(admission) => told.admitted.extend(admission.gateways.iter().cloned()),
             Body::TrustBundle(said) => told.bundle = Some(bundle(said).map_err(|why| Refused::of(key, why))?),
             Body::KeyRing(ring) => {
-                let ring = KeyRing::parse(&ring.text);
+                let ring = KeyRing::from_text(&ring.text);
                 told.ring = Some(ring.ok_or_else(|| Refused::of(key, "it is not a key ring"))?);
             }
             Body::Denied(said) => told.denied = denied(said).map_err(|why| Refused::of(key, why))?,
@@ -121,15 +121,25 @@ fn compiled(
 
 /// The first error, in the words of the finding, with the document it is in.
 fn finding_refused(found: &[Finding]) -> Refused {
-    let errors = found.iter().filter(|finding| finding.severity == Severity::Error).count();
-    let first = found.iter().find(|finding| finding.severity == Severity::Error).or(found.first());
+    let errors = found
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error)
+        .count();
+    let first = found
+        .iter()
+        .find(|finding| finding.severity == Severity::Error)
+        .or(found.first());
     let Some(first) = first else {
         return Refused {
             key: None,
             message: "it is refused without a finding".to_owned(),
         };
     };
-    let more = if errors > 1 { format!(" (and {} more)", errors - 1) } else { String::new() };
+    let more = if errors > 1 {
+        format!(" (and {} more)", errors - 1)
+    } else {
+        String::new()
+    };
     Refused {
         key: first.document.as_deref().map(|name| Key::new(Kind::Object, name)),
         message: format!("{first}{more}"),
@@ -160,7 +170,11 @@ fn endpoints(group: &resource::Endpoints) -> Group {
 /// A bundle as it travels, as the verifiers take it.
 pub(super) fn bundle(said: &resource::TrustBundle) -> Result<TrustBundle, String> {
     let roots = said.roots.iter().map(|der| CertificateDer::from(der.clone()));
-    let keys: Result<Vec<_>, _> = said.snapshot_keys.iter().map(|key| SnapshotPublicKey::from_bytes(key)).collect();
+    let keys: Result<Vec<_>, _> = said
+        .snapshot_keys
+        .iter()
+        .map(|key| SnapshotPublicKey::from_bytes(key))
+        .collect();
     let keys = keys.map_err(|error| error.to_string())?;
     TrustBundle::new(said.trust_domain.clone(), roots.collect(), keys).map_err(|error| error.to_string())
 }

@@ -9,10 +9,12 @@ use meshgate_model::{Reach, Role, Snapshot};
 use tokio::sync::oneshot;
 
 use super::taker::{Assembled, Bind, Control, Face, Taker};
-use super::{Begun, Certificates, Kept, MeshListen, ProcessParts, ProcessStartError, Running, joined, records, started};
+use super::{
+    Begun, Certificates, Kept, MeshListen, ProcessParts, ProcessStartError, Running, joined, records, started,
+};
 use crate::drain::{Drain, drain};
-use crate::gateway::{Gateway, GatewayParts};
-use crate::hop::Endpoints;
+use crate::gateway::{Gateway, GatewayParts, MeshParts};
+use crate::hop::{Endpoints, HopLimits, HopOptions};
 use crate::member::{Member, MemberParts};
 use crate::simulated;
 
@@ -64,7 +66,7 @@ impl GatewayProcess {
             mesh_listen,
             drain: drained,
         };
-        let bind: Bind = Box::new(move |snapshot, _| binding.bind(snapshot));
+        let bind: Bind = Box::new(move |snapshot, _| binding.bind(&snapshot));
         let typed = move |snapshot: &mut Snapshot| relisten(snapshot, listen);
         let taker = Taker::new(bind, ready, typed, endpoints, keys);
         let role = Role::Gateway {
@@ -93,22 +95,33 @@ struct Binding {
 }
 
 impl Binding {
-    fn bind(self, snapshot: Snapshot) -> Result<Assembled, ProcessStartError> {
+    fn bind(self, snapshot: &Snapshot) -> Result<Assembled, ProcessStartError> {
         let told = Arc::new(snapshot.mesh.clone());
-        let tls = Certificates::load(&snapshot)
+        let tls = Certificates::load(snapshot)
             .map_err(|(address, error)| ProcessStartError::Unusable(format!("listener {address}: {error}")))?;
         let (ring, mut kept) = records(&told, &self.parts.metrics, self.member.instance)?;
-        let parts = GatewayParts {
-            keys: self.keys,
-            records: ring,
-            metrics: self.parts.metrics,
-            supervisor: self.parts.supervisor,
+        let parts = |address| GatewayParts {
+            keys: self.keys.clone(),
+            records: ring.clone(),
+            metrics: self.parts.metrics.clone(),
+            supervisor: self.parts.supervisor.clone(),
             tls: tls.sources(),
             entropy: entropy(),
-            drain: self.drain,
+            drain: self.drain.clone(),
+            mesh: Some(MeshParts {
+                hop: HopOptions {
+                    identity: self.member.identity.clone(),
+                    endpoints: self.endpoints.clone(),
+                    instance: self.member.instance.get(),
+                    limits: HopLimits::default(),
+                },
+                address,
+            }),
         };
         let _entered = self.parts.serving.enter();
-        let gateway = Gateway::bind(snapshot, parts)?;
+        let wanted = self.mesh_listen;
+        let bind = |address| Gateway::bind(snapshot.clone(), parts(address));
+        let gateway = wanted.take(&self.member.directory, bind, Gateway::mesh_address)?;
         let follow: Kept = Box::new(move |closing| Box::pin(tls.follow(closing)));
         kept.push(follow);
         let face = Face {
@@ -116,7 +129,7 @@ impl Binding {
             control: Control::Gateway(gateway.control()),
             catalogues: gateway.catalogues(),
             addresses: gateway.addresses(),
-            mesh: None,
+            mesh: gateway.mesh_address(),
             told,
         };
         let served = self.parts.serving.spawn(gateway.serve());

@@ -95,7 +95,9 @@ impl Binding {
             entropy: entropy(),
             drain: self.drain.clone(),
         };
-        let sidecar = self.mesh_listen.take(|address| Sidecar::bind(snapshot, parts(address)))?;
+        let bind = |address| Sidecar::bind(snapshot, parts(address));
+        let taken = |sidecar: &Sidecar| Some(sidecar.address());
+        let sidecar = self.mesh_listen.take(&self.member.directory, bind, taken)?;
         let face = Face {
             sight: sidecar.sight(),
             control: Control::Sidecar(sidecar.control()),

@@ -20,7 +20,11 @@ impl MemberSight {
 
     fn member(&self) -> MemberStatus {
         let standing = self.member.standing();
-        let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let seconds = |time: SystemTime| {
+            time.duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs()
+        };
         MemberStatus {
             identity: self.member.id().to_string(),
             instance: format!("{:016x}", self.member.instance),

@@ -24,7 +24,9 @@ use super::sidecar::{SidecarProcess, SidecarStart};
 use super::typed::{GatewayArgs, MemberArgs, SidecarArgs, TypedError, TypedServer};
 use super::{MeshListen, ProcessParts, ProcessStartError, Running, log};
 use crate::admin::{AdminSocket, MetricsListener};
-use crate::member::{ADMIN_SOCKET, Directory, DirectoryError, JoinError, JoinTokenError, MemberParts, join_token, state_folder};
+use crate::member::{
+    ADMIN_SOCKET, Directory, DirectoryError, JoinError, JoinTokenError, MemberParts, join_token, state_folder,
+};
 use crate::supervise::SupervisorProgram;
 
 /// What was typed is refused; nothing was started (as `EX_USAGE` of sysexits.h).
@@ -169,7 +171,9 @@ pub fn run_sidecar(args: &SidecarArgs, state: Option<&Path>) -> Result<ExitCode,
     }
     run(args.member.workers, async |parts| {
         // Side by side: one that waits for its control plane does not hold up another that starts from its disk.
-        let starting = starts.into_iter().map(|start| SidecarProcess::start(start, parts.clone()));
+        let starting = starts
+            .into_iter()
+            .map(|start| SidecarProcess::start(start, parts.clone()));
         futures_util::future::try_join_all(starting).await
     })
 }
@@ -204,7 +208,10 @@ fn advertised(text: &str) -> Result<SocketAddr, ProcessError> {
 fn mesh_listen(args: &MemberArgs, port: u16, index: usize) -> MeshListen {
     let next = |port: u16| match port {
         0 => 0,
-        port => u16::try_from(index).ok().and_then(|index| port.checked_add(index)).unwrap_or(0),
+        port => u16::try_from(index)
+            .ok()
+            .and_then(|index| port.checked_add(index))
+            .unwrap_or(0),
     };
     match args.mesh_listen {
         Some(address) => MeshListen {
@@ -278,7 +285,9 @@ async fn whole(mut running: Vec<Running>, signals: &mut Signals) -> Result<ExitC
         }
     };
     if ended {
-        return Err(ProcessError::System("a part has ended by itself; its log says why".to_owned()));
+        return Err(ProcessError::System(
+            "a part has ended by itself; its log says why".to_owned(),
+        ));
     }
     tracing::info!("draining; a second signal ends at once");
     let drains = running.into_iter().map(|part| {
@@ -297,10 +306,11 @@ async fn whole(mut running: Vec<Running>, signals: &mut Signals) -> Result<ExitC
 /// The admin socket in the state directory, and the listener for scrapes where the mesh names one.
 async fn open_doors(part: &Running, doors: &mut JoinSet<()>, closing: &CancellationToken) -> Result<(), ProcessError> {
     let path = part.directory().path().join(ADMIN_SOCKET);
-    let socket = AdminSocket::bind(&path)
-        .map_err(|cause| ProcessError::System(format!("admin socket `{}` cannot be opened: {cause}", path.display())))?;
+    let socket = AdminSocket::bind(&path).map_err(|cause| {
+        ProcessError::System(format!("admin socket `{}` cannot be opened: {cause}", path.display()))
+    })?;
     doors.spawn(socket.serve(part.sight(), None, closing.clone()));
-    let gateways = part.control().and(part.mesh().admin);
+    let gateways = part.gateway_control().and(part.mesh().admin);
     let Some(address) = gateways else {
         return Ok(());
     };
@@ -309,7 +319,9 @@ async fn open_doors(part: &Running, doors: &mut JoinSet<()>, closing: &Cancellat
             doors.spawn(listener.serve(part.sight(), closing.clone()));
         }
         // The address is the mesh's and the machine is this one: no reason to take no calls.
-        Err(error) => tracing::error!(%address, %error, "the admin listener cannot be opened; `/metrics` is on the socket"),
+        Err(error) => {
+            tracing::error!(%address, %error, "the admin listener cannot be opened; `/metrics` is on the socket")
+        }
     }
     Ok(())
 }
@@ -332,7 +344,11 @@ fn serving(workers: Option<u16>) -> Result<Runtime, ProcessError> {
     if let Some(workers) = workers {
         builder.worker_threads(usize::from(workers));
     }
-    builder.thread_name("meshgate-serve").enable_all().build().map_err(system)
+    builder
+        .thread_name("meshgate-serve")
+        .enable_all()
+        .build()
+        .map_err(system)
 }
 
 fn system(cause: std::io::Error) -> ProcessError {
@@ -348,9 +364,8 @@ struct Signals {
 impl Signals {
     /// Takes them over from their default, which is to end at once.
     fn listen() -> Result<Self, ProcessError> {
-        let take = |kind| {
-            signal(kind).map_err(|cause| ProcessError::System(format!("signals cannot be received: {cause}")))
-        };
+        let take =
+            |kind| signal(kind).map_err(|cause| ProcessError::System(format!("signals cannot be received: {cause}")));
         Ok(Self {
             terminate: take(SignalKind::terminate())?,
             interrupt: take(SignalKind::interrupt())?,

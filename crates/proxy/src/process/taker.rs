@@ -49,6 +49,9 @@ pub(super) struct Assembled {
 /// Begins to serve, with the gateways that may call where it is a sidecar.
 pub(super) type Bind = Box<dyn FnOnce(Snapshot, Admission) -> Result<Assembled, ProcessStartError> + Send>;
 
+/// Puts what was typed on this machine into a configuration, or refuses it.
+type Typed = Box<dyn Fn(&mut Snapshot) -> Result<(), String> + Send>;
+
 /// Says that it serves, or why it does not.
 pub(super) type Ready = oneshot::Sender<Result<Assembled, ProcessStartError>>;
 
@@ -56,7 +59,7 @@ pub(super) type Ready = oneshot::Sender<Result<Assembled, ProcessStartError>>;
 pub(super) struct Taker {
     bind: Option<(Bind, Ready)>,
     serving: Option<Serving>,
-    typed: Box<dyn Fn(&mut Snapshot) -> Result<(), String> + Send>,
+    typed: Typed,
     endpoints: Arc<Endpoints>,
     keys: Arc<KeyRing>,
 }
@@ -156,7 +159,7 @@ impl Take for Taker {
 impl Serving {
     fn report(&mut self) -> Report {
         let upstreams = self.face.catalogues.upstreams();
-        let in_flight = upstreams.iter().map(|(_, upstream)| upstream.calls_in_flight()).sum();
+        let in_flight: usize = upstreams.iter().map(|(_, upstream)| upstream.calls_in_flight()).sum();
         let in_flight = u32::try_from(in_flight).unwrap_or(u32::MAX);
         let control = match &self.face.control {
             Control::Gateway(_) => {
@@ -168,7 +171,10 @@ impl Serving {
             }
             Control::Sidecar(control) => control,
         };
-        let known = self.reported.as_mut().filter(|(changes, _)| !changes.has_changed().unwrap_or(true));
+        let known = self
+            .reported
+            .as_mut()
+            .filter(|(changes, _)| !changes.has_changed().unwrap_or(true));
         let report = match known {
             Some((_, report)) => report.clone(),
             None => {
