@@ -170,6 +170,7 @@ impl Control {
             http2_only: true,
             connections_max: SYNC_CONNECTIONS_MAX,
             head_time: SYNC_HANDSHAKE_TIME,
+            strangers: Some(Arc::default()),
         };
         let router = services::router(enrolment, plane.distributor.clone());
         tasks.spawn(listen::serve(sync, manners, router, stop.clone()));
@@ -178,6 +179,7 @@ impl Control {
             http2_only: false,
             connections_max: API_CONNECTIONS_MAX,
             head_time: API_HEAD_TIME,
+            strangers: None,
         };
         let router = api::router(plane.clone(), token_digest(operator_token.expose()));
         tasks.spawn(listen::serve(api, manners, router, stop.clone()));

@@ -4,15 +4,13 @@
 //! that signs. A stream has no task of its own: the response body of its request is the loop, polled by the connection it
 //! travels on, and dropped with it. So a proxy that reads slowly delays itself only, and there is no queue that could grow.
 
-use std::collections::{HashMap, VecDeque};
-use std::num::NonZeroU64;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::stream::BoxStream;
 use futures_util::stream;
 use meshgate_identity::Peer;
-use meshgate_model::SpiffeId;
 use meshgate_sync::message::Report;
 use meshgate_sync::proto::{FromControl, FromProxy};
 use meshgate_sync::resource::Denial;
@@ -73,6 +71,8 @@ pub struct Distributor {
     bell: Notify,
     /// Counts answers of proxies, for those who wait for them.
     answers: watch::Sender<u64>,
+    /// Ends every stream.
+    closing: CancellationToken,
 }
 
 struct State {
@@ -105,6 +105,7 @@ impl Distributor {
             state: Mutex::new(state),
             bell: Notify::new(),
             answers: watch::Sender::new(0),
+            closing: CancellationToken::new(),
         }
     }
 
@@ -168,7 +169,9 @@ impl Distributor {
             }
             self.tick();
         }
+        // Written down before the streams end: who is here now is awaited at the next start.
         self.note().await;
+        self.closing.cancel();
     }
 
     fn tick(&self) {
@@ -418,11 +421,8 @@ impl Distributor {
     pub fn proxies(&self) -> (Vec<Status>, Vec<Gone>) {
         let state = self.state.lock();
         let connected: Vec<Status> = state.server.statuses().map(|(_, status)| status).collect();
-        let back = |gone: &&Gone| {
-            !connected
-                .iter()
-                .any(|one| is_same(one, &gone.status.identity, gone.status.instance))
-        };
+        let here: HashSet<_> = connected.iter().map(|one| (&one.identity, one.instance)).collect();
+        let back = |gone: &&Gone| !here.contains(&(&gone.status.identity, gone.status.instance));
         let gone = state.gone.iter().filter(back).cloned().collect();
         (connected, gone)
     }
@@ -438,8 +438,4 @@ impl Distributor {
         let seen = state.server.statuses().map(|(_, status)| status.position.epoch).max();
         seen.unwrap_or(0)
     }
-}
-
-fn is_same(status: &Status, identity: &SpiffeId, instance: NonZeroU64) -> bool {
-    status.identity == *identity && status.instance == instance
 }

@@ -74,6 +74,12 @@ pub const API_ISSUANCES_PAGE: usize = 1_000;
 
 /// Connections of proxies.
 pub const SYNC_CONNECTIONS_MAX: usize = 20_000;
+/// Connections at once that have shown no certificate: each wants one, which takes a second.
+pub const STRANGERS_MAX: usize = 2_000;
+/// Of them, those from one address: behind one may be a rack of hosts that start together.
+pub const STRANGERS_OF_ADDRESS_MAX: usize = 128;
+/// How long such a connection lives.
+pub const STRANGER_TIME: Duration = Duration::from_secs(60);
 /// How long a TLS handshake of a proxy may take.
 pub const SYNC_HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// Reports of one proxy that the control plane keeps: the last one.

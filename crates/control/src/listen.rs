@@ -4,8 +4,9 @@
 //! to a router. A connection is one task that ends with the listener; nothing a stranger does before a handshake is done
 //! costs more than a slot and some seconds.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use meshgate_identity::Peer;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -23,6 +25,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service as _;
+
+use crate::limits::{STRANGER_TIME, STRANGERS_MAX, STRANGERS_OF_ADDRESS_MAX};
+
+#[cfg(test)]
+mod tests;
 
 /// How long connections may end in peace when the listener stops.
 const PEACE: Duration = Duration::from_secs(5);
@@ -57,6 +64,50 @@ pub struct Manners {
     pub connections_max: usize,
     /// How long a handshake, and the head of a request, may take.
     pub head_time: Duration,
+    /// Those who have shown no certificate, where others have one.
+    pub strangers: Option<Arc<Strangers>>,
+}
+
+/// Connections that have shown no certificate (yet). They are few and short, so that they never keep those out who have.
+#[derive(Default)]
+pub struct Strangers {
+    of_address: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// One of them.
+struct Stranger {
+    all: Arc<Strangers>,
+    address: IpAddr,
+}
+
+impl Strangers {
+    /// Lets one in, where there is room for all and for those of its address.
+    fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Stranger> {
+        let address = address.to_canonical();
+        let mut of_address = self.of_address.lock();
+        let all: usize = of_address.values().sum();
+        let own = of_address.get(&address).copied().unwrap_or(0);
+        if all >= STRANGERS_MAX || own >= STRANGERS_OF_ADDRESS_MAX {
+            return None;
+        }
+        of_address.insert(address, own + 1);
+        Some(Stranger {
+            all: self.clone(),
+            address,
+        })
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let mut of_address = self.all.of_address.lock();
+        if let Some(count) = of_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                of_address.remove(&self.address);
+            }
+        }
+    }
 }
 
 /// Serves connections until `stop`, then lets those there are end in peace for some seconds.
@@ -106,6 +157,13 @@ async fn connection(
 ) {
     // Without it a small message waits for the answer to the one before.
     let _ = stream.set_nodelay(true);
+    let stranger = match &manners.strangers {
+        None => None,
+        Some(strangers) => match strangers.admit(address.ip()) {
+            Some(stranger) => Some(stranger),
+            None => return tracing::debug!(%address, "there is no room for one more without a certificate"),
+        },
+    };
     let Some(tls) = &manners.tls else {
         let other = Other { address, peer: None };
         return drive(stream, other, &manners, router, stop).await;
@@ -124,7 +182,15 @@ async fn connection(
             Err(error) => return tracing::warn!(%address, "a certificate passed that names no part: {error}"),
         },
     };
-    drive(stream, Other { address, peer }, &manners, router, stop).await;
+    let other = Other { address, peer };
+    if stranger.is_none() || other.peer.is_some() {
+        drop(stranger);
+        return drive(stream, other, &manners, router, stop).await;
+    }
+    let short = drive(stream, other, &manners, router, stop);
+    if tokio::time::timeout(STRANGER_TIME, short).await.is_err() {
+        tracing::debug!(%address, "a connection without a certificate took too long");
+    }
 }
 
 async fn drive<I>(io: I, other: Other, manners: &Manners, router: Router, stop: CancellationToken)

@@ -225,11 +225,15 @@ impl Plane {
     /// # Errors
     /// When the store fails; the next call tries again.
     pub(crate) async fn advance(&self) -> Result<(), PlaneError> {
+        let rotation = self.authority.rotation();
+        if rotation.is_none() && !self.keys.is_ring_prepared() {
+            return Ok(());
+        }
         let all_current = self.distributor.all_current(&self.authority.roots());
         if self.keys.is_ring_prepared() && all_current {
             self.keys.promote_ring().await?;
         }
-        let Some(rotation) = self.authority.rotation() else {
+        let Some(rotation) = rotation else {
             return Ok(());
         };
         match rotation.phase {

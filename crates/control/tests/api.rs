@@ -35,6 +35,20 @@ fn operations(document: &Value) -> Vec<(String, String)> {
     all
 }
 
+#[test]
+fn the_committed_document_is_the_one_that_is_served() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/openapi.json");
+    let served = format!("{}\n", meshgate_control::api::openapi_text());
+    if std::env::var_os("MESHGATE_REGENERATE").is_some() {
+        std::fs::write(path, &served).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        committed == served,
+        "docs/reference/openapi.json is stale; run `MESHGATE_REGENERATE=1 cargo nextest run -p meshgate-control --test api`"
+    );
+}
+
 #[tokio::test]
 async fn every_route_is_closed_without_the_token_and_open_with_it() {
     let mesh = Mesh::start().await;

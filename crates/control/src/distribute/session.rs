@@ -78,6 +78,7 @@ impl Session {
             tokio::select! {
                 () = tokio::time::sleep_until(until) => {}
                 () = self.woken.notified() => {}
+                () = self.distributor.closing.cancelled() => return None,
                 () = tokio::time::sleep_until(self.ends) => return None,
                 _ = identity.until_denied(&self.peer) => return None,
                 message = self.inbound.message() => {
