@@ -5,17 +5,26 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use common::inside::{Caller, GATEWAY, PATIENCE, SERVER, identity, svid};
+use common::inside::{Caller, DOMAIN, GATEWAY, PATIENCE, SERVER, bundle, identity, svid};
 use common::intruder::Scene;
-use meshgate_identity::TrustBundle;
-use meshgate_testkit::ca::TestCa;
+use common::meshed::{Meshed, behind_sidecars};
+use common::{RunningGateway, compiled};
+use meshgate_identity::limits::CERTIFICATE_BACKDATED;
+use meshgate_identity::{Identity, KeyRing, Svid, TrustBundle};
+use meshgate_proxy::gateway::MeshParts;
+use meshgate_proxy::hop::{HopLimits, HopOptions};
+use meshgate_proxy::supervise::SupervisorProgram;
+use meshgate_testkit::ScriptedServer;
+use meshgate_testkit::ca::{TestCa, Wish};
+use tokio::task::JoinSet;
 
+const HI: &str = r#"{"resultType":"complete","content":[{"type":"text","text":"hi"}]}"#;
 const ECHO: &str = r#""name":"echo","arguments":{}"#;
 
 /// Calls until told to stop, some times on each connection; every answer must be the server's.
-async fn busy(scene: &Scene, own: &Arc<meshgate_identity::Identity>, done: &AtomicBool, calls: &AtomicUsize) {
+async fn busy(scene: &Scene, own: &Arc<Identity>, done: &AtomicBool, calls: &AtomicUsize) {
     while !done.load(Ordering::SeqCst) {
         let gateway = Caller::open(&scene.sidecar, own).await.expect("a connection");
         for _ in 0..5 {
@@ -27,7 +36,7 @@ async fn busy(scene: &Scene, own: &Arc<meshgate_identity::Identity>, done: &Atom
 }
 
 /// What rotates while calls are made.
-async fn under_load(scene: &Scene, own: &Arc<meshgate_identity::Identity>, rotate: impl AsyncFnOnce(&AtomicUsize)) {
+async fn under_load(scene: &Scene, own: &Arc<Identity>, rotate: impl AsyncFnOnce(&AtomicUsize)) {
     let (done, calls) = (AtomicBool::new(false), AtomicUsize::new(0));
     // On the heap: three clients with all they hold are large.
     let work = Box::pin(async {
@@ -80,9 +89,9 @@ async fn d26_both_ends_get_new_certificates_under_load_and_no_call_fails() {
 #[tokio::test]
 async fn a143_a_root_is_replaced_under_load_and_the_old_one_is_worth_nothing_after() {
     let scene = Scene::open().await;
-    let (old, new) = (scene.sidecar.ca.clone(), TestCa::new(common::inside::DOMAIN));
+    let (old, new) = (scene.sidecar.ca.clone(), TestCa::new(DOMAIN));
     let (own, late) = (identity(&old, GATEWAY), identity(&old, GATEWAY));
-    let domain = || common::inside::DOMAIN.parse().unwrap();
+    let domain = || DOMAIN.parse().unwrap();
     let both = || TrustBundle::new(domain(), vec![old.root(), new.root()], Vec::new()).unwrap();
     let only = || TrustBundle::new(domain(), vec![new.root()], Vec::new()).unwrap();
     late.replace_bundle(both()).unwrap();
@@ -108,4 +117,68 @@ async fn a143_a_root_is_replaced_under_load_and_the_old_one_is_worth_nothing_aft
         assert!(late.send(common::intruder::bare().context(&token)).await.is_err());
     }
     assert_eq!(scene.calls(), before);
+}
+
+async fn echoing() -> ScriptedServer {
+    ScriptedServer::modern().tool("echo", HI).start().await
+}
+
+/// How long certificates live in a mesh that is in a hurry, and how often they are renewed: at a third, as ever.
+const HASTY_LIFE: Duration = Duration::from_secs(3);
+const HASTY_ROTATION: Duration = Duration::from_secs(1);
+
+/// The certificate of a part of that mesh.
+fn hasty(ca: &TestCa, path: &str) -> Svid {
+    let now = SystemTime::now();
+    let wish = Wish::of(&format!("spiffe://{DOMAIN}{path}"));
+    svid(&ca.issue_as(&wish.between(now - CERTIFICATE_BACKDATED, now + HASTY_LIFE)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d26_a_gateway_and_a_sidecar_outlive_their_certificates_under_load_without_a_failed_call() {
+    let rounds = std::env::var("MESHGATE_ROTATIONS").map_or(7, |rounds| rounds.parse().unwrap());
+    let (mesh, server) = (Meshed::new(), echoing().await);
+    let sidecar = mesh.sidecar(&server).await;
+    mesh.sidecars(&[(11, &sidecar)]);
+    sidecar.identity.replace_svid(hasty(&mesh.ca, SERVER)).unwrap();
+    let own = Arc::new(Identity::new(hasty(&mesh.ca, GATEWAY), bundle(&mesh.ca)).unwrap());
+    let hop = HopOptions {
+        identity: own.clone(),
+        endpoints: mesh.endpoints.clone(),
+        instance: 1,
+        limits: HopLimits::default(),
+    };
+    let address = "127.0.0.1:0".parse().unwrap();
+    let keys = Arc::new(KeyRing::from_entropy().unwrap());
+    let snapshot = compiled(&behind_sidecars());
+    let parts = Some(MeshParts { hop, address });
+    let gateway = RunningGateway::start_in(snapshot, keys, SupervisorProgram::default(), parts).await;
+    let gateway = Arc::new(gateway);
+    let (done, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut callers = JoinSet::new();
+    for _ in 0..4 {
+        let (gateway, done, answered) = (gateway.clone(), done.clone(), answered.clone());
+        callers.spawn(async move {
+            while !done.load(Ordering::SeqCst) {
+                let answer = gateway.modern("/mcp", "1", "tools/call", ECHO).await;
+                assert_eq!(answer.json()["result"]["content"][0]["text"], "hi", "{}", answer.text());
+                answered.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+    }
+    let first = own.current();
+    for _ in 0..rounds {
+        tokio::time::sleep(HASTY_ROTATION).await;
+        own.replace_svid(hasty(&mesh.ca, GATEWAY)).unwrap();
+        sidecar.identity.replace_svid(hasty(&mesh.ca, SERVER)).unwrap();
+        assert!(callers.try_join_next().is_none(), "a call failed");
+    }
+    assert!(first.not_after() < SystemTime::now(), "what it began with has ended");
+    done.store(true, Ordering::SeqCst);
+    while let Some(ended) = callers.join_next().await {
+        ended.unwrap();
+    }
+    let calls = server.received("tools/call").len();
+    assert_eq!(calls, answered.load(Ordering::SeqCst), "each call ran once");
+    assert!(calls >= rounds * 4, "there was a load: {calls}");
 }
