@@ -2,9 +2,11 @@
 //!
 //! `soak reload` changes the mesh file of a running gateway over and over while calls run, half of the times into
 //! something bad, the way editors and orchestrators do it. Each call must be answered and must have run exactly once,
-//! which the ledger knows; and afterwards the gateway must hold what it held before.
+//! which the ledger knows; and afterwards the gateway must hold what it held before. `soak rotation` renews certificates that
+//! live for seconds.
 
 mod files;
+mod rotation;
 mod watched;
 
 use std::collections::HashMap;
@@ -38,6 +40,8 @@ const REPORT: &str = "tests/e2e/results/reload.md";
 pub(crate) enum What {
     /// Change the mesh file of a running gateway under calls, half of the times into something bad
     Reload(Options),
+    /// Renew certificates of three seconds under calls
+    Rotation(rotation::Options),
 }
 
 #[derive(Args)]
@@ -51,7 +55,10 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(place: &Place, what: &What) -> Result<(), Failure> {
-    let What::Reload(options) = what;
+    let options = match what {
+        What::Rotation(options) => return rotation::run(place, options),
+        What::Reload(options) => options,
+    };
     let scratch = place.scratch("soak-reload")?;
     let ledger = scratch.join("ledger.txt");
     let authority = format!("127.0.0.1:{}", http::free_port()?);

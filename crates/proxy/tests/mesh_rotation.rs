@@ -181,4 +181,5 @@ async fn d26_a_gateway_and_a_sidecar_outlive_their_certificates_under_load_witho
     let calls = server.received("tools/call").len();
     assert_eq!(calls, answered.load(Ordering::SeqCst), "each call ran once");
     assert!(calls >= rounds * 4, "there was a load: {calls}");
+    println!("rotation: {calls} calls while both certificates were renewed {rounds} times, and none failed");
 }
