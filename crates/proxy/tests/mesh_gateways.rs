@@ -5,11 +5,17 @@ mod common;
 
 use std::time::Duration;
 
+use common::inside::{GATEWAY, SERVER, id, identity};
 use common::meshed::{Meshed, behind_sidecars};
 use common::parked::{ALL, DONE, FORM, Last, asking, asks, call, gone, question};
-use common::{LegacyClient, UNHURRIED, mesh};
-use meshgate_testkit::{Answer, Script, ScriptedServer, Step};
+use common::{LegacyClient, Post, UNHURRIED, mesh};
+use meshgate_identity::Expect;
+use meshgate_identity::identity::server_name;
+use meshgate_proxy::hop::{Forwarded, HopLimits, HopOptions, Peers};
+use meshgate_testkit::{Answer, Script, ScriptedServer, Step, raw};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_rustls::TlsConnector;
 
 const HI: &str = r#"{"resultType":"complete","content":[{"type":"text","text":"hi"}]}"#;
 const ECHO: &str = r#""name":"echo","arguments":{}"#;
@@ -176,7 +182,7 @@ async fn a_question_of_a_sidecar_is_answered_through_another_gateway_and_finds_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn d23_a_question_whose_sidecar_is_gone_is_gone_and_its_call_ran_once() {
+async fn a_question_whose_sidecar_is_gone_is_gone_and_its_call_ran_once() {
     let (mesh, server) = (Meshed::new(), asking_each().start().await);
     let (one, two) = (mesh.sidecar(&server).await, mesh.sidecar(&server).await);
     mesh.sidecars(&[(11, &one)]);
@@ -244,6 +250,158 @@ async fn a_legacy_session_is_served_by_both_replicas_and_ends_with_its_home() {
     meshed.gateways(&[(2, &there)]);
     assert_eq!(again.request("9", "ping", "").to(&there).await.status, 404);
     there.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_legacy_client_is_asked_and_answers_through_another_replica_than_its_own() {
+    let meshed = Meshed::new();
+    let asks = r#"{"resultType":"input_required","inputRequests":{"who":{"method":"elicitation/create","params":{"message":"who?","requestedSchema":{"type":"object","properties":{}}}}},"requestState":"inner"}"#;
+    let schema = r#"{"name":"ask","inputSchema":{"type":"object"}}"#;
+    let script = ScriptedServer::modern().tool_as("ask", schema, move |request| {
+        let answered = request.json()["params"].get("inputResponses").is_some();
+        Answer::result(if answered { HI } else { asks })
+    });
+    let server = script.start().await;
+    let (one, two) = (meshed.sidecar(&server).await, meshed.sidecar(&server).await);
+    meshed.sidecars(&[(11, &one), (12, &two)]);
+    let yaml = behind_sidecars();
+    let (here, there) = (meshed.gateway(1, &yaml).await, meshed.gateway(2, &yaml).await);
+    meshed.gateways(&[(1, &here), (2, &there)]);
+    let client = LegacyClient::open(&here, "2025-06-18", r#"{"elicitation":{}}"#).await;
+    for gateway in [&there, &here] {
+        let call = client.request("5", "tools/call", r#""name":"ask","arguments":{}"#);
+        let mut stream = call.stream(gateway).await;
+        let question = stream.next().await;
+        assert_eq!(question["method"], "elicitation/create");
+        client
+            .answer(&there, &question, r#"{"action":"accept","content":{}}"#)
+            .await;
+        let done = stream.next().await;
+        assert_eq!(done["result"]["content"][0]["text"], "hi", "{done}");
+    }
+    here.stop().await;
+    there.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_replica_passes_on_is_never_passed_on_again_and_the_mesh_port_takes_nobody_else() {
+    let (meshed, server) = (Meshed::new(), echoing().start().await);
+    let yaml = mesh(&[("only", &server.url())], UNHURRIED);
+    let (here, there) = (meshed.gateway(1, &yaml).await, meshed.gateway(2, &yaml).await);
+    meshed.gateways(&[(1, &here), (2, &there)]);
+    let client = LegacyClient::open(&here, "2025-11-25", "{}").await;
+    // A third replica, which sends a request of that session to the wrong one.
+    let third = |path| {
+        let hop = HopOptions {
+            identity: identity(&meshed.ca, path),
+            endpoints: meshed.endpoints.clone(),
+            instance: 3,
+            limits: HopLimits::default(),
+        };
+        Peers::start(hop, "main")
+    };
+    let ping = client.request("6", "ping", "");
+    let pass = async |peers: &Peers, to| {
+        let names = ping
+            .headers
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let forwarded = Forwarded {
+            method: http::Method::POST,
+            uri: &"https://gateway/mcp".parse().unwrap(),
+            headers: names.collect::<http::HeaderMap>(),
+            body: &ping.body.clone().into(),
+            lasts: false,
+            until: tokio::time::Instant::now() + Duration::from_secs(10),
+        };
+        peers
+            .forward(to, forwarded)
+            .await
+            .map(|(parts, _)| parts.status.as_u16())
+    };
+    let peers = third(GATEWAY);
+    assert_eq!(pass(&peers, 1).await.unwrap(), 200, "its home has it");
+    assert_eq!(pass(&peers, 2).await.unwrap(), 404, "and nobody else asks for it");
+    for (path, expected) in [(GATEWAY, true), ("/gateway/other", false), (SERVER, false)] {
+        let (config, _) = identity(&meshed.ca, path).client_config(&Expect::Exactly(id(GATEWAY)));
+        let tcp = tokio::net::TcpStream::connect(there.mesh_address.unwrap())
+            .await
+            .unwrap();
+        let mut tls = TlsConnector::from(config).connect(server_name(), tcp).await.unwrap();
+        let _ = tls
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+            .await;
+        let mut room = [0; 9];
+        assert_eq!(tls.read_exact(&mut room).await.is_ok(), expected, "{path}");
+    }
+    here.stop().await;
+    there.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_reaches_through_sidecar_and_gateway_and_outlives_the_sidecar() {
+    let meshed = Meshed::new();
+    let tag = r#""_meta":{"io.modelcontextprotocol/subscriptionId":$ID}"#;
+    let script = ScriptedServer::modern()
+        .capabilities(r#"{"resources":{"subscribe":true}}"#)
+        .on("resources/list", |_| {
+            Answer::result(r#"{"resultType":"complete","resources":[],"ttlMs":0,"cacheScope":"public"}"#)
+        })
+        .when(move |request| {
+            let wanted = &request.json()["params"]["notifications"]["resourceSubscriptions"];
+            let listens = request.method() == "subscriptions/listen" && wanted.is_array();
+            let ack = format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{{{tag},"notifications":{{"resourceSubscriptions":{wanted}}}}}}}"#
+            );
+            let update = format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{{{tag},"uri":"file:///a"}}}}"#
+            );
+            let steps = [Step::message(ack), Step::Until("go".to_owned()), Step::message(update), Step::Hold];
+            listens.then(|| Answer::stream(steps))
+        });
+    let server = script.start().await;
+    let (one, two) = (meshed.sidecar(&server).await, meshed.sidecar(&server).await);
+    meshed.sidecars(&[(11, &one)]);
+    let gateway = meshed.gateway(1, &behind_sidecars()).await;
+    let wanted = r#""notifications":{"resourceSubscriptions":["file:///a"]}"#;
+    let mut events = Post::modern("1", "subscriptions/listen", wanted).stream(&gateway).await;
+    let granted = events.next().await;
+    assert_eq!(
+        granted["params"]["notifications"]["resourceSubscriptions"],
+        json!(["file:///a"]),
+        "{granted}"
+    );
+    raw::post(server.address(), "/mcp", &[], b"go").await;
+    assert_eq!(events.next().await["params"]["uri"], "file:///a");
+    meshed.sidecars(&[(11, &one), (12, &two)]);
+    one.stop(Duration::ZERO).await;
+    // Nobody knows what was missed, so it counts as updated once it is watched again.
+    assert_eq!(events.next().await["params"]["uri"], "file:///a");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_sidecar_joins_late_is_there_from_then_on() {
+    let (meshed, server) = (Meshed::new(), echoing().start().await);
+    let gateway = meshed.gateway(1, &behind_sidecars()).await;
+    let away = gateway.modern("/mcp", "1", "tools/call", ECHO).await;
+    assert!(
+        away.text().contains("unknown tool"),
+        "nothing is known of it: {}",
+        away.text()
+    );
+    let sidecar = meshed.sidecar(&server).await;
+    meshed.sidecars(&[(11, &sidecar)]);
+    let mut last = String::new();
+    for _ in 0..1_000 {
+        last = gateway.modern("/mcp", "1", "tools/call", ECHO).await.text().to_owned();
+        if last.contains("hi") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(last.contains("hi"), "{last}");
+    gateway.stop().await;
 }
 
 /// Waits until something is so that nobody tells.

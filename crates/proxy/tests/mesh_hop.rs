@@ -439,7 +439,7 @@ async fn a105_the_connection_to_a_denied_sidecar_is_cut_and_no_new_one_is_made()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a100_another_part_at_the_address_of_a_sidecar_never_gets_a_byte_of_a_call() {
+async fn another_part_at_the_address_of_a_sidecar_never_gets_a_byte_of_a_call() {
     let mesh = Mesh::new();
     for path in ["/server/other/v1", "/server/documents/v2", "/gateway/main", "/control"] {
         let wrong = Scripted::start(&mesh, 1, path, 1_000).await;
@@ -458,6 +458,42 @@ async fn a100_another_part_at_the_address_of_a_sidecar_never_gets_a_byte_of_a_ca
         until("it is not taken over", || hop.status().is_empty()).await;
         assert!(wrong.seen.heads.lock().is_empty());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_falls_silent_is_given_up_with_what_it_had_and_another_serves_on() {
+    let mesh = Mesh::new();
+    let (one, two) = (mesh.scripted(1).await, mesh.scripted(2).await);
+    mesh.there(&[&one, &two]);
+    let hop = mesh.sidecars(HopLimits {
+        ping_time: Duration::from_millis(100),
+        ping_answer_time: Duration::from_millis(300),
+        ..limits()
+    });
+    until("both are open", || hop.status().iter().all(|end| end.connections == 1)).await;
+    let lost = within(ask(&hop, "freeze", Carries::Calls, Some(1), LONG))
+        .await
+        .unwrap_err();
+    assert_eq!((lost.reason, lost.executed), (Reason::ServerBroken, Executed::Unknown));
+    for _ in 0..20 {
+        by(within(call(&hop, "echo")).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_calls_that_are_given_up_cost_their_connection_nothing() {
+    let mesh = Mesh::new();
+    let sidecar = mesh.scripted(1).await;
+    mesh.there(&[&sidecar]);
+    let hop = mesh.sidecars(limits());
+    within(hop.ready()).await.unwrap();
+    for _ in 0..1_500 {
+        // Its events are on their way when it is given up.
+        let (_, answer) = within(call(&hop, "events:3")).await.unwrap();
+        drop(answer);
+    }
+    by(within(call(&hop, "echo")).await);
+    assert_eq!(sidecar.connections(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

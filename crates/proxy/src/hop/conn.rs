@@ -168,6 +168,12 @@ fn settings(limits: &HopLimits) -> Builder {
         .initial_window_size(limits.stream_window())
         .initial_connection_window_size(limits.connection_window())
         .initial_max_send_streams(limits.streams_per_connection)
+        // A call that is given up leaves a stream on which the other end may still be talking: it is known for a while, and
+        // beyond that answered with a reset, neither of which may ever cost the connection its other calls.
+        .max_concurrent_reset_streams(limits.resets_remembered)
+        .max_local_error_reset_streams(Some(limits.resets_per_connection))
+        // What stalled readers may leave unread, whatever the size of its pieces.
+        .data_frame_budget(limits.connection_window() as usize)
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX));
     builder
 }

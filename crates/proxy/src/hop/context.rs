@@ -158,3 +158,6 @@ fn signed(from: Option<(&Arc<Caller>, &Arc<str>)>, audience: &SpiffeId, svid: &S
         Refusal::new(Reason::Internal, "the caller context cannot be sent as a header").rule("hop/context")
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,10 @@ pub struct HopLimits {
     /// What one answer that is not read may hold here, in bytes. The window of a connection is as large as those of all its
     /// streams together, so that no stalled reader holds up another.
     pub stream_buffer_bytes: usize,
+    /// Streams given up within a second on which what still comes is passed over in silence.
+    pub resets_remembered: usize,
+    /// Frames on streams that are not known any more, each answered with a reset, after which a connection ends.
+    pub resets_per_connection: usize,
     /// Largest body of an answer that is not an event stream.
     pub response_bytes: usize,
     /// Largest event of a stream.
@@ -48,6 +52,8 @@ impl Default for HopLimits {
             streams_per_connection: 200,
             connections_per_endpoint: 16,
             stream_buffer_bytes: 256 << 10,
+            resets_remembered: 4_096,
+            resets_per_connection: 1_000_000,
             response_bytes: 8 << 20,
             event_bytes: 1 << 20,
             head_bytes: 16 << 10,

@@ -88,6 +88,8 @@ impl Mesh {
 #[derive(Debug)]
 pub struct Seen {
     pub connections: AtomicUsize,
+    /// Those that are open.
+    pub open: AtomicUsize,
     /// The heads of requests that it has taken.
     pub heads: Mutex<Vec<(HeaderMap, Peer)>>,
     /// Calls that were executed.
@@ -127,6 +129,7 @@ impl Scripted {
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Seen {
             connections: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
             heads: Mutex::default(),
             executed: Mutex::default(),
             cancelled: AtomicUsize::new(0),
@@ -165,6 +168,7 @@ impl Scripted {
     pub async fn kill(mut self) -> SocketAddr {
         self.serving.abort();
         let _ended = (&mut self.serving).await;
+        until("its sockets are closed", || self.seen.open.load(Ordering::SeqCst) == 0).await;
         self.address
     }
 
@@ -206,6 +210,22 @@ async fn serve(
     }
 }
 
+/// An open connection.
+struct Open(Arc<Seen>);
+
+impl Open {
+    fn new(seen: &Arc<Seen>) -> Self {
+        seen.open.fetch_add(1, Ordering::SeqCst);
+        Self(seen.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 async fn connection(
     acceptor: TlsAcceptor,
     stream: TcpStream,
@@ -215,6 +235,7 @@ async fn connection(
     streams_max: u32,
 ) {
     goodbye.mark_unchanged();
+    let _open = Open::new(&seen);
     stream.set_nodelay(true).unwrap();
     let Ok(tls) = acceptor.accept(stream).await else { return };
     let peer = Peer::of(tls.get_ref().1.peer_certificates()).unwrap();
@@ -234,6 +255,10 @@ async fn connection(
             }
         };
         let Some(Ok((request, respond))) = accepted else { return };
+        if request.headers().get("mcp-name").is_some_and(|name| name == "freeze") {
+            // Nothing is read any more, and nothing is closed.
+            std::future::pending::<()>().await;
+        }
         calls.spawn(answer(request, respond, instance, seen.clone(), peer.clone()));
     }
 }
