@@ -61,10 +61,9 @@ async fn callers_views_and_the_gateway_itself_are_told_apart_and_so_are_new_grou
     assert_eq!(named.len(), 4);
     assert_eq!(claims(&all[3], &svid).caller, Named::Gateway);
     assert_eq!(value(Some((&one, &main))), all[0]);
-    let moved = Arc::new(Caller {
-        groups: vec!["finance".into()],
-        ..(*one).clone()
-    });
+    let mut moved = (*one).clone();
+    moved.groups = vec!["finance".into()];
+    let moved = Arc::new(moved);
     let Named::Application { groups, .. } = claims(&value(Some((&moved, &main))), &svid).caller else {
         panic!()
     };
