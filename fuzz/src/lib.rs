@@ -13,6 +13,7 @@ mod headers;
 mod identities;
 mod messages;
 mod sealed;
+mod sync;
 mod wire;
 
 pub use config::{mcp_json, mesh, names};
@@ -21,13 +22,14 @@ pub use headers::{headers, params};
 pub use identities::{certificate, context};
 pub use messages::{content, scan, splice};
 pub use sealed::{cursor, session, state};
+pub use sync::sync;
 pub use wire::{http1, http2};
 
 /// A target: its name, which is also its folder in `corpus/`, and its body.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 19] = [
     ("scan", scan),
     ("splice", splice),
     ("headers", headers),
@@ -46,6 +48,7 @@ pub const TARGETS: [Target; 18] = [
     ("names", names),
     ("mesh", mesh),
     ("mcp_json", mcp_json),
+    ("sync", sync),
 ];
 
 /// Cuts bytes at the first occurrence of `separator`; without one the second part is empty.

@@ -107,6 +107,7 @@ fn after_build(place: &Place, options: &Options, built: bool, steps: &mut Steps)
     step("e2e", &|| e2e::run(place));
     step("matrix", &|| matrix::run(place, &matrix::Options::default()));
     step("sim, bridge", &|| sim::short(place));
+    step("sim, sync", &|| sim::short_sync(place));
     step("bench, short", &|| bench::short(place));
     step("bench, instructions", &|| instructions::run(place, false));
     step("listens, short", &|| bench::short_listens(place));
