@@ -138,17 +138,7 @@ impl Kept {
 }
 
 fn signed(from: Option<(&Arc<Caller>, &Arc<str>)>, audience: &SpiffeId, svid: &Svid) -> Result<HeaderValue, Refusal> {
-    let texts = |list: &[Arc<str>]| list.iter().map(|text| text.to_string()).collect();
-    let named = match from {
-        None => Named::Gateway,
-        Some((caller, view)) => Named::Application {
-            application: caller.application.as_deref().unwrap_or_default().to_owned(),
-            user: caller.user.as_deref().map(str::to_owned),
-            groups: texts(&caller.groups),
-            scopes: texts(&caller.scopes),
-            view: view.to_string(),
-        },
-    };
+    let named = from.map_or(Named::Gateway, |(caller, view)| caller.to_context(Some(view)));
     let txn = format!("{:016x}{:016x}", simulated::random(), simulated::random());
     let token = context::sign(svid, audience, &named, &txn, SystemTime::now(), CONTEXT_LIFE_MAX);
     let token = token.map_err(|error| {
