@@ -49,7 +49,7 @@ pub struct Rotation {
     due: SystemTime,
     under_way: bool,
     failures: u32,
-    /// The last failure and the pause after it.
+    /// The last failure, or the taking into use, and the pause after it.
     pause: Option<(SystemTime, Duration)>,
 }
 
@@ -72,6 +72,15 @@ impl Rotation {
             failures: 0,
             pause: None,
         }
+    }
+
+    /// The plan for a SVID that was taken into use at `now`: nothing is due for a moment, whatever the clock says. A host whose
+    /// clock is a day ahead would otherwise find every new SVID due at once and ask without a pause.
+    #[must_use]
+    pub fn taken(mut self, now: SystemTime) -> Self {
+        let life = self.ends.duration_since(self.began).unwrap_or_default();
+        self.pause = Some((now, ROTATION_RETRY_MAX.min(life / 3)));
+        self
     }
 
     /// When it is to be renewed for the first time.

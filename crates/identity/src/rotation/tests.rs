@@ -104,6 +104,23 @@ fn a_retired_root_hastens_the_renewal() {
 }
 
 #[test]
+fn a_clock_that_is_a_day_ahead_asks_once_a_minute_and_not_without_a_pause() {
+    let day = 24 * HOUR;
+    let mut taken = plan(7).taken(at(day));
+    let mut waited = Duration::ZERO;
+    while let Step::Wait(wait) = taken.clone().step(at(day) + waited) {
+        waited += wait;
+    }
+    assert_eq!(waited, ROTATION_RETRY_MAX);
+    assert_eq!(taken.step(at(day) + waited), Step::Renew);
+    // The pause is no longer than what is due by age anyway, however short the life.
+    let made = at(Duration::ZERO);
+    let mut short = Rotation::new(made - CERTIFICATE_BACKDATED, made + Duration::from_secs(6), 1 << 63).taken(made);
+    assert_eq!(short.step(made), Step::Wait(Duration::from_secs(2)));
+    assert_eq!(short.step(made + Duration::from_secs(2)), Step::Renew);
+}
+
+#[test]
 fn a_life_of_seconds_counts_from_the_making() {
     let made = at(Duration::ZERO);
     let short = Rotation::new(made - CERTIFICATE_BACKDATED, made + Duration::from_secs(6), 1 << 63);

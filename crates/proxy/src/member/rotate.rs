@@ -31,7 +31,9 @@ pub(crate) async fn rotate(member: Arc<Member>, closing: CancellationToken) {
                     return;
                 };
                 match renewed {
-                    Ok(()) => plan = Rotation::of(&member.identity.current(), simulated::random()),
+                    Ok(()) => {
+                        plan = Rotation::of(&member.identity.current(), simulated::random()).taken(SystemTime::now());
+                    }
                     Err(why) => {
                         tracing::warn!(identity = %member.id(), %why, "the certificate was not renewed; trying again");
                         plan.failed(SystemTime::now(), simulated::random());
