@@ -164,6 +164,38 @@ async fn of_two_sidecars_one_is_stopped_under_load_and_no_call_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_that_is_lost_under_load_loses_what_it_was_doing_and_nothing_runs_twice() {
+    let (mesh, server) = (Meshed::new(), slow(echoing()).start().await);
+    let (one, two) = (mesh.sidecar(&server).await, mesh.sidecar(&server).await);
+    mesh.sidecars(&[(11, &one), (12, &two)]);
+    let gateway = mesh.gateway(1, &behind_sidecars()).await;
+    let waits = (0..12).map(|_| gateway.modern("/mcp", "1", "tools/call", r#""name":"slow","arguments":{}"#));
+    let waits = futures_util::future::join_all(waits);
+    let load = async {
+        until("all are at the server", || calls(&server) == 12).await;
+        one.stop(Duration::ZERO).await;
+        for _ in 0..100 {
+            let answer = gateway.modern("/mcp", "1", "tools/call", ECHO).await;
+            assert_eq!(answer.json()["result"]["content"][0]["text"], "hi", "{}", answer.text());
+        }
+        raw::post(server.address(), "/mcp", &[], b"release").await;
+    };
+    let (waited, ()) = tokio::join!(waits, load);
+    let mut lost = 0;
+    for answer in waited {
+        let json = answer.last();
+        if json["result"]["content"][0]["text"] != "hi" {
+            let refusal = &json["error"]["data"]["dev.meshgate/refusal"];
+            assert_eq!(refusal["executed"], "unknown", "{json}");
+            lost += 1;
+        }
+    }
+    assert!((1..12).contains(&lost), "{lost} were on the one that was lost");
+    assert_eq!(calls(&server), 112);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_question_of_a_sidecar_is_answered_through_another_gateway_and_finds_its_owner() {
     let (mesh, server) = (Meshed::new(), asking_each().start().await);
     let (one, two) = (mesh.sidecar(&server).await, mesh.sidecar(&server).await);

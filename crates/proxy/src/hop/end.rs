@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use meshgate_identity::svid::Svid;
 use tokio::time::{Instant, timeout_at};
@@ -15,6 +16,10 @@ use super::pool::Shared;
 use super::table::Endpoint;
 use crate::refusal::{Executed, Reason, Refusal};
 use crate::simulated;
+
+/// A connection that ends sooner is not replaced at once before somebody asks for it: an end that takes each connection
+/// and ends it would otherwise be connected to without a pause.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
 
 /// What a connection carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,11 +191,12 @@ impl End {
         pool.reached(&self);
         let known = Arc::downgrade(&conn);
         drop(conn);
+        let began = Instant::now();
         let worn = |worn| {
             if worn == Worn::Old {
                 self.replace(carries, &known, pool);
             } else {
-                self.lost(carries, &known, pool);
+                self.lost(carries, &known, pool, began);
             }
         };
         watch.run(&pool.options, self.cut.child_token(), worn).await;
@@ -236,13 +242,23 @@ impl End {
     }
 
     /// A connection has ended by itself.
-    fn lost(self: &Arc<Self>, carries: Carries, old: &Weak<Conn>, pool: &Arc<Shared>) {
+    fn lost(self: &Arc<Self>, carries: Carries, old: &Weak<Conn>, pool: &Arc<Shared>, began: Instant) {
         if let Some(old) = old.upgrade() {
             self.lane(carries).forget(&old);
         }
         // Calls should not have to wait for a handshake, and whether the endpoint is still there is good to know.
         if carries == Carries::Calls && self.calls.len() == 0 {
-            self.warm(carries);
+            if began.elapsed() >= SHORT_LIFE {
+                self.warm(carries);
+            } else {
+                let (this, pause) = (Arc::clone(self), pool.options.limits.pause_min);
+                pool.tasks.spawn(async move {
+                    tokio::select! {
+                        () = this.cut.cancelled() => {}
+                        () = tokio::time::sleep(pause) => this.warm(carries),
+                    }
+                });
+            }
         }
         pool.changed();
     }
@@ -258,7 +274,11 @@ impl End {
                 () = self.cut.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
             }
-            match open(&self.endpoint, &pool.options).await {
+            let opened = tokio::select! {
+                () = self.cut.cancelled() => return,
+                opened = open(&self.endpoint, &pool.options) => opened,
+            };
+            match opened {
                 Ok(opened) => {
                     let (this, pool) = (Arc::clone(&self), Arc::clone(&pool));
                     let tasks = pool.tasks.clone();

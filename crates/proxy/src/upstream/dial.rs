@@ -13,6 +13,9 @@ use crate::hop::{HopLimits, HopOptions, Sidecars};
 use crate::lift::{Dial, Link};
 use crate::refusal::{Reason, Refusal};
 
+/// What a sidecar adds to a message.
+const ENVELOPE_BYTES: usize = 64 << 10;
+
 /// Opens ways to one server.
 pub(super) struct Dialler {
     server: Arc<Server>,
@@ -56,10 +59,17 @@ impl Dialler {
         if let Some(sidecars) = &*sidecars {
             return Ok(Arc::clone(sidecars));
         }
+        // Whatever a server may say at once, its sidecar may pass on in one piece, or as the last event of a stream, with a
+        // little of its own around it.
+        let sizes = &self.options.limits;
+        let largest = sizes
+            .response_bytes_max
+            .max(sizes.line_bytes_max)
+            .max(sizes.event_bytes_max);
         let limits = HopLimits {
-            response_bytes: self.options.limits.response_bytes_max,
-            event_bytes: self.options.limits.event_bytes_max,
-            stream_buffer_bytes: self.options.limits.stream_buffer_bytes_max,
+            response_bytes: largest + ENVELOPE_BYTES,
+            event_bytes: largest + ENVELOPE_BYTES,
+            stream_buffer_bytes: sizes.stream_buffer_bytes_max,
             ..hop.limits
         };
         let hop = HopOptions { limits, ..hop.clone() };
