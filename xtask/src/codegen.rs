@@ -34,12 +34,13 @@ impl Options {
 }
 
 /// The pages that the built program prints, and with which words.
-const PAGES: [(&str, &[&str]); 6] = [
+const PAGES: [(&str, &[&str]); 7] = [
     ("docs/reference/meshgate.schema.json", &["schema"]),
     ("docs/reference/kinds.md", &["reference", "kinds"]),
     ("docs/reference/cli.md", &["reference", "cli"]),
     ("docs/reference/eras.md", &["reference", "eras"]),
     ("docs/reference/errors.md", &["reference", "errors"]),
+    ("docs/reference/mesh-checks.md", &["reference", "mesh-checks"]),
     ("docs/reference/metrics.md", &["reference", "metrics"]),
 ];
 

@@ -406,15 +406,22 @@ impl Distributor {
         }
     }
 
-    /// Whether every connected proxy holds these roots, the keys and the ring that there are now, and all else that is for it.
-    pub fn all_current(&self, roots: &[Vec<u8>]) -> bool {
-        let state = self.state.lock();
-        let known = state.shared.as_ref().is_some_and(|shared| {
-            shared.roots == roots
+    /// Whether these roots, and the keys and the ring that there are now, are what proxies are told.
+    pub fn tells(&self, roots: &[Vec<u8>]) -> bool {
+        self.state.lock().shared.as_ref().is_some_and(|shared| {
+            // A bundle may have an order of its own.
+            shared.roots.len() == roots.len()
+                && roots.iter().all(|root| shared.roots.contains(root))
                 && shared.snapshot_keys == self.parts.keys.snapshot_keys()
                 && *shared.ring == **self.parts.keys.ring()
-        });
-        known && state.server.due().is_none() && state.server.statuses().all(|(_, status)| status.current)
+        })
+    }
+
+    /// Whether every connected proxy holds these roots, the keys and the ring that there are now, and all else that is for it.
+    pub fn all_current(&self, roots: &[Vec<u8>]) -> bool {
+        let tells = self.tells(roots);
+        let state = self.state.lock();
+        tells && state.server.due().is_none() && state.server.statuses().all(|(_, status)| status.current)
     }
 
     /// The proxies that are connected, and those that were.

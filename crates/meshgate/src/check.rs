@@ -1,4 +1,7 @@
-//! `meshgate check FILE`: what is wrong with a file, before anything runs; and what it would do to what runs.
+//! `meshgate check FILE`: what is wrong with a file, before anything runs; and what it would do to what runs. Without a file:
+//! what is wrong with the mesh that runs.
+
+mod mesh;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,7 +19,10 @@ use crate::status::json;
 
 /// Prints the findings; errors make the command fail.
 pub(crate) fn run(args: &CheckArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
-    let source = Source::read(&args.file)?;
+    let Some(file) = &args.file else {
+        return mesh::run(args, state);
+    };
+    let source = Source::read(file)?;
     if args.against_running {
         return against_running(args, source, &StatePath::find(state)?);
     }

@@ -1,5 +1,8 @@
 //! The command line: what can be typed, and where it leads.
 
+mod objects;
+
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,7 +11,15 @@ use meshgate_proxy::process::{GatewayArgs, SidecarArgs};
 
 use crate::exit::{self, Failure};
 use crate::mesh::ControlRunArgs;
-use crate::{call, check, demo, diff, import, mesh, out, reference, reload, status, tools, up};
+use crate::{
+    apply, call, cert, check, delete, demo, describe, diff, get, import, join, mesh, out, reference, reload, status,
+    tools, up,
+};
+
+pub(crate) use self::objects::{
+    ApplyArgs, CertCommand, CertDenyArgs, CertRotateRootArgs, ControlArgs, ControlOnlyArgs, DeleteArgs, DescribeArgs,
+    GetArgs, JoinTokenArgs,
+};
 
 /// The mesh gateway for MCP: one authenticated endpoint in front of any MCP servers.
 #[derive(Debug, Parser)]
@@ -23,7 +34,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start a gateway from a mesh file or an `mcp.json`.
+    /// Start a gateway from a mesh file or an `mcp.json`; where a server has a sidecar, with control plane and sidecars.
     Up(UpArgs),
     /// Run the control plane of a mesh.
     Control(ControlRunArgs),
@@ -31,8 +42,23 @@ enum Command {
     Gateway(GatewayArgs),
     /// Run a sidecar of a mesh, beside a server.
     Sidecar(SidecarArgs),
-    /// Say what is wrong with a mesh file or an `mcp.json`, without starting anything.
+    /// Say what is wrong with a mesh file or an `mcp.json`, without starting anything; without a file, with the running mesh.
     Check(CheckArgs),
+    /// Make the objects of a running mesh what a file says.
+    Apply(ApplyArgs),
+    /// Show objects of a running mesh.
+    Get(GetArgs),
+    /// Show all about an object of a running mesh.
+    Describe(DescribeArgs),
+    /// Delete an object of a running mesh.
+    Delete(DeleteArgs),
+    /// Print a token with which one sidecar or gateway may join, once.
+    JoinToken(JoinTokenArgs),
+    /// Show and rotate certificates, and refuse identities.
+    #[command(subcommand)]
+    Cert(CertCommand),
+    /// Say that the control plane's state was put back from a backup, so that the parts follow it again.
+    AcceptRestore(ControlOnlyArgs),
     /// Write a mesh file from the files of other programs: `mcp.json` of Claude, Cursor, VS Code, Windsurf, Cline, Zed,
     /// Gemini, Continue, or `config.toml` of Codex; or proposals from an MCP registry.
     Import(ImportArgs),
@@ -40,7 +66,7 @@ enum Command {
     Reload(ReloadArgs),
     /// Say what a file would change in the running gateway, and who would gain or lose which tools.
     Diff(DiffArgs),
-    /// Show how the running gateway and its servers are.
+    /// Show how the running gateway, its servers and the parts of its mesh are.
     Status(StatusArgs),
     /// List the tools of the running gateway.
     Tools(ToolsArgs),
@@ -83,20 +109,32 @@ pub(crate) struct UpArgs {
     /// Do not watch the file; it is still read again on SIGHUP and by `meshgate reload`.
     #[arg(long)]
     pub(crate) no_watch: bool,
+    /// Give every server a sidecar, with a control plane and mTLS in between.
+    #[arg(long)]
+    pub(crate) mesh: bool,
+    /// Where gateways and sidecars reach the control plane, where there is one [default: 127.0.0.1:7310].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) control_address: Option<SocketAddr>,
+    /// Where operators reach its API, on loopback [default: 127.0.0.1:7311].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) api_address: Option<SocketAddr>,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit codes:
-  0  the file is good; with `--against-running`: and would change nothing
-  1  the file has errors; with `--against-running`: or would be refused
-  3  with `--against-running`: the file is good and would change the running gateway")]
+  0   the file is good; with `--against-running`: and would change nothing; without a file: nothing is broken
+  1   the file has errors; with `--against-running`: or would be refused; without a file: something is broken
+  3   with `--against-running`: the file is good and would change the running gateway
+  69  without a file: no control plane is running with this state directory, or it does not answer")]
 pub(crate) struct CheckArgs {
-    /// Mesh file or `mcp.json`.
-    pub(crate) file: PathBuf,
+    /// Mesh file or `mcp.json` [default: none; the running mesh is looked at].
+    pub(crate) file: Option<PathBuf>,
     /// Also say what the file would change in the running gateway, and whether that would refuse it.
-    #[arg(long)]
+    #[arg(long, requires = "file")]
     pub(crate) against_running: bool,
+    #[command(flatten)]
+    pub(crate) control: ControlArgs,
     /// How to print.
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Output,
@@ -122,11 +160,13 @@ pub(crate) struct ReloadArgs {
 Exit codes:
   0   the file would change nothing
   1   the file would be refused
-  3   the file would change the running gateway
+  3   the file would change the running gateway or mesh
   69  no gateway is running with this state directory, or it does not answer")]
 pub(crate) struct DiffArgs {
     /// Mesh file or `mcp.json` [default: the one that the gateway follows, as it is now].
     pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) control: ControlArgs,
     /// How to print.
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Output,
@@ -180,6 +220,8 @@ pub(crate) struct ImportArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) control: ControlArgs,
     /// How to print.
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Output,
@@ -233,6 +275,13 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Sidecar(args) => mesh::sidecar(args, state),
         Command::Check(args) => check::run(args, state),
         Command::Import(args) => import::run(args),
+        Command::Apply(args) => apply::run(args, state),
+        Command::Get(args) => get::run(args, state),
+        Command::Describe(args) => describe::run(args, state),
+        Command::Delete(args) => delete::run(args, state),
+        Command::JoinToken(args) => join::run(args, state),
+        Command::Cert(command) => cert::run(command, state),
+        Command::AcceptRestore(args) => cert::accept_restore(args, state),
         Command::Reload(args) => reload::run(args, state),
         Command::Diff(args) => diff::run(args, state),
         Command::Status(args) => status::run(args, state),

@@ -8,6 +8,7 @@
 mod programs;
 mod records;
 
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus, Stdio};
@@ -21,7 +22,7 @@ use crate::cli::DemoArgs;
 use crate::exit::{FAILED, FORCED, Failure, STATE, SYSTEM};
 use crate::source::Source;
 use crate::state::{StateDirectory, StatePath};
-use crate::up::{Assembly, Running, Signals};
+use crate::up::{Assembly, MeshOptions, Running, Signals};
 use crate::{log, out};
 
 const MESH: &str = include_str!("demo/mesh.yaml");
@@ -35,14 +36,16 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let programs = Programs::find()?;
     let scratch = Scratch::new()?;
     let name = scratch.0.join("mesh.yaml").display().to_string();
-    let source = Source {
-        name,
-        text: mesh(&programs, &scratch.0),
-    };
-    let snapshot = source.snapshot()?;
+    let source = Source::new(name, mesh(&programs, &scratch.0));
+    source.snapshot()?;
     let state = StateDirectory::open(StatePath::find(Some(&scratch.0.join("state")))?)?;
     let _log = std::env::var_os(log::FILTER).map(|_| log::start());
-    let assembly = Assembly::prepare(snapshot, state, None)?;
+    let free = SocketAddr::from(([127, 0, 0, 1], 0));
+    let options = MeshOptions {
+        control: free,
+        api: free,
+    };
+    let assembly = Assembly::prepare(source, state, options)?;
     let code = assembly.run(async |running, signals| {
         match ask(&programs.assistant, args.ask.as_deref(), &running, signals).await {
             Ok(code) => code,
@@ -178,10 +181,7 @@ mod tests {
             projects: odd.join("corpassist-projects"),
             assistant: odd.join("corpassist"),
         };
-        let source = Source {
-            name: "/tmp/mesh.yaml".into(),
-            text: mesh(&programs, odd),
-        };
+        let source = Source::new("/tmp/mesh.yaml".into(), mesh(&programs, odd));
         let (snapshot, found) = source.compile();
         let snapshot = snapshot.unwrap();
         assert_eq!(found, [], "{found:?}");

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use meshgate_proxy::admin::Candidate;
 use meshgate_proxy::admin::shape::{Change, Compared, FieldChange, How, ToolChange};
 
+use crate::apply;
 use crate::cli::{DiffArgs, Output};
 use crate::client::{block_on, tell_admin};
 use crate::exit::{DIFFERS, FAILED, Failure, UNAVAILABLE};
@@ -26,8 +27,16 @@ const VALUE_CHARS_MAX: usize = 120;
 
 /// Asks and prints.
 pub(crate) fn run(args: &DiffArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
-    let state = StatePath::find(state)?;
     let source = args.file.as_deref().map(Source::read).transpose()?;
+    // A gateway that follows a file knows its servers' tools; a control plane knows the objects.
+    let path = StatePath::find(state)?;
+    if let Some(source) = source
+        .as_ref()
+        .filter(|_| args.control.control.is_some() || !path.admin_socket().exists())
+    {
+        return apply::compare(source, &args.control, args.output, state);
+    }
+    let state = path;
     let compared = compared(&state, source)?;
     match args.output {
         Output::Json => out::print(&json(&compared)?),

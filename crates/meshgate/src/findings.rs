@@ -157,6 +157,49 @@ pub(crate) fn shown(finding: &Finding, text: &str) -> shape::Finding {
     }
 }
 
+/// A finding that came back with its place in `text`, drawn like one of our own.
+pub(crate) fn drawn_shape(finding: &shape::Finding, text: &str) -> String {
+    let span = finding
+        .start
+        .zip(finding.end)
+        .filter(|(start, end)| text.get(*start..*end).is_some());
+    let Some((code, (start, end))) = code(&finding.code).zip(span) else {
+        return told(finding);
+    };
+    let own = Finding {
+        code,
+        severity: if finding.severity == "error" {
+            Severity::Error
+        } else {
+            Severity::Warning
+        },
+        message: finding.message.clone(),
+        remedy: finding.remedy.clone(),
+        source: finding.source.as_str().into(),
+        document: finding.document.clone(),
+        path: finding.path.clone(),
+        span: Some(start..end),
+    };
+    drawn(&own, text)
+}
+
+/// A finding with its place in `text`.
+pub(crate) fn place_in(finding: shape::Finding, (start, end): (usize, usize), text: &str) -> shape::Finding {
+    let before = text.get(..start);
+    shape::Finding {
+        line: Some(line_of(text, start)),
+        column: before.map(|text| text.chars().rev().take_while(|c| *c != '\n').count() + 1),
+        start: Some(start),
+        end: Some(end),
+        ..finding
+    }
+}
+
+/// The code of that name.
+fn code(name: &str) -> Option<&'static str> {
+    codes::ALL.iter().map(|(code, _)| *code).find(|code| *code == name)
+}
+
 /// A finding on two lines, for where the file is not at hand: the place, what is wrong and what to do.
 pub(crate) fn told(finding: &shape::Finding) -> String {
     let mut text = format!("{} {} {}", finding.severity, finding.code, place(finding));

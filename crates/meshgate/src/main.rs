@@ -4,18 +4,25 @@
 //! else: executed as the supervisor of a server's process it must be a small single-threaded program, so that path leaves
 //! before a runtime, a logger or the argument parser exists.
 
+mod api;
+mod apply;
 mod call;
+mod cert;
 mod check;
 mod cli;
 mod client;
+mod delete;
 mod demo;
+mod describe;
 mod diff;
 mod exit;
 mod fetch;
 mod findings;
+mod get;
+mod health;
 mod import;
+mod join;
 mod mesh;
-
 mod out;
 mod reference;
 mod reload;

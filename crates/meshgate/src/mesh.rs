@@ -18,6 +18,7 @@ use meshgate_proxy::process::{
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::api::ApiAddress;
 use crate::exit::{CONFIGURATION, Failure, IN_USE, STATE, SYSTEM};
 use crate::findings;
 use crate::out;
@@ -89,8 +90,10 @@ async fn serve(parts: ControlParts, api_tls: Option<Arc<ReloadingTls>>) -> Resul
     let take =
         |kind| signal(kind).map_err(|cause| Failure::new(SYSTEM, format!("signals cannot be received: {cause}")));
     let (mut terminate, mut interrupt) = (take(SignalKind::terminate())?, take(SignalKind::interrupt())?);
+    let folder = parts.state.clone();
     let running = Control::start(parts).await.map_err(|error| not_started(&error))?;
     let addresses = running.addresses();
+    let _address = ApiAddress::leave(&folder, addresses.api)?;
     out::note(&format!(
         "control plane of this mesh\n  proxies   {}\n  operators {}",
         addresses.sync, addresses.api

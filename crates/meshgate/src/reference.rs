@@ -25,6 +25,8 @@ pub(crate) enum Page {
     Metrics,
     /// Kinds of a mesh file.
     Kinds,
+    /// What `check` finds in a running mesh.
+    MeshChecks,
 }
 
 /// Prints a page.
@@ -34,6 +36,7 @@ pub(crate) fn run(page: Page, command: Command) -> ExitCode {
         Page::Eras => meshgate_bridge::eras::markdown(),
         Page::Errors => errors::markdown(),
         Page::Metrics => meshgate_telemetry::reference::markdown(),
+        Page::MeshChecks => crate::health::codes::markdown(),
         Page::Kinds => meshgate_model::kinds_markdown(),
     };
     out::print(text.trim_end());

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use bytes::Bytes;
-use meshgate_proxy::admin::shape::Reloaded;
+use meshgate_proxy::admin::shape::{PartReloaded, Reloaded};
 
 use crate::cli::{Output, ReloadArgs};
 use crate::client::{block_on, tell_admin};
@@ -31,9 +31,27 @@ pub(crate) fn run(args: &ReloadArgs, state: Option<&Path>) -> Result<ExitCode, F
     })
 }
 
+/// A line for each part of a mesh that does not serve the file, and one about all.
+fn parts(parts: &[PartReloaded]) -> Vec<String> {
+    if parts.is_empty() {
+        return Vec::new();
+    }
+    let (serve, others): (Vec<_>, Vec<_>) = parts.iter().partition(|part| part.state == "serves");
+    let mut lines: Vec<String> = others
+        .iter()
+        .map(|part| {
+            let why = part.why.as_deref().unwrap_or("no reason known");
+            format!("{} {}: {}", part.identity, part.state, out::one_line(why, 400))
+        })
+        .collect();
+    lines.push(format!("{} of {} part(s) serve it", serve.len(), parts.len()));
+    lines
+}
+
 fn shown(reloaded: &Reloaded) -> String {
     let mut lines: Vec<String> = reloaded.findings.iter().map(told).collect();
     lines.extend(changes(&reloaded.changes));
+    lines.extend(parts(&reloaded.parts));
     let revision = reloaded.revision;
     lines.push(match reloaded.outcome.as_str() {
         "applied" => format!("applied: configuration {revision} is served now"),

@@ -21,9 +21,25 @@ pub(crate) struct Source {
     pub(crate) name: String,
     /// What it says.
     pub(crate) text: String,
+    /// Whether each server gets a sidecar, whatever the file says.
+    pub(crate) sidecars: bool,
 }
 
 impl Source {
+    /// A file that has been read already.
+    pub(crate) fn new(name: String, text: String) -> Self {
+        Self {
+            name,
+            text,
+            sidecars: false,
+        }
+    }
+
+    /// The same, where each server may get a sidecar.
+    pub(crate) fn with_sidecars(self, sidecars: bool) -> Self {
+        Self { sidecars, ..self }
+    }
+
     /// Reads the named file, or the first of the default files in this directory.
     pub(crate) fn find(file: Option<&Path>) -> Result<Self, Failure> {
         let path = match file {
@@ -44,20 +60,31 @@ impl Source {
         std::fs::File::open(path)
             .and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text))
             .map_err(|cause| Failure::new(CONFIGURATION, format!("`{name}` cannot be read: {cause}")))?;
-        Ok(Self { name, text })
+        Ok(Self::new(name, text))
     }
 
     /// Everything that is to say about the file, and what it means if it means anything.
     pub(crate) fn compile(&self) -> (Option<Snapshot>, Vec<Finding>) {
+        let (_, snapshot, found) = self.read_whole();
+        (snapshot, found)
+    }
+
+    /// The same with the documents themselves.
+    pub(crate) fn read_whole(&self) -> (Config, Option<Snapshot>, Vec<Finding>) {
         let workspace = std::path::absolute(meshgate_model::project_of(Path::new(&self.name)));
         let workspace = workspace.ok().map(|path| path.to_string_lossy().into_owned());
         let around = Surroundings {
             variable: &|name| std::env::var(name).ok(),
             workspace: workspace.as_deref(),
         };
-        match meshgate_model::parse_in(&self.name, &self.text, &around).and_then(Config::compile) {
-            Ok((snapshot, warnings)) => (Some(snapshot), warnings),
-            Err(found) => (None, found),
+        let config = match meshgate_model::parse_in(&self.name, &self.text, &around) {
+            Ok(config) if self.sidecars => config.with_sidecars(),
+            Ok(config) => config,
+            Err(found) => return (Config::default(), None, found),
+        };
+        match config.clone().compile() {
+            Ok((snapshot, warnings)) => (config, Some(snapshot), warnings),
+            Err(found) => (config, None, found),
         }
     }
 

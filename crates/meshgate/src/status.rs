@@ -5,23 +5,64 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
+use meshgate_control::shapes::MeshStatus;
 use meshgate_proxy::admin::shape::{Configuration, ServerStatus, Status};
+use serde::Serialize;
 
+use crate::api::Api;
 use crate::cli::{Output, StatusArgs};
 use crate::client::{admin, block_on};
 use crate::exit::{FAILED, Failure};
 use crate::state::StatePath;
 use crate::{findings, out};
 
+pub(crate) mod mesh;
+
+/// What is known of a gateway and of a mesh: either, or both where `up` runs a mesh.
+#[derive(Debug, Serialize)]
+struct Both {
+    #[serde(flatten)]
+    gateway: Option<Status>,
+    #[serde(rename = "controlPlane", skip_serializing_if = "Option::is_none")]
+    mesh: Option<MeshStatus>,
+}
+
 /// Asks and prints.
 pub(crate) fn run(args: &StatusArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
-    let state = StatePath::find(state)?;
-    let status: Status = block_on(admin(&state, "/status"))?;
+    let path = StatePath::find(state)?;
+    let both = block_on(asked(args, &path, state))?;
     match args.output {
-        Output::Json => out::print(&json(&status)?),
-        Output::Text => out::print(&shown(&status)),
+        Output::Json => out::print(&json(&both)?),
+        Output::Text => {
+            let parts = [both.gateway.as_ref().map(shown), both.mesh.as_ref().map(mesh::shown)];
+            out::print(&parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n"));
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The gateway and the control plane of this state directory, as far as they are there; a control plane that was named alone.
+async fn asked(args: &StatusArgs, path: &StatePath, state: Option<&Path>) -> Result<Both, Failure> {
+    let is_named = args.control.control.is_some();
+    let gateway = if is_named {
+        None
+    } else {
+        Some(admin(path, "/status").await)
+    };
+    let mesh = match Api::find(&args.control, state) {
+        Ok(api) => Some(api.get("/v1/status").await),
+        Err(failure) if is_named => return Err(failure),
+        // There is no mesh here.
+        Err(_) => None,
+    };
+    match (gateway, mesh) {
+        (Some(Err(failure)), None) => Err(failure),
+        (Some(Err(_)) | None, Some(Err(failure))) => Err(failure),
+        (gateway, mesh) => Ok(Both {
+            gateway: gateway.and_then(Result::ok),
+            mesh: mesh.and_then(Result::ok),
+        }),
+    }
 }
 
 /// A value as JSON for programs.

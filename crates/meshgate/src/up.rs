@@ -7,23 +7,26 @@
 
 mod inputs;
 mod keep;
+mod mesh;
 mod reload;
 mod summary;
 mod tls;
 mod tokens;
 mod watch;
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use meshgate_identity::{KeyRing, ServiceToken};
-use meshgate_model::Snapshot;
+use meshgate_model::{Config, Snapshot};
 use meshgate_proxy::admin::Sight;
 use meshgate_proxy::catalogue::Catalogues;
 use meshgate_proxy::drain::{Drainer, drain};
 use meshgate_proxy::gateway::{Gateway, GatewayParts};
+use meshgate_proxy::process::ProcessParts;
 use meshgate_proxy::supervise::SupervisorProgram;
 use meshgate_telemetry::{Metrics, Records, Spans};
 use tokio::runtime::{Builder, Runtime};
@@ -37,8 +40,13 @@ use crate::state::{StateDirectory, StatePath};
 use crate::{log, out};
 
 pub(crate) use self::keep::Signals;
-use self::reload::Reloader;
+pub(crate) use self::mesh::{Mesh, MeshOptions};
+use self::reload::{Reloader, Target};
 
+/// Where gateways and sidecars reach the control plane that runs here.
+const CONTROL_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7310);
+/// Where operators reach its API.
+const API_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7311);
 /// File descriptors beside those of clients: servers, records, the admin listeners.
 const FILES_BESIDE: u64 = 256;
 /// How long a drained gateway may take to end its servers.
@@ -46,16 +54,21 @@ const LET_GO_TIME: Duration = Duration::from_secs(15);
 
 /// Starts what the file says and serves until a signal.
 pub(crate) fn run(args: &UpArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
-    let source = Source::find(args.file.as_deref())?;
+    let source = Source::find(args.file.as_deref())?.with_sidecars(args.mesh);
     source.snapshot()?;
     // What is wrong is said in the words that were typed; what is served has paths from the root, so that the same file
     // means the same when it is read again.
     let source = source.under_root();
-    let snapshot = source.snapshot_quietly()?;
+    source.snapshot_quietly()?;
     let state = StateDirectory::open(StatePath::find(state)?)?;
     let _log = log::start();
-    let mut assembly = Assembly::prepare(snapshot, state, args.workers.map(usize::from))?;
-    assembly.source = Some((source, !args.no_watch));
+    let options = MeshOptions {
+        control: args.control_address.unwrap_or(CONTROL_ADDRESS),
+        api: args.api_address.unwrap_or(API_ADDRESS),
+    };
+    let mut assembly = Assembly::prepare(source, state, options)?;
+    assembly.workers = args.workers.map(usize::from);
+    assembly.follows = Some(!args.no_watch);
     assembly.run(async |running, signals| {
         out::note(&summary::started(&running));
         signals.next().await;
@@ -64,20 +77,30 @@ pub(crate) fn run(args: &UpArgs, state: Option<&Path>) -> Result<ExitCode, Failu
     })
 }
 
-/// A gateway that is ready to take its addresses.
+/// What is ready to take its addresses.
 #[derive(Debug)]
 pub(crate) struct Assembly {
+    source: Source,
+    config: Config,
     snapshot: Snapshot,
     state: Arc<StateDirectory>,
     token: Option<(ServiceToken, bool)>,
-    /// The file that is followed, and whether it is watched.
-    source: Option<(Source, bool)>,
-    keys: KeyRing,
-    tls: tls::Certificates,
+    kind: Kind,
+    /// Whether the file is followed, and watched.
+    follows: Option<bool>,
     workers: Option<usize>,
 }
 
-/// A gateway that serves, as its starter sees it.
+/// What is assembled.
+#[derive(Debug)]
+enum Kind {
+    /// A gateway that reaches every server itself.
+    Alone { keys: Arc<KeyRing>, tls: tls::Certificates },
+    /// A control plane, a gateway and sidecars.
+    Mesh(MeshOptions),
+}
+
+/// What serves, as its starter sees it.
 pub(crate) struct Running {
     /// What the admin interface sees.
     pub(crate) sight: Arc<dyn Sight>,
@@ -89,31 +112,45 @@ pub(crate) struct Running {
     pub(crate) state: StatePath,
     /// The scrape address, where there is one.
     pub(crate) metrics: Option<std::net::SocketAddr>,
+    /// The mesh around the gateway, where there is one.
+    pub(crate) mesh: Option<Arc<Mesh>>,
+}
+
+/// What both kinds run on.
+struct Ground {
+    serving: Runtime,
+    metrics: Arc<Metrics>,
+    /// Where a hang-up goes, and where it is heard.
+    reload: (Option<mpsc::Sender<()>>, mpsc::Receiver<()>),
 }
 
 impl Assembly {
-    /// Reads everything the configuration refers to.
-    pub(crate) fn prepare(
-        mut snapshot: Snapshot,
-        state: StateDirectory,
-        workers: Option<usize>,
-    ) -> Result<Self, Failure> {
+    /// Reads everything the configuration refers to. Where a server has a sidecar it becomes a mesh.
+    pub(crate) fn prepare(source: Source, state: StateDirectory, options: MeshOptions) -> Result<Self, Failure> {
         // Before anything secret is read, and before a server is started that could look.
         if let Err(error) = meshgate_proxy::supervise::close_to_children() {
             tracing::warn!(%error, "servers that run here may read the gateway's environment");
         }
+        let mut snapshot = source.snapshot_quietly()?;
+        let (config, ..) = source.read_whole();
         snapshot.revision = 1;
         let token = tokens::register(&mut snapshot, &state)?;
-        let keys = state.keys()?;
         let tls = tls::load(&snapshot)?;
+        let kind = if config.has_sidecars() {
+            Kind::Mesh(options)
+        } else {
+            let keys = Arc::new(state.keys()?);
+            Kind::Alone { keys, tls }
+        };
         Ok(Self {
+            source,
+            config,
             snapshot,
             state: Arc::new(state),
             token,
-            source: None,
-            keys,
-            tls,
-            workers,
+            kind,
+            follows: None,
+            workers: None,
         })
     }
 
@@ -122,24 +159,38 @@ impl Assembly {
     where
         W: AsyncFnOnce(Running, &mut Signals) -> ExitCode,
     {
-        let Self {
-            snapshot,
-            state,
-            token,
-            source,
-            keys,
-            tls,
-            workers,
-        } = self;
-        enough_files(snapshot.mesh.limits.connections_max);
+        enough_files(self.snapshot.mesh.limits.connections_max);
         give_memory_back();
-        let serving = serve_runtime(workers)?;
+        let serving = serve_runtime(self.workers)?;
         let keeping = keep_runtime()?;
+        let (heard, hears) = mpsc::channel(1);
+        let mut ground = Ground {
+            serving,
+            metrics: Arc::new(Metrics::new()),
+            reload: (self.follows.map(|_| heard), hears),
+        };
+        let code = match self.kind {
+            Kind::Alone { .. } => keeping.block_on(self.alone(&mut ground, work)),
+            Kind::Mesh(options) => keeping.block_on(self.mesh(options, &mut ground, work)),
+        };
+        ground.serving.shutdown_timeout(Duration::from_millis(500));
+        code
+    }
+
+    /// A gateway and nothing else.
+    async fn alone<W>(self, ground: &mut Ground, work: W) -> Result<ExitCode, Failure>
+    where
+        W: AsyncFnOnce(Running, &mut Signals) -> ExitCode,
+    {
+        let Kind::Alone { keys, tls } = self.kind else {
+            return Err(Failure::new(SYSTEM, "a mesh was started as a gateway"));
+        };
         let (drainer, watch) = drain();
-        let (records, metrics) = (Arc::new(ring(&snapshot)?), Arc::new(Metrics::new()));
+        let (records, metrics) = (Arc::new(ring(&self.snapshot)?), ground.metrics.clone());
+        let mesh = self.snapshot.mesh.clone();
         let parts = GatewayParts {
             mesh: None,
-            keys: Arc::new(keys),
+            keys,
             records: records.clone(),
             metrics: metrics.clone(),
             supervisor: SupervisorProgram::default(),
@@ -147,41 +198,72 @@ impl Assembly {
             entropy: entropy()?,
             drain: watch,
         };
-        let mesh = snapshot.mesh.clone();
         let gateway = {
-            let _entered = serving.enter();
-            Gateway::bind(snapshot, parts).map_err(|error| Failure::new(SYSTEM, error.to_string()))?
+            let _entered = ground.serving.enter();
+            Gateway::bind(self.snapshot, parts).map_err(|error| Failure::new(SYSTEM, error.to_string()))?
         };
-        let code = keeping.block_on(async {
-            let sight = gateway.sight();
-            let control = gateway.control();
-            let (reload, asked) = mpsc::channel(1);
-            let reload = source.is_some().then_some(reload);
-            let followed = source.map(|(source, watched)| {
-                let (state, metrics) = (state.clone(), metrics.clone());
-                (Reloader::new(&source, watched, state, control.clone(), metrics), asked)
-            });
-            let keep = keep::Keep::start(&mesh, &state, sight.clone(), records, metrics, tls, followed).await?;
-            let mut signals = Signals::listen(reload)?;
-            let running = Running {
-                sight,
-                catalogues: gateway.catalogues(),
-                token,
-                state: state.path().clone(),
-                metrics: keep.metrics_address(),
-            };
-            let mut served = serving.spawn(gateway.serve());
-            let code = tokio::select! {
-                code = work(running, &mut signals) => code,
-                ended = &mut served => return Err(ended_early(ended)),
-            };
-            let drain_time_max = control.running().mesh.limits.drain;
-            let code = finish(code, drainer, served, &mut signals, drain_time_max).await;
-            keep.close().await;
-            Ok(code)
-        });
-        serving.shutdown_timeout(Duration::from_millis(500));
-        code
+        let (sight, control) = (gateway.sight(), gateway.control());
+        let target = Target::Gateway(control.clone());
+        let followed = followed(&self.source, self.follows, &self.state, target, ground);
+        let mut keep = keep::Keep::start(&mesh, &self.state, sight.clone(), metrics.clone(), followed).await?;
+        keep.alone(&mesh, records, metrics, tls)?;
+        let mut signals = Signals::listen(ground.reload.0.clone())?;
+        let running = Running {
+            sight,
+            catalogues: gateway.catalogues(),
+            token: self.token,
+            state: self.state.path().clone(),
+            metrics: keep.metrics_address(),
+            mesh: None,
+        };
+        let mut served = ground.serving.spawn(gateway.serve());
+        let code = tokio::select! {
+            code = work(running, &mut signals) => code,
+            ended = &mut served => return Err(ended_early(ended)),
+        };
+        let drain_time_max = control.running().mesh.limits.drain;
+        let code = finish(code, drainer, served, &mut signals, drain_time_max).await;
+        keep.close().await;
+        Ok(code)
+    }
+
+    /// A control plane, a gateway and sidecars.
+    async fn mesh<W>(self, options: MeshOptions, ground: &mut Ground, work: W) -> Result<ExitCode, Failure>
+    where
+        W: AsyncFnOnce(Running, &mut Signals) -> ExitCode,
+    {
+        let mut signals = Signals::listen(ground.reload.0.clone())?;
+        let parts = ProcessParts {
+            serving: ground.serving.handle().clone(),
+            metrics: ground.metrics.clone(),
+            supervisor: SupervisorProgram::default(),
+        };
+        let spec = self.snapshot.mesh.clone();
+        let file = (self.source.name.as_str(), &self.config);
+        let mesh = tokio::select! {
+            mesh = Mesh::start(options, file, self.snapshot, &self.state, parts) => Arc::new(mesh?),
+            () = signals.next() => return Ok(ExitCode::from(FORCED)),
+        };
+        let target = Target::Mesh(mesh.clone());
+        let followed = followed(&self.source, self.follows, &self.state, target, ground);
+        let metrics = ground.metrics.clone();
+        let keep = keep::Keep::start(&spec, &self.state, mesh.sight(), metrics, followed).await?;
+        let running = Running {
+            sight: mesh.sight(),
+            catalogues: mesh.catalogues(),
+            token: self.token,
+            state: self.state.path().clone(),
+            metrics: keep.metrics_address(),
+            mesh: Some(mesh.clone()),
+        };
+        let code = work(running, &mut signals).await;
+        let drain_time_max = mesh.running().mesh.limits.drain;
+        let code = tokio::select! {
+            () = mesh.end(drain_time_max) => code,
+            () = signals.next() => forced(),
+        };
+        keep.close().await;
+        Ok(code)
     }
 }
 
@@ -193,6 +275,22 @@ fn ring(snapshot: &Snapshot) -> Result<Records, Failure> {
     let instance = u128::from_ne_bytes(entropy()?);
     let spans = Spans::new(receiver.clone(), &format!("{instance:032x}"));
     Ok(Records::default().with_spans(Arc::new(spans)))
+}
+
+/// What follows the file, where it is followed.
+fn followed(
+    source: &Source,
+    follows: Option<bool>,
+    state: &Arc<StateDirectory>,
+    target: Target,
+    ground: &mut Ground,
+) -> Option<(Reloader, mpsc::Receiver<()>)> {
+    let watched = follows?;
+    // Whoever follows is the only one who hears.
+    let (_, unheard) = mpsc::channel(1);
+    let asked = std::mem::replace(&mut ground.reload.1, unheard);
+    let reloader = Reloader::new(source, watched, state.clone(), target, ground.metrics.clone());
+    Some((reloader, asked))
 }
 
 /// Lets calls end, then the servers; a second signal cuts it short.
@@ -218,11 +316,13 @@ async fn finish(
     };
     tokio::select! {
         () = ending => code,
-        () = signals.next() => {
-            out::note("ending at once; calls in flight are broken off");
-            ExitCode::from(FORCED)
-        }
+        () = signals.next() => forced(),
     }
+}
+
+fn forced() -> ExitCode {
+    out::note("ending at once; calls in flight are broken off");
+    ExitCode::from(FORCED)
 }
 
 fn ended_early(ended: Result<(), tokio::task::JoinError>) -> Failure {

@@ -17,7 +17,7 @@ pub use gateway::{GatewaySpec, ListenerSpec, TlsSpec};
 pub use mesh::{AccessLogSpec, AdminSpec, LimitsSpec, MeshSpec};
 pub use server::{
     ArgumentCheck, CatalogueChoice, ConcurrencySpec, Duplicates, Era, HttpSpec, Permission, QuestionsSpec, ResultCheck,
-    ServerSpec, Sharing, StdioSpec, ToolCallSpec, Transport, ValidationSpec, Value, ValueFrom,
+    ServerSpec, Sharing, SidecarSpec, StdioSpec, ToolCallSpec, Transport, ValidationSpec, Value, ValueFrom,
 };
 pub use view::{NamingChoice, ToolsSpec, ViewServerSpec, ViewSpec};
 

@@ -6,6 +6,7 @@
 mod canonical;
 mod failure;
 pub(crate) mod mcp_json;
+mod meshed;
 mod mesh_file;
 mod objects;
 pub(crate) mod tree;

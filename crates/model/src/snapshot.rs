@@ -419,6 +419,15 @@ impl Snapshot {
         *self.tokens.entry(digest).or_insert(index) == index
     }
 
+    /// The digests of an application's tokens, in order.
+    pub fn token_digests(&self, application: &str) -> Vec<Digest> {
+        let is_its = |index: usize| self.applications.get(index).is_some_and(|a| &*a.name == application);
+        let tokens = self.tokens.iter().filter(|(_, index)| is_its(**index));
+        let mut digests: Vec<Digest> = tokens.map(|(digest, _)| *digest).collect();
+        digests.sort_unstable();
+        digests
+    }
+
     /// Whether an application may use a view. An application that is not in the snapshot may use none.
     pub fn may_use(&self, application: &str, view: &View) -> bool {
         self.application(application)

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::StartError;
 use crate::alarms::AlarmKind;
+use crate::ca::Authority as _;
 use crate::denials;
 use crate::limits::ROOT_WAIT_ALARM;
 use crate::plane::Plane;
@@ -113,6 +114,10 @@ pub(super) async fn keep(plane: Arc<Plane>, stop: CancellationToken) {
                 tracing::error!("the control plane's certificate cannot be renewed: {error}");
                 plan.failed(now, jitter());
             }
+        }
+        // Roots and keys are written down before they are taken over here, so whoever heard of the one may have told the other.
+        if !plane.distributor.tells(&plane.authority.roots()) {
+            told(publish(&plane).await);
         }
         if let Err(error) = plane.advance().await {
             tracing::error!("a change of keys does not go on: {error}");

@@ -18,19 +18,15 @@ pub(super) fn markdown(mut command: Command) -> String {
     let mut page = HEAD.to_owned();
     let _ = write!(page, "\n{}\n\n", sentence(&command));
     page.push_str("| command | |\n|---|---|\n");
-    let shown = |command: &&Command| !command.is_hide_set() && command.get_name() != "help";
-    for sub in command.get_subcommands().filter(shown) {
-        let _ = writeln!(
-            page,
-            "| [`{0}`](#meshgate-{0}) | {1} |",
-            sub.get_name(),
-            cell(&sentence(sub))
-        );
+    let commands = commands(&command);
+    for (name, sub) in &commands {
+        let anchor = name.replace(' ', "-");
+        let _ = writeln!(page, "| [`{name}`](#meshgate-{anchor}) | {} |", cell(&sentence(sub)));
     }
     page.push_str("\nOptions of every command:\n");
     table(&mut page, command.get_arguments().filter(|arg| arg.is_global_set()));
-    for sub in command.get_subcommands().filter(shown) {
-        let _ = write!(page, "\n## `meshgate {}`\n\n{}\n", sub.get_name(), sentence(sub));
+    for (name, sub) in &commands {
+        let _ = write!(page, "\n## `meshgate {name}`\n\n{}\n", sentence(sub));
         let _ = write!(page, "\n```\n{}\n```\n", usage(sub));
         if let Some(after) = sub.get_after_help() {
             let _ = write!(page, "\n```\n{after}\n```\n");
@@ -44,6 +40,22 @@ pub(super) fn markdown(mut command: Command) -> String {
         }
     }
     page
+}
+
+/// Every command that people type, with the words it is typed in; one that only groups others is not one.
+fn commands(command: &Command) -> Vec<(String, &Command)> {
+    let shown = |command: &&Command| !command.is_hide_set() && command.get_name() != "help";
+    let mut all = Vec::new();
+    for sub in command.get_subcommands().filter(shown) {
+        let name = sub.get_name().to_owned();
+        let below = commands(sub);
+        if below.is_empty() {
+            all.push((name, sub));
+        } else {
+            all.extend(below.into_iter().map(|(rest, sub)| (format!("{name} {rest}"), sub)));
+        }
+    }
+    all
 }
 
 fn sentence(command: &Command) -> String {
@@ -137,18 +149,16 @@ mod tests {
     fn every_command_and_option_that_help_shows_is_on_the_page() {
         let page = markdown(Cli::command());
         let command = Cli::command();
-        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
-            assert!(
-                page.contains(&format!("\n## `meshgate {}`\n", sub.get_name())),
-                "{}",
-                sub.get_name()
-            );
+        let commands = commands(&command);
+        assert!(commands.iter().any(|(name, _)| name == "cert show"), "{commands:?}");
+        for (name, sub) in &commands {
+            assert!(page.contains(&format!("\n## `meshgate {name}`\n")), "{name}");
             for long in sub
                 .get_arguments()
                 .filter_map(Arg::get_long)
                 .filter(|long| *long != "help")
             {
-                assert!(page.contains(&format!("--{long}")), "{} --{long}", sub.get_name());
+                assert!(page.contains(&format!("--{long}")), "{name} --{long}");
             }
         }
         assert!(

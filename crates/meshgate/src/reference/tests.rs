@@ -60,7 +60,7 @@ fn blocks(text: &str) -> Vec<(String, String)> {
     blocks
 }
 
-/// A line as a shell would split it, as far as pages use one: quotes, and `#` before a remark.
+/// A line as a shell would split it, as far as pages use one: quotes, `#` before a remark, `>` and `|` before what is done with the output.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -73,7 +73,7 @@ fn words(line: &str) -> Vec<String> {
                 word.get_or_insert_default();
             }
             (None, ' ') => words.extend(word.take()),
-            (None, '#') if word.is_none() => break,
+            (None, '#' | '>' | '|') if word.is_none() => break,
             _ => word.get_or_insert_default().push(c),
         }
     }

@@ -33,7 +33,9 @@ fn a_second_owner_is_refused_and_told_who_is_in() {
     let refused = StateDirectory::open(path.clone()).unwrap_err();
     assert_eq!(refused.code(), IN_USE);
     assert!(
-        refused.to_string().contains(&format!("process {}", std::process::id())),
+        refused
+            .to_string()
+            .contains(&format!("process ({})", std::process::id())),
         "{refused}"
     );
     drop(first);

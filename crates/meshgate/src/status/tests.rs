@@ -47,8 +47,8 @@ fn a_status_reads_like_a_page() {
             },
         ],
         load: Load::default(),
-        configuration: None,
         member: None,
+        configuration: None,
     };
     assert_eq!(
         shown(&status),

@@ -40,9 +40,7 @@ impl Keep {
         mesh: &MeshSpec,
         state: &StateDirectory,
         sight: Arc<dyn Sight>,
-        records: Arc<Records>,
         metrics: Arc<Metrics>,
-        certificates: tls::Certificates,
         followed: Option<(Reloader, mpsc::Receiver<()>)>,
     ) -> Result<Self, Failure> {
         let mut keep = Self {
@@ -70,6 +68,21 @@ impl Keep {
             keep.metrics = Some(listener.local_address());
             keep.tasks.spawn(listener.serve(sight.clone(), closing.clone()));
         }
+        if let Some((reloader, asked)) = followed {
+            keep.tasks.spawn(super::watch::follow(reloader, asked, closing.clone()));
+        }
+        keep.tasks.spawn(watch(sight, metrics, closing.clone()));
+        Ok(keep)
+    }
+
+    /// Writes the access records, and follows the certificates of the listeners: what a gateway alone keeps itself.
+    pub(super) fn alone(
+        &mut self,
+        mesh: &MeshSpec,
+        records: Arc<Records>,
+        metrics: Arc<Metrics>,
+        certificates: tls::Certificates,
+    ) -> Result<(), Failure> {
         let log = access_log(mesh);
         let sink = log.open().map_err(|cause| {
             Failure::new(
@@ -77,18 +90,15 @@ impl Keep {
                 format!("the access log {log:?} cannot be opened: {cause}"),
             )
         })?;
+        let closing = &self.closing;
         if let Some(spans) = records.spans().cloned() {
             let closing = closing.clone().cancelled_owned();
-            keep.tasks.spawn(spans.run(metrics.clone(), closing));
+            self.tasks.spawn(spans.run(metrics.clone(), closing));
         }
-        keep.tasks
-            .spawn(records.run(metrics.clone(), sink, closing.clone().cancelled_owned()));
-        keep.tasks.spawn(certificates.follow(closing.clone()));
-        if let Some((reloader, asked)) = followed {
-            keep.tasks.spawn(super::watch::follow(reloader, asked, closing.clone()));
-        }
-        keep.tasks.spawn(watch(sight, metrics, closing.clone()));
-        Ok(keep)
+        self.tasks
+            .spawn(records.run(metrics, sink, closing.clone().cancelled_owned()));
+        self.tasks.spawn(certificates.follow(closing.clone()));
+        Ok(())
     }
 
     /// The scrape address, where there is one.

@@ -4,6 +4,8 @@
 //! either all of it is taken over at once or nothing. What is refused is kept in mind, with why and since when, so that
 //! `status`, the log and a metric say the same; the next good file clears it.
 
+mod target;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,10 +14,10 @@ use std::time::Instant;
 use futures_core::future::BoxFuture;
 use meshgate_model::diff::{Running, reload_findings};
 use meshgate_model::finding::codes;
-use meshgate_model::{Finding, Severity, Snapshot};
+use meshgate_model::{Config, Finding, Severity, Snapshot};
 use meshgate_proxy::admin::shape::{self, Compared, Configuration, ReloadFailure, Reloaded};
 use meshgate_proxy::admin::{Candidate, Steer};
-use meshgate_proxy::gateway::{Comparison, Control};
+use meshgate_proxy::gateway::Comparison;
 use meshgate_telemetry::Metrics;
 use parking_lot::Mutex;
 
@@ -25,6 +27,8 @@ use crate::findings::{place, shown};
 use crate::source::Source;
 use crate::state::StateDirectory;
 
+pub(super) use self::target::{Taken, Target, Wanted};
+
 /// What keeps the configuration of a running gateway current. A clone is the same.
 #[derive(Clone)]
 pub(super) struct Reloader(Arc<Inner>);
@@ -33,8 +37,10 @@ struct Inner {
     /// The file, from the root.
     file: PathBuf,
     watched: bool,
+    /// Whether every server gets a sidecar.
+    sidecars: bool,
     state: Arc<StateDirectory>,
-    control: Arc<Control>,
+    target: Target,
     metrics: Arc<Metrics>,
     /// Held by the one reload that runs.
     turn: tokio::sync::Mutex<()>,
@@ -57,6 +63,7 @@ struct Standing {
 
 /// A file, read and held against what runs.
 struct Held {
+    config: Config,
     snapshot: Option<Snapshot>,
     findings: Vec<shape::Finding>,
     inputs: Inputs,
@@ -69,12 +76,12 @@ impl Reloader {
         source: &Source,
         watched: bool,
         state: Arc<StateDirectory>,
-        control: Arc<Control>,
+        target: Target,
         metrics: Arc<Metrics>,
     ) -> Self {
         let file = PathBuf::from(&source.name);
         metrics.configuration.revision.set(1);
-        let served = Inputs::of(control.started());
+        let served = Inputs::of(target.started());
         let standing = Standing {
             revision: 1,
             applied: Instant::now(),
@@ -88,8 +95,9 @@ impl Reloader {
         Self(Arc::new(Inner {
             file,
             watched,
+            sidecars: source.sidecars,
             state,
-            control,
+            target,
             metrics,
             turn: tokio::sync::Mutex::new(()),
             standing: Mutex::new(standing),
@@ -120,17 +128,29 @@ impl Reloader {
     pub(super) async fn reload(&self, allow_shrink: bool) -> Reloaded {
         let _turn = self.0.turn.lock().await;
         let this = self.clone();
-        let done = tokio::task::spawn_blocking(move || this.0.reload(allow_shrink)).await;
-        done.unwrap_or_else(|error| Reloaded {
-            outcome: "refused".to_owned(),
-            findings: vec![shape::Finding {
-                severity: "error".to_owned(),
-                message: format!("the reload broke off: {error}"),
-                ..shape::Finding::default()
-            }],
-            ..Reloaded::default()
-        })
+        let read = tokio::task::spawn_blocking(move || this.0.read(allow_shrink)).await;
+        match read {
+            Ok(Read::Done(answer)) => answer,
+            Ok(Read::Wanted(wanted, findings)) => self.0.take(*wanted, findings).await,
+            Err(error) => Reloaded {
+                outcome: "refused".to_owned(),
+                findings: vec![shape::Finding {
+                    severity: "error".to_owned(),
+                    message: format!("the reload broke off: {error}"),
+                    ..shape::Finding::default()
+                }],
+                ..Reloaded::default()
+            },
+        }
     }
+}
+
+/// What came of reading the file.
+enum Read {
+    /// There is nothing to take over.
+    Done(Reloaded),
+    /// This is to be taken over, and this is to be said about it.
+    Wanted(Box<Wanted>, Vec<shape::Finding>),
 }
 
 impl Inner {
@@ -139,68 +159,85 @@ impl Inner {
         looked.again() != looked
     }
 
-    fn reload(&self, allow_shrink: bool) -> Reloaded {
+    /// Reads the file and holds it against what runs.
+    fn read(&self, allow_shrink: bool) -> Read {
         let looked = Inputs::read([self.file.as_path()]);
         let held = match Source::read(&self.file) {
-            Ok(source) => self.hold(&source, allow_shrink),
+            Ok(source) => self.hold(&source.with_sidecars(self.sidecars), allow_shrink),
             Err(failure) => self.unreadable(failure.words().0),
         };
         let mut standing = self.standing.lock();
         standing.looked = looked.and(&held.inputs);
-        let Some(snapshot) = held.snapshot else {
-            return self.refuse(&mut standing, held.findings);
+        let Some(mut snapshot) = held.snapshot else {
+            return Read::Done(self.refuse(&mut standing, held.findings));
         };
-        let changes = self.control.changes(&snapshot, &held.touched);
-        standing.served = held.inputs;
-        standing.waiting = held
-            .findings
-            .iter()
-            .filter(|f| f.code == codes::RESTART)
-            .cloned()
-            .collect();
-        let recovered = standing.failure.take().is_some();
-        self.metrics.configuration.refused.set(0);
+        let changes = self.target.changes(&snapshot, &held.touched);
         if changes.is_empty() {
-            if recovered {
-                tracing::info!(revision = standing.revision, "the file is again what is served");
-            }
+            self.good(&mut standing, &held.findings, held.inputs);
             self.metrics.configuration.reloaded("unchanged");
-            return answer("unchanged", standing.revision, held.findings, Vec::new());
+            return Read::Done(answer("unchanged", standing.revision, held.findings, Vec::new()));
         }
-        standing.revision += 1;
+        snapshot.revision = standing.revision + 1;
+        let wanted = Wanted {
+            config: held.config,
+            snapshot,
+            touched: held.touched,
+            changes,
+            inputs: held.inputs,
+        };
+        Read::Wanted(Box::new(wanted), held.findings)
+    }
+
+    /// What is wanted is good; whether it is news is another question.
+    fn good(&self, standing: &mut Standing, findings: &[shape::Finding], inputs: Inputs) {
+        standing.served = inputs;
+        standing.waiting = findings.iter().filter(|f| f.code == codes::RESTART).cloned().collect();
+        if standing.failure.take().is_some() {
+            tracing::info!(revision = standing.revision, "the file is good again");
+        }
+        self.metrics.configuration.refused.set(0);
+    }
+
+    /// Takes over what was read.
+    async fn take(&self, wanted: Wanted, mut findings: Vec<shape::Finding>) -> Reloaded {
+        let (revision, changes) = (wanted.snapshot.revision, wanted.changes.clone());
+        let inputs = wanted.inputs.clone();
+        let before: Vec<Arc<str>> = self.target.running().servers.keys().cloned().collect();
+        let taken = match self.target.take(wanted).await {
+            Ok(taken) => taken,
+            Err(refused) => {
+                let refused = refused.iter().map(|finding| shown(finding, ""));
+                findings.extend(refused);
+                return self.refuse(&mut self.standing.lock(), findings);
+            }
+        };
+        let mut standing = self.standing.lock();
+        self.good(&mut standing, &findings, inputs);
+        standing.revision = revision;
         standing.reloads += 1;
         standing.applied = Instant::now();
-        let mut snapshot = snapshot;
-        snapshot.revision = standing.revision;
-        let before: Vec<Arc<str>> = self.control.running().servers.keys().cloned().collect();
-        let applied = self.control.apply(snapshot, &held.touched);
-        for gone in before.iter().filter(|name| applied.removed.contains(name)) {
+        for gone in before.iter().filter(|name| taken.servers.removed.contains(name)) {
             self.metrics.forget_server(gone);
         }
-        let revision = standing.revision;
         self.metrics.configuration.reloaded("applied");
-        self.metrics
-            .configuration
-            .revision
-            .set(i64::try_from(revision).unwrap_or(i64::MAX));
+        let shown = i64::try_from(revision).unwrap_or(i64::MAX);
+        self.metrics.configuration.revision.set(shown);
         tracing::info!(
             revision,
             changes = changes.len(),
-            servers_added = applied.added.len(),
-            servers_removed = applied.removed.len(),
-            servers_renewed = applied.renewed.len(),
+            servers_added = taken.servers.added.len(),
+            servers_removed = taken.servers.removed.len(),
+            servers_renewed = taken.servers.renewed.len(),
             "a new configuration is served"
         );
-        for finding in &held.findings {
-            tracing::warn!(
-                code = finding.code,
-                at = place(finding),
-                help = finding.remedy,
-                "{}",
-                finding.message
-            );
+        for finding in &findings {
+            let (at, help) = (place(finding), &finding.remedy);
+            tracing::warn!(code = finding.code, at, help, "{}", finding.message);
         }
-        answer("applied", revision, held.findings, changes)
+        Reloaded {
+            parts: taken.parts,
+            ..answer("applied", revision, findings, changes)
+        }
     }
 
     fn refuse(&self, standing: &mut Standing, findings: Vec<shape::Finding>) -> Reloaded {
@@ -225,15 +262,16 @@ impl Inner {
     /// Everything that is to say about a source in this process.
     fn hold(&self, source: &Source, allow_shrink: bool) -> Held {
         let served = self.standing.lock().served.clone();
-        let (snapshot, mut found) = source.compile();
+        let (config, snapshot, mut found) = source.read_whole();
         let mut held = Held {
+            config,
             snapshot: None,
             findings: Vec::new(),
             inputs: served.again(),
             touched: BTreeSet::new(),
         };
         if let Some(mut snapshot) = snapshot {
-            let now = self.control.running();
+            let now = self.target.running();
             held.inputs = Inputs::of(&snapshot);
             if let Err(failure) = tokens::register(&mut snapshot, &self.state) {
                 let (message, remedy) = failure.words();
@@ -249,7 +287,7 @@ impl Inner {
                 found.push(Finding::of_assembly(codes::UNREADABLE, &source.name, message, remedy));
             }
             let running = Running {
-                started: self.control.started(),
+                started: self.target.started(),
                 now: &now,
                 allow_shrink,
             };
@@ -267,6 +305,7 @@ impl Inner {
         let remedy = "put the file back; until then the last good configuration is served";
         let finding = Finding::of_assembly(codes::UNREADABLE, &name, why, remedy);
         Held {
+            config: Config::default(),
             snapshot: None,
             findings: vec![shown(&finding, "")],
             inputs: self.standing.lock().served.again(),
@@ -276,11 +315,11 @@ impl Inner {
 
     fn compare(&self, candidate: Option<Candidate>) -> Compared {
         let source = match candidate {
-            Some(Candidate { name, text }) => Ok(Source { name, text }),
+            Some(Candidate { name, text }) => Ok(Source::new(name, text)),
             None => Source::read(&self.file),
         };
         let held = match source {
-            Ok(source) => self.hold(&source, false),
+            Ok(source) => self.hold(&source.with_sidecars(self.sidecars), false),
             Err(failure) => self.unreadable(failure.words().0),
         };
         let Some(snapshot) = held.snapshot else {
@@ -294,7 +333,7 @@ impl Inner {
             changes,
             tools,
             unknown,
-        } = self.control.compare(&snapshot, &held.touched);
+        } = self.target.compare(&snapshot, &held.touched);
         Compared {
             outcome: if changes.is_empty() { "same" } else { "changes" }.to_owned(),
             findings: held.findings,
@@ -343,5 +382,6 @@ fn answer(outcome: &str, revision: u64, findings: Vec<shape::Finding>, changes: 
         revision,
         findings,
         changes,
+        ..Reloaded::default()
     }
 }

@@ -1,10 +1,14 @@
 //! What a start says: where to call, with which token, and which servers answer. Never the token itself.
 
+use meshgate_control::Addresses;
+use meshgate_control::shapes::MeshStatus;
+use meshgate_model::Part;
 use meshgate_proxy::admin::shape::{ServerStatus, Status};
 
 use super::Running;
 use crate::out;
 use crate::status::ago;
+use crate::status::mesh::part;
 
 /// What a person wants to know once it runs.
 pub(super) fn started(running: &Running) -> String {
@@ -22,12 +26,34 @@ pub(super) fn started(running: &Running) -> String {
             file.display()
         ));
     }
+    if let Some(mesh) = &running.mesh {
+        lines.extend(self::mesh(&mesh.status(), mesh.addresses()));
+    }
     lines.extend(
         running
             .metrics
             .map(|address| format!("  metrics   http://{address}/metrics")),
     );
     lines.join("\n")
+}
+
+/// The mesh around the gateway: who is in it, and where others may join.
+fn mesh(status: &MeshStatus, addresses: Addresses) -> Vec<String> {
+    let sidecars: Vec<String> = status
+        .proxies
+        .iter()
+        .filter_map(|proxy| match part(proxy)? {
+            Part::Server { server, version } => Some(format!("{server}/{version}")),
+            _ => None,
+        })
+        .collect();
+    vec![
+        format!("  mesh      {}, sidecars: {}", status.trust_domain, sidecars.join(", ")),
+        format!(
+            "  control   {} for gateways and sidecars, http://{} for `meshgate apply`, `status`, `check`",
+            addresses.sync, addresses.api
+        ),
+    ]
 }
 
 fn endpoints(status: &Status) -> Vec<String> {

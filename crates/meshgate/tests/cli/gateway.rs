@@ -21,7 +21,7 @@ fn a_first_start_makes_a_private_state_directory_and_a_second_owner_is_refused()
     let second = up.place.run(&["up"]);
     assert_eq!(second.code, 75, "{}", second.err);
     assert!(
-        second.err.contains(&format!("process {}", up.child.id())),
+        second.err.contains(&format!("process ({})", up.child.id())),
         "{}",
         second.err
     );

@@ -8,6 +8,8 @@ mod descriptors;
 mod gateway;
 mod reload;
 mod import;
+mod mesh;
+mod objects;
 mod registry;
 mod sinks;
 mod start;

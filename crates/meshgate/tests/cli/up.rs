@@ -107,6 +107,12 @@ impl Up {
         up
     }
 
+    /// Starts again where this one ran, which has ended.
+    pub(crate) fn again(mut self, args: &[&str]) -> Self {
+        let place = std::mem::replace(&mut self.place, Place::new());
+        Self::start_args(place, args)
+    }
+
     /// Waits for a line on standard error that holds `part`.
     pub(crate) fn hear(&self, part: &str) -> String {
         let mut heard = Vec::new();

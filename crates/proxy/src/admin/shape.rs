@@ -271,6 +271,22 @@ pub struct Reloaded {
     pub findings: Vec<Finding>,
     /// What was changed; for a refused file, nothing.
     pub changes: Vec<Change>,
+    /// Who serves it, where a mesh does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartReloaded>,
+}
+
+/// What a part of a mesh made of a configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartReloaded {
+    /// Its SPIFFE ID.
+    pub identity: String,
+    /// `serves`, `refuses`, `waits` or `away`.
+    pub state: String,
+    /// What it refuses and why, or what it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// The answer to `POST /diff`: what a file would change.
