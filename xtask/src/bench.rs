@@ -35,6 +35,12 @@ pub(crate) fn short(place: &Place) -> Result<(), Failure> {
     command::run_logged(bench.args(["gateway", "--short"]), &place.log("bench-short"))
 }
 
+/// The same over two hops: the floor's pair and a whole mesh.
+pub(crate) fn short_mesh(place: &Place) -> Result<(), Failure> {
+    let mut bench = command::program(place, place.program("meshgate-bench")?);
+    command::run_logged(bench.args(["mesh", "--short"]), &place.log("bench-mesh-short"))
+}
+
 /// A thousand open listens, a hundred of them unread: nobody misses anything and the memory is what it may be.
 pub(crate) fn short_listens(place: &Place) -> Result<(), Failure> {
     let mut bench = command::program(place, place.program("meshgate-bench")?);

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     Failure, bench, codegen, command, conformance, e2e, fuzz, instructions, interop, matrix, place::Place, setup, sim,
-    steps::Steps, tidy,
+    steps::Steps, tidy, traces,
 };
 
 #[derive(clap::Args)]
@@ -109,6 +109,7 @@ fn after_build(place: &Place, options: &Options, built: bool, steps: &mut Steps)
     step("sim, bridge", &|| sim::short(place));
     step("sim, sync", &|| sim::short_sync(place));
     step("bench, short", &|| bench::short(place));
+    step("bench mesh, short", &|| bench::short_mesh(place));
     step("bench, instructions", &|| instructions::run(place, false));
     step("listens, short", &|| bench::short_listens(place));
     step("parked, short", &|| bench::short_parked(place));
@@ -125,6 +126,7 @@ fn after_build(place: &Place, options: &Options, built: bool, steps: &mut Steps)
         step("conformance, client half", &|| {
             conformance::run(place, &conformance::Options::client())
         });
+        step("traces", &|| traces::run(place));
         step("interop", &|| interop::run(place, &interop::Options::default()));
         step("interop, every revision in one view", &|| {
             interop::run(place, &interop::Options::more())

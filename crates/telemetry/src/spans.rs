@@ -284,8 +284,12 @@ fn common(record: &AccessRecord) -> Vec<KeyValue> {
         "rpc.response.status_code",
         record.rpc_code.map(|code| code.to_string().into()),
     );
+    add("meshgate.hop", Some(record.hop.as_str().into()));
+    add("meshgate.identity", record.identity.as_deref().map(text));
+    add("meshgate.peer.identity", record.peer_identity.as_deref().map(text));
     add("meshgate.view", record.view.as_deref().map(text));
     add("meshgate.application", record.application.as_deref().map(text));
+    add("meshgate.user", record.user.as_deref().map(text));
     add("meshgate.server", record.server.as_deref().map(text));
     add("meshgate.team", record.team.as_deref().map(text));
     add(

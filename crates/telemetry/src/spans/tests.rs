@@ -4,7 +4,7 @@
 use std::time::UNIX_EPOCH;
 
 use super::*;
-use crate::record::Refused;
+use crate::record::{Hop, Refused};
 
 fn spans() -> Spans {
     Spans::new("http://127.0.0.1:9".into(), "0000000000000001")
@@ -16,6 +16,9 @@ fn record() -> AccessRecord {
     AccessRecord {
         method: "tools/call".into(),
         target: Some(Target::Tool("search".into())),
+        hop: Hop::Sidecar,
+        identity: Some("spiffe://m.mesh/server/documents/v1".into()),
+        peer_identity: Some("spiffe://m.mesh/gateway/main".into()),
         view: Some("default".into()),
         application: Some("corpassist".into()),
         server: Some("documents".into()),
@@ -73,6 +76,9 @@ fn a_call_is_a_span_under_its_callers_and_the_servers_is_under_it() {
         ("gen_ai.operation.name", "execute_tool"),
         ("jsonrpc.request.id", "7"),
         ("client.address", "127.0.0.1"),
+        ("meshgate.hop", "sidecar"),
+        ("meshgate.identity", "spiffe://m.mesh/server/documents/v1"),
+        ("meshgate.peer.identity", "spiffe://m.mesh/gateway/main"),
         ("meshgate.application", "corpassist"),
         ("meshgate.snapshot", "4"),
     ] {
