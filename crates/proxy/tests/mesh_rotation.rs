@@ -135,7 +135,7 @@ fn hasty(ca: &TestCa, path: &str) -> Svid {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d26_a_gateway_and_a_sidecar_outlive_their_certificates_under_load_without_a_failed_call() {
+async fn d26_a106_a_gateway_and_a_sidecar_outlive_their_certificates_under_load_without_a_failed_call() {
     let rounds = std::env::var("MESHGATE_ROTATIONS").map_or(7, |rounds| rounds.parse().unwrap());
     let (mesh, server) = (Meshed::new(), echoing().await);
     let sidecar = mesh.sidecar(&server).await;

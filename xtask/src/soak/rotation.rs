@@ -14,7 +14,7 @@ use crate::{
     place::Place,
 };
 
-const TEST: &str = "d26_a_gateway_and_a_sidecar_outlive_their_certificates_under_load_without_a_failed_call";
+const TEST: &str = "d26_a106_a_gateway_and_a_sidecar_outlive_their_certificates_under_load_without_a_failed_call";
 const REPORT: &str = "tests/e2e/results/rotation.md";
 /// How the test begins the line that counts its calls.
 const COUNTED: &str = "rotation: ";

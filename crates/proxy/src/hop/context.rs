@@ -44,17 +44,31 @@ struct Entry {
     caller: Option<Arc<Caller>>,
     svid: Arc<Svid>,
     until: Instant,
+    /// When it was made by the clock that others read it by.
+    made: SystemTime,
     value: HeaderValue,
 }
 
+/// The two clocks: one that only goes forward but stands still while a host sleeps, and the one that contexts are dated by.
+#[derive(Clone, Copy)]
+struct Now {
+    passed: Instant,
+    wall: SystemTime,
+}
+
 impl Entry {
-    fn is_good(&self, caller: Option<&Arc<Caller>>, svid: &Svid, now: Instant) -> bool {
+    fn is_good(&self, caller: Option<&Arc<Caller>>, svid: &Svid, now: Now) -> bool {
         let same_caller = match (&self.caller, caller) {
             (Some(made), Some(caller)) => Arc::ptr_eq(made, caller) || says_same(made, caller),
             (None, None) => true,
             _ => false,
         };
-        same_caller && std::ptr::eq(&raw const *self.svid, &raw const *svid) && now < self.until
+        same_caller && std::ptr::eq(&raw const *self.svid, &raw const *svid) && self.is_fresh(now)
+    }
+
+    /// Whether it is within the half of its life by both clocks.
+    fn is_fresh(&self, now: Now) -> bool {
+        now.passed < self.until && now.wall.duration_since(self.made).is_ok_and(|age| age < USED)
     }
 }
 
@@ -77,7 +91,10 @@ impl Contexts {
         audience: &SpiffeId,
         svid: &Arc<Svid>,
     ) -> Result<HeaderValue, Refusal> {
-        let now = Instant::now();
+        let now = Now {
+            passed: Instant::now(),
+            wall: SystemTime::now(),
+        };
         {
             let kept = self.kept.read();
             let entry = match from {
@@ -90,18 +107,19 @@ impl Contexts {
                 return Ok(entry.value.clone());
             }
         }
-        let value = signed(from, audience, svid)?;
+        let value = signed(from, audience, svid, now.wall)?;
         let entry = Entry {
             caller: from.map(|(caller, _)| Arc::clone(caller)),
             svid: Arc::clone(svid),
-            until: now + USED,
+            until: now.passed + USED,
+            made: now.wall,
             value: value.clone(),
         };
         self.keep(from, entry, now);
         Ok(value)
     }
 
-    fn keep(&self, from: Option<(&Arc<Caller>, &Arc<str>)>, entry: Entry, now: Instant) {
+    fn keep(&self, from: Option<(&Arc<Caller>, &Arc<str>)>, entry: Entry, now: Now) {
         let mut kept = self.kept.write();
         let Some((caller, view)) = from else {
             kept.of_gateway = Some(entry);
@@ -128,19 +146,24 @@ impl Contexts {
 }
 
 impl Kept {
-    fn drop_old(&mut self, now: Instant) {
+    fn drop_old(&mut self, now: Now) {
         for callers in self.of_callers.values_mut() {
-            callers.retain(|_, entry| now < entry.until);
+            callers.retain(|_, entry| entry.is_fresh(now));
         }
         self.of_callers.retain(|_, callers| !callers.is_empty());
         self.count = self.of_callers.values().map(HashMap::len).sum();
     }
 }
 
-fn signed(from: Option<(&Arc<Caller>, &Arc<str>)>, audience: &SpiffeId, svid: &Svid) -> Result<HeaderValue, Refusal> {
+fn signed(
+    from: Option<(&Arc<Caller>, &Arc<str>)>,
+    audience: &SpiffeId,
+    svid: &Svid,
+    wall: SystemTime,
+) -> Result<HeaderValue, Refusal> {
     let named = from.map_or(Named::Gateway, |(caller, view)| caller.to_context(Some(view)));
     let txn = format!("{:016x}{:016x}", simulated::random(), simulated::random());
-    let token = context::sign(svid, audience, &named, &txn, SystemTime::now(), CONTEXT_LIFE_MAX);
+    let token = context::sign(svid, audience, &named, &txn, wall, CONTEXT_LIFE_MAX);
     let token = token.map_err(|error| {
         Refusal::new(Reason::Internal, format!("the caller context cannot be made: {error}")).rule("hop/context")
     })?;

@@ -41,6 +41,26 @@ async fn one_is_used_for_half_its_life_and_with_one_certificate() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_host_that_slept_or_whose_clock_moved_back_makes_a_new_one() {
+    let svid = svid(&TestCa::new("corp.mesh"));
+    let now = Now {
+        passed: Instant::now(),
+        wall: SystemTime::now(),
+    };
+    let entry = Entry {
+        caller: None,
+        svid: Arc::clone(&svid),
+        until: now.passed + USED,
+        made: now.wall,
+        value: HeaderValue::from_static("x"),
+    };
+    let at = |wall| entry.is_good(None, &svid, Now { wall, ..now });
+    assert!(at(now.wall) && at(now.wall + USED - Duration::from_millis(1)));
+    assert!(!at(now.wall + USED), "nothing has passed but the night");
+    assert!(!at(now.wall - Duration::from_secs(1)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn callers_views_and_the_gateway_itself_are_told_apart_and_so_are_new_groups_of_one_caller() {
     let ca = TestCa::new("corp.mesh");
     let svid = svid(&ca);
