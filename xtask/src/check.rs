@@ -106,6 +106,9 @@ fn after_build(place: &Place, options: &Options, built: bool, steps: &mut Steps)
     step("demo", &|| demo(place));
     step("e2e", &|| e2e::run(place));
     step("matrix", &|| matrix::run(place, &matrix::Options::default()));
+    step("matrix through gateway and sidecar: legacy servers over stdio", &|| {
+        matrix::run(place, &matrix::Options::mesh("2025-11-25-stdio"))
+    });
     step("sim, bridge", &|| sim::short(place));
     step("sim, sync", &|| sim::short_sync(place));
     step("bench, short", &|| bench::short(place));
@@ -119,6 +122,9 @@ fn after_build(place: &Place, options: &Options, built: bool, steps: &mut Steps)
         });
         step("conformance", &|| {
             conformance::run(place, &conformance::Options::default())
+        });
+        step("conformance through gateway and sidecar: a server over stdio", &|| {
+            conformance::run(place, &conformance::Options::mesh("stdio"))
         });
         step("conformance across eras", &|| {
             conformance::run(place, &conformance::Options::across())

@@ -25,7 +25,6 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    #[expect(dead_code, reason = "a step of the test command once `up` runs as a mesh")]
     /// Through two hops, for the servers whose name contains this.
     pub(crate) fn mesh(only: &str) -> Self {
         Self {

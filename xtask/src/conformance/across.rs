@@ -5,7 +5,11 @@
 //! the gateway's own status must confirm. What its suite's era has no word for is in the committed list with the reason.
 //! The list only shrinks: a scenario that is left out and passes fails the run, as does a list that grew beyond the floors.
 
-use std::{collections::BTreeMap, fs};
+use std::{
+    collections::BTreeMap,
+    fs,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
@@ -24,6 +28,10 @@ const ERAS: &[(&str, &str)] = &[("legacy", "2025-11-25"), ("modern", "2026-07-28
 
 /// How many scenarios must pass at least when the server is of the other era; of the same era, all.
 const FLOORS: &[(&str, usize)] = &[("2025-11-25", 27), ("2026-07-28", 33)];
+
+/// How long a sidecar may take to tell what it found, and how often that is looked at.
+const REPORT_MAX: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What cannot pass: by the server's era and the suite's revision.
 type List = BTreeMap<String, BTreeMap<String, Vec<LeftOut>>>;
@@ -129,13 +137,25 @@ fn report(judged: &[(Run, Vec<String>)]) -> Result<(), Failure> {
     }
 }
 
+/// Waits for whoever reached the server to say what it found, and refuses to judge by a server of another era. A sidecar
+/// tells the control plane from time to time, a gateway knows when it shows the server's tools.
+pub(super) fn await_era(status: impl Fn() -> Result<String, Failure>, era: &str, runs: Runs) -> Result<(), Failure> {
+    let start = Instant::now();
+    loop {
+        match expect_era(&status()?, era, runs) {
+            Err(_) if runs == Runs::Mesh && start.elapsed() < REPORT_MAX => std::thread::sleep(LOOK),
+            found => return found,
+        }
+    }
+}
+
 /// Refuses to judge by a server of another era than the one that was asked for.
-pub(super) fn expect_era(status: &str, era: &str, runs: Runs) -> Result<(), Failure> {
+fn expect_era(status: &str, era: &str, runs: Runs) -> Result<(), Failure> {
     let status: Value = serde_json::from_str(status).map_err(|e| format!("`status`: {e}"))?;
     // In a mesh the sidecar is the one who knows; to the gateway every sidecar is modern.
     let found: Vec<&str> = match runs {
         Runs::Alone => listed(&status, "/servers").map(|server| said(server, "era")).collect(),
-        Runs::Mesh => listed(&status, "/mesh/proxies")
+        Runs::Mesh => listed(&status, "/controlPlane/proxies")
             .filter(|proxy| said(proxy, "identity").contains("/server/"))
             .map(|proxy| said(proxy, "era"))
             .collect(),
