@@ -316,6 +316,29 @@ async fn a_legacy_client_is_asked_and_answers_through_another_replica_than_its_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_session_is_told_comes_on_its_stream_through_the_other_replica() {
+    let meshed = Meshed::new();
+    let script = ScriptedServer::legacy("2025-06-18")
+        .capabilities(r#"{"resources":{"subscribe":true}}"#)
+        .on("resources/list", |_| Answer::result(r#"{"resources":[]}"#));
+    let server = script.start().await;
+    let yaml = mesh(&[("only", &server.url())], UNHURRIED);
+    let (here, there) = (meshed.gateway(1, &yaml).await, meshed.gateway(2, &yaml).await);
+    meshed.gateways(&[(1, &here), (2, &there)]);
+    let client = LegacyClient::open(&here, "2025-06-18", "{}").await;
+    let mut events = client.attach().stream(&there).await;
+    let watch = client.request("1", "resources/subscribe", r#""uri":"file:///a""#);
+    let watched = watch.to(&there).await;
+    assert_eq!(watched.json()["result"], json!({}), "{}", watched.text());
+    assert_eq!(server.wait_for("resources/subscribe", 1).await.len(), 1);
+    server.push(r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"file:///a"}}"#);
+    assert_eq!(events.next().await["params"]["uri"], "file:///a");
+    here.kill().await;
+    assert!(events.maybe_next().await.is_none(), "the stream ends with its home");
+    there.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_replica_passes_on_is_never_passed_on_again_and_the_mesh_port_takes_nobody_else() {
     let (meshed, server) = (Meshed::new(), echoing().start().await);
     let yaml = mesh(&[("only", &server.url())], UNHURRIED);

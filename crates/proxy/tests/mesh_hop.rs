@@ -90,6 +90,22 @@ async fn a_call_that_is_broken_off_may_have_run_and_is_not_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_only_reads_is_made_once_more_and_no_oftener() {
+    let mesh = Mesh::new();
+    let (one, two) = (mesh.scripted(1).await, mesh.scripted(2).await);
+    let hop = mesh.sidecars(limits());
+    let body = Bytes::from_static(br#"{"reads":true,"id":7}"#);
+    for (there, asked) in [(vec![&one, &two], [1, 1]), (vec![&one], [3, 1])] {
+        mesh.there(&there);
+        until("they are known", || hop.status().len() == there.len()).await;
+        within(hop.ready()).await.unwrap();
+        let lost = within(ask_with(&hop, ("break", &body), Carries::Calls, None, LONG)).await;
+        assert_eq!(lost.unwrap_err().executed, Executed::Unknown);
+        assert_eq!([one.executed(), two.executed()], asked);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_sidecar_loses_what_it_was_doing_and_nothing_else() {
     let mesh = Mesh::new();
     let (one, two) = (mesh.scripted(1).await, mesh.scripted(2).await);

@@ -20,6 +20,9 @@ use crate::refusal::{Executed, Reason, Refusal};
 /// How long a stream may take to end after its last message.
 const TAIL_MAX: Duration = Duration::from_secs(2);
 
+/// The rule of a call whose connection or stream was lost in the middle.
+pub(super) const LOST: &str = "hop/lost";
+
 /// Why a request has no answer.
 #[derive(Debug)]
 pub(super) enum Failed {
@@ -98,7 +101,7 @@ fn lost(error: &h2::Error) -> Refusal {
     } else {
         "the connection to the part of the mesh in front of the server was lost in the middle of the call"
     };
-    Refusal::server(Reason::ServerBroken, Executed::Unknown, text).rule("hop/lost")
+    Refusal::server(Reason::ServerBroken, Executed::Unknown, text).rule(LOST)
 }
 
 impl Inbound {

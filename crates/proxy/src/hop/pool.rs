@@ -399,7 +399,9 @@ mod tests {
                 let (first, second) = two_of(count, chance ^ (chance >> 29));
                 assert_ne!(first, second);
                 for place in [first, second] {
-                    seen.get_mut(place).map(|times| *times += 1);
+                    if let Some(times) = seen.get_mut(place) {
+                        *times += 1;
+                    }
                 }
             }
             let fair = 120_000 / u32::try_from(count).unwrap_or(1);

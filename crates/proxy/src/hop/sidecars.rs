@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::budget::Budget;
 use super::context::Contexts;
 use super::end::Carries;
-use super::exchange::Inbound;
+use super::exchange::{Inbound, LOST};
 use super::pool::{Outgoing, Pool, Reached, To, Tried};
 use super::table::server_group;
 use super::{HopOptions, words};
@@ -51,6 +51,9 @@ pub struct Ask<'a> {
     /// The sidecar that holds what this goes on with. Another one is asked when it is not there: what it held is named in
     /// the request itself, and whoever does not have it says so.
     pub owner: Option<u64>,
+    /// Whether it may run twice: it reads, and goes on with nothing. Such a request is made once more when its connection
+    /// is lost before anything of an answer has come.
+    pub reads: bool,
     /// When the answer must have begun, or be whole where it is one message.
     pub until: Instant,
 }
@@ -124,7 +127,15 @@ impl Sidecars {
             Ok(fields)
         };
         let mut tried = Tried::new();
-        let reached = shared.send(&outgoing, &mut tried, fields).await?;
+        let reached = match shared.send(&outgoing, &mut tried, fields).await {
+            Err(lost) if ask.reads && is_lost(&lost) && self.budget.moves(self.milliseconds()) => {
+                if !shared.has_other(&tried) {
+                    tried.clear();
+                }
+                shared.send(&outgoing, &mut tried, fields).await?
+            }
+            other => other?,
+        };
         let instance = reached.instance;
         let refused = match self.answer(reached, ask.until).await {
             Err(refused) if has_no_room(&refused) => refused,
@@ -254,6 +265,11 @@ pub fn sidecar_id(options: &HopOptions, server: &str, version: &str) -> Result<S
 /// limit of the caller is one everywhere.
 fn has_no_room(refusal: &Refusal) -> bool {
     refusal.executed == Executed::No && matches!(refusal.reason, Reason::Overloaded | Reason::ServerAway)
+}
+
+/// Whether the connection was lost in the middle, and not the server's time.
+fn is_lost(refusal: &Refusal) -> bool {
+    refusal.rule.as_deref() == Some(LOST)
 }
 
 fn is(parts: &Parts, kind: &[u8]) -> bool {

@@ -40,6 +40,7 @@ pub(super) async fn call(
             _ => Carries::Calls,
         },
         owner: out.owner,
+        reads: out.owner.is_none() && reads(out.method),
         until: patience.until(),
     };
     let (instance, answer) = sidecars.ask(&ask).await?;
@@ -54,6 +55,22 @@ pub(super) async fn call(
         Answer::Stream(events) => patience::reply(EventMessages::new(events.into(), out.id), patience, turn).await,
     };
     Ok((instance, reply?))
+}
+
+/// Methods that change nothing, by what the protocol says of them; of a tool nobody but its operator could say it.
+fn reads(method: Method) -> bool {
+    matches!(
+        method,
+        Method::Discover
+            | Method::ToolsList
+            | Method::PromptsList
+            | Method::PromptsGet
+            | Method::ResourcesList
+            | Method::ResourcesRead
+            | Method::TemplatesList
+            | Method::Complete
+            | Method::TasksGet
+    )
 }
 
 /// The header fields that mirror the request.

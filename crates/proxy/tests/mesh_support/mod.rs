@@ -406,6 +406,7 @@ pub async fn ask_with(
         from: Some((&caller, &view)),
         carries,
         owner,
+        reads: tool == "break" && body.starts_with(b"{\"reads\""),
         until: tokio::time::Instant::now() + within,
     };
     sidecars.ask(&ask).await
