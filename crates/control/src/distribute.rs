@@ -14,7 +14,7 @@ use meshgate_identity::Peer;
 use meshgate_sync::message::Report;
 use meshgate_sync::proto::{FromControl, FromProxy};
 use meshgate_sync::resource::Denial;
-use meshgate_sync::server::{Change, Next, Progress, Said, Server, SessionId, Status, Unopened};
+use meshgate_sync::server::{Change, Next, Said, Server, SessionId, Status, Unopened};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -32,6 +32,7 @@ use crate::own::Own;
 use crate::registry::Registry;
 use session::Session;
 
+mod progress;
 mod session;
 
 /// How often streams are looked at that should have said something.
@@ -381,47 +382,6 @@ impl Distributor {
             Err(_) => return false,
         }
         true
-    }
-
-    /// Waits until every connected proxy has answered a configuration, or for `most`. Answers how far they are.
-    pub async fn wait_for(&self, number: u64, most: Duration) -> Progress {
-        let mut answers = self.answers.subscribe();
-        let until = Instant::now() + most;
-        loop {
-            answers.borrow_and_update();
-            let progress = self.state.lock().server.progress(number);
-            let reached = self.state.lock().server.position().revision >= number;
-            if reached && progress.waiting.is_empty() {
-                return progress;
-            }
-            // What waits for the pace of changes rings no bell, so it is looked at again soon.
-            let soon = Instant::now() + Duration::from_millis(50);
-            tokio::select! {
-                _ = answers.changed() => {}
-                () = tokio::time::sleep_until(soon.min(until)) => {}
-            }
-            if Instant::now() >= until {
-                return self.state.lock().server.progress(number);
-            }
-        }
-    }
-
-    /// Whether these roots, and the keys and the ring that there are now, are what proxies are told.
-    pub fn tells(&self, roots: &[Vec<u8>]) -> bool {
-        self.state.lock().shared.as_ref().is_some_and(|shared| {
-            // A bundle may have an order of its own.
-            shared.roots.len() == roots.len()
-                && roots.iter().all(|root| shared.roots.contains(root))
-                && shared.snapshot_keys == self.parts.keys.snapshot_keys()
-                && *shared.ring == **self.parts.keys.ring()
-        })
-    }
-
-    /// Whether every connected proxy holds these roots, the keys and the ring that there are now, and all else that is for it.
-    pub fn all_current(&self, roots: &[Vec<u8>]) -> bool {
-        let tells = self.tells(roots);
-        let state = self.state.lock();
-        tells && state.server.due().is_none() && state.server.statuses().all(|(_, status)| status.current)
     }
 
     /// The proxies that are connected, and those that were.

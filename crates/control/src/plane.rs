@@ -168,7 +168,8 @@ impl Plane {
         }
     }
 
-    /// Signs with a new intermediate from now on, and takes a new certificate for the control plane itself.
+    /// New certificates for everybody: a new intermediate signs from now on, the control plane renews its own, and every
+    /// connected proxy is told to renew its.
     ///
     /// # Errors
     /// When the store fails.
@@ -176,6 +177,7 @@ impl Plane {
         let life = self.registry.current().certificate_life();
         self.authority.replace_intermediate(life, (self.clock)()).await?;
         self.own.renew().await?;
+        self.distributor.renew_all();
         Ok(self.certificates())
     }
 
@@ -208,6 +210,7 @@ impl Plane {
         let life = self.registry.current().certificate_life();
         self.authority.promote(life, (self.clock)()).await?;
         self.keys.promote_signer().await?;
+        self.distributor.renew_all();
         tracing::info!("the new root signs; the old one is trusted until nothing that it signed is in use");
         Ok(())
     }

@@ -272,6 +272,7 @@ async fn a143_a_root_changes_by_itself_while_streams_live_and_the_old_one_is_ref
         signing["rotation"]["waitsFor"],
         "1 certificates under the old root that may be in use"
     );
+    stream.renewals(1).await;
     // Its stream lives, its certificate is under the old root, and the control plane's as well: the next one is not.
     let renewed = sidecar.renew().await.unwrap();
     let done = phase("none").await;
@@ -329,4 +330,24 @@ async fn a_ring_changes_in_two_steps_once_every_gateway_has_it() {
         [prepared[1].clone(), prepared[0].clone()],
         "used, and the old one still opens"
     );
+}
+
+#[tokio::test]
+async fn new_certificates_for_everybody_are_asked_for_at_once() {
+    let mesh = Mesh::start().await;
+    let sidecar = mesh.member(server("documents", "v1")).await;
+    let mut stream = sidecar.stream(1).await.unwrap();
+    assert!(stream.until(|held| !held.is_empty()).await);
+    let before = mesh.operator("GET", "/v1/certificates", &Value::Null).await.json();
+    let after = mesh
+        .operator("POST", "/v1/certificates/rotate", &Value::Null)
+        .await
+        .json();
+    assert_ne!(before["ownSerial"], after["ownSerial"]);
+    assert_eq!(before["roots"], after["roots"]);
+    stream.renewals(1).await;
+    let renewed = sidecar.renew().await.unwrap();
+    let (old, new) = (sidecar.identity.current(), renewed.identity.current());
+    assert_ne!(old.chain()[1], new.chain()[1], "another intermediate");
+    assert!(renewed.stream(2).await.is_ok());
 }

@@ -19,6 +19,7 @@
 //!             match client.received(now, message, random) {
 //!                 Heard::Offer(offer) => compile, keep, swap; send client.settled(now, result)
 //!                 Heard::Send(answer) => send it
+//!                 Heard::Renew(after) => renew the certificate, after that
 //!                 Heard::Cut(_) => drop the stream; client.lost(now, random)
 //!                 Heard::Nothing => {}
 //!             }
@@ -74,6 +75,8 @@ pub enum Heard {
     Offer(Offer),
     /// An answer to send.
     Send(proto::FromProxy),
+    /// Renew the certificate once this time has passed.
+    Renew(Duration),
     /// Drop the stream.
     Cut(Fault),
 }
@@ -281,6 +284,10 @@ impl Client {
                 let until = now + after + within(after / 4, random);
                 self.link = Link::Down { until };
                 Heard::Cut(Fault::Later)
+            }
+            Some(from_control::Message::Renew(renew)) => {
+                let most = Duration::from_millis(renew.within_ms.into()).min(limits::RENEW_MAX);
+                Heard::Renew(within(most, random))
             }
             // What a later version says beside changes is nothing to act on.
             None => Heard::Nothing,

@@ -73,5 +73,7 @@ pub const ADMITTED_BURST: u32 = 500;
 pub const ADMITTED_OF_IDENTITY_PER_SECOND: u32 = 50;
 /// New streams of one identity at once after a quiet time.
 pub const ADMITTED_OF_IDENTITY_BURST: u32 = 100;
+/// The longest time in which all proxies are told to renew their certificates: at 50 a second, ten thousand take 200 s.
+pub const RENEW_MAX: Duration = Duration::from_secs(600);
 /// The longest time a proxy is told to wait.
 pub const LATER_MAX: Duration = Duration::from_secs(30);

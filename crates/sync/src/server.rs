@@ -296,6 +296,10 @@ impl Server {
         if now >= session.heard + limits::SILENCE {
             return Next::Close(Fault::Silent);
         }
+        if let Some(within_ms) = session.renew.take() {
+            session.sent = now;
+            return Next::Send(vec![renew(within_ms)]);
+        }
         if session.tries_again_at().is_some_and(|at| now >= at) {
             session.try_again();
         }
@@ -322,6 +326,16 @@ impl Server {
             session.tries_again_at(),
         ];
         Next::Wait(ends.into_iter().flatten().min().unwrap_or(now))
+    }
+
+    /// Every connected proxy is to renew its certificate, within this time. The streams to be woken.
+    pub fn renew(&mut self, within: Duration) -> Vec<SessionId> {
+        let within_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+        let told = self.sessions.iter_mut().map(|(id, session)| {
+            session.renew = Some(within_ms);
+            *id
+        });
+        told.collect()
     }
 
     /// A stream has ended. Who it was, unless another stream of the same proxy has taken its place.
@@ -392,6 +406,12 @@ fn later(after: Duration) -> proto::FromControl {
     let after_ms = u32::try_from(after.as_millis()).unwrap_or(u32::MAX);
     proto::FromControl {
         message: Some(from_control::Message::Later(proto::Later { after_ms })),
+    }
+}
+
+fn renew(within_ms: u32) -> proto::FromControl {
+    proto::FromControl {
+        message: Some(from_control::Message::Renew(proto::Renew { within_ms })),
     }
 }
 

@@ -344,6 +344,28 @@ fn a_client_comes_again_when_it_was_told_to_and_a_little_later() {
 }
 
 #[test]
+fn a_client_that_is_told_to_renew_chooses_its_moment() {
+    let signer = Signer::new(1);
+    let renew = |within_ms| proto::FromControl {
+        message: Some(from_control::Message::Renew(proto::Renew { within_ms })),
+    };
+    let most = u32::try_from(limits::RENEW_MAX.as_millis()).unwrap();
+    for (within_ms, random, expected) in [
+        (0, 77, ms(0)),
+        (1_000, 999_999, Duration::from_micros(999_999)),
+        (most - 1, u64::from(most - 1) * 1000, ms(u64::from(most - 1))),
+        (most, u64::from(most) * 1000, limits::RENEW_MAX),
+        (most + 1, u64::from(most) * 1000, limits::RENEW_MAX),
+    ] {
+        let mut client = ready(&signer);
+        match client.received(s(1), renew(within_ms), random) {
+            Heard::Renew(after) => assert_eq!(after, expected, "{within_ms}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_silent_stream_is_dropped_and_a_beat_keeps_it() {
     let signer = Signer::new(1);
     let mut client = ready(&signer);

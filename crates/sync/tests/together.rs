@@ -288,7 +288,7 @@ impl World {
     fn carry_down(&mut self) {
         let Some(message) = self.down.pop_front() else { return };
         match self.client.received(self.now, message, 13) {
-            Heard::Nothing => {}
+            Heard::Nothing | Heard::Renew(_) => {}
             Heard::Offer(offer) => self.offer = Some(offer),
             Heard::Send(answer) => self.up.push_back(answer),
             Heard::Cut(_) => {

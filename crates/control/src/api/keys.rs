@@ -71,7 +71,7 @@ pub(super) async fn withdraw_join_token(
     Err(Refused::new(StatusCode::NOT_FOUND, "no such token waits to be used"))
 }
 
-/// Signs with a new intermediate from now on.
+/// New certificates for everybody: a new intermediate signs, and every connected proxy renews its certificate soon.
 #[utoipa::path(post, path = "/v1/certificates/rotate", tag = "identity", responses(
     (status = 200, description = "The certificates", body = Certificates),
 ))]

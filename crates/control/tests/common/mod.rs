@@ -312,6 +312,7 @@ pub struct Stream {
 pub struct Seen {
     pub held: Held,
     pub changes: usize,
+    pub renewals: usize,
     pub later: bool,
     pub ended: bool,
 }
@@ -365,6 +366,15 @@ impl Stream {
             .clone()
     }
 
+    /// Waits until it was told so often to renew its certificate.
+    pub async fn renewals(&mut self, count: usize) {
+        let told = self.seen.wait_for(|seen| seen.renewals >= count);
+        tokio::time::timeout(Duration::from_secs(20), told)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
     /// Waits for its end.
     pub async fn ended(&mut self) {
         self.seen.wait_for(|seen| seen.ended).await.unwrap();
@@ -413,6 +423,7 @@ async fn take_all(
                 }
             }
             Some(from_control::Message::Later(_)) => now.later = true,
+            Some(from_control::Message::Renew(_)) => now.renewals += 1,
             Some(from_control::Message::Beat(_)) | None => {}
         }
         seen.send_replace(now.clone());

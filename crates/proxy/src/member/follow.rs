@@ -7,6 +7,8 @@
 //! A stream lives no longer than a connection may, and ends when this part can be reached at another address: the next one is
 //! opened with the certificate and the address of its moment.
 
+mod force;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,20 +17,19 @@ use meshgate_identity::Expect;
 use meshgate_identity::manifest::{SnapshotPublicKey, verify};
 use meshgate_identity::svid::connection_life;
 use meshgate_model::Role;
-use meshgate_sync::client::{Client, Due, Heard, Offer, Own};
+use meshgate_sync::client::{Client, Due, Heard, Own};
 use meshgate_sync::limits::{MESSAGE_BYTES_MAX, OPENING, SNAPSHOT_BYTES_MAX};
-use meshgate_sync::message::{Reason, Refusal, Report};
+use meshgate_sync::message::Report;
 use meshgate_sync::proto::sync_client::SyncClient;
 use meshgate_sync::proto::{FromControl, FromProxy, from_proxy};
-use meshgate_sync::resource::Kind;
 use meshgate_sync::snapshot::{Snapshot, Trust};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
-use super::told::{self, Told};
-use super::{Member, channel, unix, write_floor};
+use super::told::Told;
+use super::{Member, channel, unix};
 use crate::simulated;
 
 /// What is in force, on disk.
@@ -63,6 +64,8 @@ pub(crate) struct Follow<T> {
     own: Own,
     reported: Report,
     began: Instant,
+    /// When the certificate is to be renewed because the control plane asks for it.
+    renew_at: Option<Instant>,
 }
 
 /// Why a conversation ended.
@@ -108,6 +111,7 @@ impl<T: Take> Follow<T> {
             own,
             reported: Report::default(),
             began: Instant::now(),
+            renew_at: None,
         };
         follow.restore().await;
         follow
@@ -282,6 +286,10 @@ impl<T: Take> Follow<T> {
 
     /// Reports when there is something that the control plane should not wait for.
     fn look(&mut self, stream: &Stream) -> Result<(), String> {
+        if self.renew_at.is_some_and(|at| at <= Instant::now()) {
+            self.renew_at = None;
+            self.member.hasten.notify_one();
+        }
         let now = self.report();
         let news = Report {
             in_flight: self.reported.in_flight,
@@ -318,6 +326,10 @@ impl<T: Take> Follow<T> {
                 self.note_refusal(&answer);
                 send(stream, answer)
             }
+            Heard::Renew(after) => {
+                self.renew_at = Some(Instant::now() + after);
+                Ok(())
+            }
             Heard::Cut(fault) => Err(fault.to_string()),
             Heard::Offer(offer) => {
                 let result = self.take(&offer).await;
@@ -344,79 +356,6 @@ impl<T: Take> Follow<T> {
         };
         self.member.note(|standing| standing.refused = Some(told));
     }
-
-    async fn take(&mut self, offer: &Offer) -> Result<(), Refusal> {
-        let snapshot = &offer.snapshot;
-        let of_configuration = |kind| matches!(kind, Kind::Object | Kind::Tokens);
-        let held = self.client.held().map(|held| held.position());
-        let whole = held != Some(snapshot.position()) || offer.changed.iter().any(|key| of_configuration(key.kind));
-        let taken = self.put_in_force(snapshot, whole).await;
-        if let Err(refusal) = &taken {
-            let identity = self.member.id();
-            tracing::error!(%identity, position = %snapshot.position(), %refusal, "refused; what was served is served on");
-            self.member
-                .note(|standing| standing.refused = Some(refusal.to_string()));
-        }
-        taken
-    }
-
-    /// Compiles, keeps and swaps. Without `whole` the configuration is the one that is served already.
-    async fn put_in_force(&mut self, snapshot: &Arc<Snapshot>, whole: bool) -> Result<(), Refusal> {
-        let position = snapshot.position();
-        let told = {
-            let (snapshot, role) = (snapshot.clone(), self.role.borrow_and_update().clone());
-            let (directory, floor) = (self.member.directory.clone(), *self.member.floor.lock());
-            let worked = tokio::task::spawn_blocking(move || {
-                let role = whole.then_some(&role);
-                let told = told::told(snapshot.resources(), role, position.revision, &directory)?;
-                keep(&directory, &snapshot, floor).map_err(|why| told::Refused {
-                    key: None,
-                    message: why,
-                })?;
-                Ok::<_, told::Refused>(told)
-            });
-            worked
-                .await
-                .map_err(|error| refusal(Reason::Compile, &error.to_string()))?
-        };
-        let mut told = told.map_err(|refused| Refusal {
-            resource: refused.key,
-            ..refusal(Reason::Compile, &refused.message)
-        })?;
-        for warning in &told.warnings {
-            tracing::debug!(%warning, "about the configuration");
-        }
-        {
-            let mut floor = self.member.floor.lock();
-            *floor = position.epoch.max(*floor);
-        }
-        if let Some(bundle) = told.bundle.take() {
-            self.member
-                .take_bundle(bundle)
-                .map_err(|why| refusal(Reason::Keep, &why))?;
-        }
-        self.member.identity.replace_denied(std::mem::take(&mut told.denied));
-        self.taker.take(told).map_err(|why| refusal(Reason::Compile, &why))?;
-        self.member.note(|standing| {
-            standing.position = Some(position);
-            standing.refused = None;
-        });
-        Ok(())
-    }
-
-    /// What was typed on this machine has changed.
-    async fn take_role(&mut self) {
-        let Some(held) = self.client.held().cloned() else {
-            return;
-        };
-        if let Err(refusal) = self.put_in_force(&held, true).await {
-            tracing::error!(%refusal, "what was typed is refused; what was served is served on");
-        }
-    }
-}
-
-fn refusal(reason: Reason, message: &str) -> Refusal {
-    Refusal::of(reason, message)
 }
 
 fn send(stream: &Stream, message: FromProxy) -> Result<(), String> {
@@ -424,17 +363,6 @@ fn send(stream: &Stream, message: FromProxy) -> Result<(), String> {
         .up
         .try_send(message)
         .map_err(|_| "the control plane does not read what it is told".to_owned())
-}
-
-/// Writes down what is about to be in force.
-fn keep(directory: &super::Directory, snapshot: &Snapshot, floor: u64) -> Result<(), String> {
-    let epoch = snapshot.position().epoch;
-    if epoch > floor {
-        write_floor(directory, epoch).map_err(|error| error.to_string())?;
-    }
-    directory
-        .write(SNAPSHOT, &snapshot.save())
-        .map_err(|error| error.to_string())
 }
 
 /// What a snapshot must be for this member to take it.

@@ -206,7 +206,7 @@ pub mod from_proxy {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FromControl {
-    #[prost(oneof = "from_control::Message", tags = "1, 2, 3")]
+    #[prost(oneof = "from_control::Message", tags = "1, 2, 3, 4")]
     pub message: ::core::option::Option<from_control::Message>,
 }
 /// Nested message and enum types in `FromControl`.
@@ -221,6 +221,9 @@ pub mod from_control {
         /// Instead of anything else: there is no room now. The stream ends after it.
         #[prost(message, tag = "3")]
         Later(super::Later),
+        /// An operator wants new certificates everywhere, or the authority has a new key.
+        #[prost(message, tag = "4")]
+        Renew(super::Renew),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -313,6 +316,13 @@ pub struct Later {
     /// When to come again, in milliseconds.
     #[prost(uint32, tag = "1")]
     pub after_ms: u32,
+}
+/// The proxy is to renew its certificate, however young it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Renew {
+    /// At a moment of its own choice within so many milliseconds, so that not all come at once.
+    #[prost(uint32, tag = "1")]
+    pub within_ms: u32,
 }
 /// The change is in force.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -61,6 +61,8 @@ pub(super) struct Session {
     since: Duration,
     pub(super) heard: Duration,
     pub(super) sent: Duration,
+    /// It is to be told to renew its certificate, within so many milliseconds.
+    pub(super) renew: Option<u32>,
     nonce: u64,
     known: Known,
     /// Something that is for it may have changed.
@@ -160,6 +162,7 @@ impl Session {
             since: now,
             heard: now,
             sent: now,
+            renew: None,
             nonce: 0,
             known: match hello.known {
                 Some(list) if !list.is_empty() => Known::Said {
