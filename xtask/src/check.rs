@@ -152,7 +152,12 @@ fn demo(place: &Place) -> Result<(), Failure> {
             Some(missing) => Err(format!("the answer lacks `{missing}`\n{}", command::tail(&log))),
         }
     };
-    answer("demo", &["demo"], &["Titan", FIRST_LEAD])?;
+    let hops = [
+        "spiffe://corpassist.mesh/gateway/demo ",
+        "spiffe://corpassist.mesh/server/documents/v1 ",
+        "spiffe://corpassist.mesh/server/projects/v1 ",
+    ];
+    answer("demo", &["demo"], &[&["Titan", FIRST_LEAD], &hops[..]].concat())?;
     let question = format!("What is the plan of Project {OTHER_PROJECT}, and who leads it?");
     answer("demo-ask", &["demo", "--ask", &question], &[OTHER_PROJECT, OTHER_LEAD])
 }

@@ -1,9 +1,10 @@
 //! `meshgate demo`: the worked example, from nothing to an answer.
 //!
 //! CorpAssist is a program like any other application: it knows one address and one token. This command starts its two
-//! servers behind a gateway in this process, lets it answer one question, and leaves nothing behind. Its programs are
+//! servers with a sidecar each, a control plane and a gateway in this process, lets it answer one question, and leaves
+//! nothing behind. Its programs are
 //! found beside this one, or built where this one was built. What people read here is the answer: the log is silent
-//! unless it is asked for, and the gateway's records of the calls follow once everything has ended.
+//! unless it is asked for, and what gateway and sidecars recorded of the calls follows once everything has ended.
 
 mod programs;
 mod records;
@@ -14,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
+use meshgate_control::shapes::{MeshStatus, ProxyShape};
+use meshgate_model::Part;
 use meshgate_proxy::admin::shape::Status;
 use tokio::process::Command;
 
@@ -22,6 +25,7 @@ use crate::cli::DemoArgs;
 use crate::exit::{FAILED, FORCED, Failure, STATE, SYSTEM};
 use crate::source::Source;
 use crate::state::{StateDirectory, StatePath};
+use crate::status::mesh::part;
 use crate::up::{Assembly, MeshOptions, Running, Signals};
 use crate::{log, out};
 
@@ -66,10 +70,11 @@ async fn ask(
     signals: &mut Signals,
 ) -> Result<ExitCode, Failure> {
     tokio::select! {
-        () = running.catalogues.asked_all(SERVERS_TIME) => {}
+        () = running.asked_all(SERVERS_TIME) => {}
         () = signals.next() => return Ok(ExitCode::from(FORCED)),
     }
-    out::note(&started(&running.sight.status()));
+    let mesh = running.mesh.as_ref().map(|mesh| mesh.status());
+    out::note(&started(&running.sight.status(), mesh.as_ref()));
     let mut command = command(assistant, question, running)?;
     let mut child = command
         .spawn()
@@ -82,28 +87,31 @@ async fn ask(
     }
 }
 
-/// What runs now: the gateway and the servers behind it, with the revision that each of them speaks.
-fn started(status: &Status) -> String {
+/// What runs now: the gateway, and the servers with who stands before each and which era it bridges.
+fn started(status: &Status, mesh: Option<&MeshStatus>) -> String {
     let mut lines: Vec<String> = status
         .listeners
         .iter()
         .map(|listener| format!("gateway at {}, for this question only", listener.url))
         .collect();
-    lines.extend(
-        status
-            .servers
-            .iter()
-            .map(|server| match (&server.revision, &server.why) {
-                (Some(revision), _) => format!(
-                    "  {:<10} speaks MCP {revision} over {}: {} tools",
-                    server.name,
-                    server.reach,
-                    server.tools.unwrap_or_default()
-                ),
-                (None, Some(why)) => format!("  {:<10} is away: {}", server.name, out::one_line(why, WHY_CHARS_MAX)),
-                (None, None) => format!("  {:<10} is away", server.name),
-            }),
-    );
+    for server in &status.servers {
+        let name = &server.name;
+        let Some(tools) = server.tools.filter(|_| server.state == "up") else {
+            let why = server.why.as_deref().unwrap_or("no reason known");
+            lines.push(format!("  {name:<10} is away: {}", out::one_line(why, WHY_CHARS_MAX)));
+            continue;
+        };
+        let is_its = |proxy: &&ProxyShape| match part(proxy) {
+            Some(Part::Server { server, .. }) => *server == **name,
+            _ => false,
+        };
+        let sidecar = mesh.and_then(|mesh| mesh.proxies.iter().find(is_its));
+        let behind = sidecar.map_or_else(String::new, |sidecar| {
+            let era = sidecar.era.as_deref().unwrap_or("any era");
+            format!(", mTLS to {}, which speaks {era} to it", sidecar.proxy.identity)
+        });
+        lines.push(format!("  {name:<10} {tools} tools{behind}"));
+    }
     lines.push(String::new());
     lines.join("\n")
 }

@@ -166,9 +166,26 @@ fn certificate(facts: &Facts, part: &Part, found: &mut Vec<Found>) {
             codes::RENEWAL_LATE,
             format!("that of `{identity}` ends in {}", ago(left)),
         );
-    } else if !part.is_connected {
-        say(found, codes::GONE, format!("`{identity}`"));
+    } else if is_missed(facts, part) {
+        let message = format!("`{identity}`");
+        // Several starts of it may have gone.
+        if !found
+            .iter()
+            .any(|found| found.code == codes::GONE && found.message == message)
+        {
+            say(found, codes::GONE, message);
+        }
     }
+}
+
+/// Whether nobody of this identity is there, although the configuration has it.
+fn is_missed(facts: &Facts, part: &Part) -> bool {
+    let is_there = facts
+        .parts
+        .iter()
+        .any(|other| other.identity == part.identity && other.is_connected);
+    let is_wanted = part.kind != "server" || facts.servers.iter().any(|server| server.name == part.name);
+    !is_there && is_wanted
 }
 
 fn served(facts: &Facts, part: &Part, found: &mut Vec<Found>) {

@@ -116,6 +116,16 @@ pub(crate) struct Running {
     pub(crate) mesh: Option<Arc<Mesh>>,
 }
 
+impl Running {
+    /// Waits until every server has been asked once, at most so long.
+    pub(crate) async fn asked_all(&self, time_max: Duration) {
+        match &self.mesh {
+            Some(mesh) => mesh.ready(time_max).await,
+            None => self.catalogues.asked_all(time_max).await,
+        }
+    }
+}
+
 /// What both kinds run on.
 struct Ground {
     serving: Runtime,

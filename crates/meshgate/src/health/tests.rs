@@ -126,6 +126,19 @@ fn a_server_without_a_sidecar_of_its_version_is_unreached() {
         after(|facts| facts.servers[0].version = Some("v2".into())),
         ["MG2301", "MG2303"]
     );
+    let restarted = after(|facts| {
+        let before = Part {
+            is_connected: false,
+            ..facts.parts[1].clone()
+        };
+        facts.parts.push(before);
+    });
+    assert_eq!(restarted, [""; 0], "another start of it is there");
+    let removed = after(|facts| {
+        facts.parts[1].is_connected = false;
+        facts.servers.clear();
+    });
+    assert_eq!(removed, [""; 0], "nobody wants it any more");
     assert_eq!(after(|facts| facts.servers[0].is_shown = false), ["MG2304"]);
     let direct = after(|facts| {
         facts.servers[0].version = None;

@@ -69,7 +69,12 @@ pub(crate) fn parts(status: &MeshStatus) -> String {
         "ADDRESS",
         "NOTE",
     ]);
-    for proxy in &status.proxies {
+    // Who went before it had said where it is was only on its way in.
+    for proxy in status
+        .proxies
+        .iter()
+        .filter(|proxy| proxy.connected || proxy.address.is_some())
+    {
         parts.add_row(row(proxy, status));
     }
     parts.trim_fmt()

@@ -25,6 +25,7 @@ use meshgate_proxy::catalogue::{Applied, Catalogues};
 use meshgate_proxy::process::{ProcessParts, Running};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
+use tokio::time::{interval, timeout};
 
 use self::beside::{Beside, Step, programs, sidecars, steps};
 use self::start::Starter;
@@ -36,6 +37,9 @@ use crate::state::StateDirectory;
 
 /// How long the parts may take to acknowledge a change before the answer names those that have not.
 const TAKE_TIME: Duration = Duration::from_secs(10);
+
+/// How often the gateway is looked at while somebody waits for the first answers.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What was typed about the mesh.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +127,50 @@ impl Mesh {
     /// The gateway's view of the servers.
     pub(crate) fn catalogues(&self) -> Arc<Catalogues> {
         self.catalogues.clone()
+    }
+
+    /// Waits until the sidecars of this process have asked their servers, and the gateway knows those that answered.
+    pub(crate) async fn ready(&self, time_max: Duration) {
+        let ready = async {
+            let answered = self.asked(time_max).await;
+            let mut look = interval(LOOK);
+            loop {
+                look.tick().await;
+                let servers = self.sight.status().servers;
+                let knows = |name: &String| {
+                    servers
+                        .iter()
+                        .any(|server| server.name == *name && server.tools.is_some())
+                };
+                if answered.iter().all(knows) {
+                    return;
+                }
+            }
+        };
+        // Who has not answered by then is away, and is said to be.
+        let _ = timeout(time_max, ready).await;
+    }
+
+    /// The servers that have answered their sidecars of this process.
+    async fn asked(&self, time_max: Duration) -> Vec<String> {
+        let runs = self.runs.lock().await;
+        let sidecars = runs.iter().flat_map(|runs| runs.members.sidecars.values());
+        let sidecars: Vec<_> = sidecars
+            .map(|(_, running)| (running.catalogues().clone(), running.sight()))
+            .collect();
+        drop(runs);
+        let mut answered = Vec::new();
+        for (catalogues, sight) in sidecars {
+            catalogues.asked_all(time_max).await;
+            let servers = sight.status().servers;
+            answered.extend(
+                servers
+                    .into_iter()
+                    .filter(|server| server.state == "up")
+                    .map(|server| server.name),
+            );
+        }
+        answered
     }
 
     /// How the whole mesh is.

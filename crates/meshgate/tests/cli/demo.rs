@@ -73,3 +73,53 @@ fn without_its_programs_and_without_a_checkout_the_demo_says_what_is_missing() {
         ended.err
     );
 }
+
+/// Calls a tool of each server, in one trace.
+const ASSISTANT: &str = r#"
+import json, os, urllib.request
+for name in ["documents__add", "projects__add"]:
+    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
+            "io.modelcontextprotocol/clientCapabilities": {}}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": {}, "_meta": meta}}
+    request = urllib.request.Request(os.environ["MESHGATE_URL"], json.dumps(body).encode(), {
+        "Authorization": "Bearer " + os.environ["MESHGATE_TOKEN"], "Content-Type": "application/json",
+        "Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2026-07-28",
+        "Mcp-Method": "tools/call", "Mcp-Name": name,
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"})
+    print(urllib.request.urlopen(request).read().decode())
+"#;
+
+#[test]
+fn every_hop_of_every_call_is_shown_with_one_trace_and_both_identities() {
+    let stage = Stage::new();
+    let servers = [super::mesh::adder(), super::mesh::adder()];
+    for (name, server) in ["corpassist-documents", "corpassist-projects"].iter().zip(&servers) {
+        stage.program(name, &format!("exec {} {}", server.command, server.args.join(" ")));
+    }
+    let assistant = stage.place.file("assistant.py", ASSISTANT);
+    stage.program("corpassist", &format!("exec python3 {}", assistant.display()));
+    let ended = stage.run(&["demo"]);
+    assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+    assert_eq!(ended.out.matches("forty-two").count(), 2, "{}", ended.out);
+    let trail = ended.out.split("hop by hop\n").nth(1).unwrap();
+    let lines: Vec<&str> = trail.lines().map(str::trim).collect();
+    assert_eq!(lines.len(), 6, "{trail}");
+    for (at, server) in [(0, "documents"), (3, "projects")] {
+        let call = format!("local → {server} add, trace 0af7651916cd43dd8448eb211c80319c");
+        assert_eq!(lines[at], call, "{trail}");
+        assert!(
+            lines[at + 1].starts_with("gateway  spiffe://corpassist.mesh/gateway/demo "),
+            "{trail}"
+        );
+        let sidecar = format!("sidecar  spiffe://corpassist.mesh/server/{server}/v1 ");
+        assert!(lines[at + 2].starts_with(&sidecar), "{trail}");
+        // What the second hop saw of the first is what the first says of itself.
+        assert!(!trail.contains(" from "), "{trail}");
+        assert!(
+            lines[at + 1].ends_with("revision 1") && lines[at + 2].ends_with("revision 1"),
+            "{trail}"
+        );
+    }
+    assert!(servers.iter().all(|server| server.received("tools/call").len() == 1));
+}

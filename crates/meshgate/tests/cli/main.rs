@@ -1,6 +1,7 @@
 //! The binary from the outside: what a person or a script sees, byte for byte where that is a promise.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod apart;
 mod bad_files;
 mod check;
 mod demo;
