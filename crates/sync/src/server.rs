@@ -394,6 +394,9 @@ impl Server {
 fn push(now: Duration, session: &mut Session, set: &Arc<Set>, sign: Sign<'_>) -> Option<Vec<proto::FromControl>> {
     let identity = session.identity.clone();
     let make = |position, listed| Set::new(&identity, position, listed, sign);
+    if session.holds(set) {
+        return None;
+    }
     let mut target = session.target(set, make)?;
     if target.too_large {
         session.refuse_unsent(now, set);

@@ -323,6 +323,27 @@ fn what_was_refused_is_remembered_and_not_sent_again_until_it_changes() {
     assert_eq!(server.progress(12).taken, 1);
 }
 
+#[test]
+fn what_was_refused_and_is_taken_back_is_refused_no_more() {
+    let signer = Signer::new(1);
+    let mut server = settled(&signer);
+    let id = taken(&mut server, ms(60), SIDECAR, 1);
+    let view = |version| {
+        let both = members(&[server_member("documents"), gateway_member("main")]);
+        vec![(object("View", "all", version), both)]
+    };
+    server.change(s(1), change(11, view(2)));
+    server.tick(s(2));
+    sent(&mut server, s(2), id);
+    server.received(s(2), id, &nack(2, Reason::Compile)).unwrap();
+    assert!(quiet(&mut server, s(2), id));
+    server.change(s(3), change(12, view(1)));
+    server.tick(s(4));
+    assert!(quiet(&mut server, s(4), id), "it holds that");
+    assert!(server.status(id).unwrap().current);
+    assert_eq!(server.progress(12).taken, 1);
+}
+
 fn is_change(messages: &[proto::FromControl]) -> bool {
     messages
         .iter()

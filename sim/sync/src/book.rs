@@ -83,6 +83,8 @@ pub struct Book {
     pub pushes: u64,
     /// How long everything took to play.
     pub took: Duration,
+    /// And how much of a processor that was; `None` where the system does not say.
+    pub processor: Option<Duration>,
     /// What was simulated, in seconds.
     pub seconds: u64,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// A handshake with two certificates, and what is allocated for a stream.
 pub(crate) const HANDSHAKE: Duration = Duration::from_micros(1_000);
 /// Selecting, comparing and signing a change, before its bytes. The page says what it really took.
-pub(crate) const PUSH: Duration = Duration::from_micros(60);
+pub(crate) const PUSH: Duration = Duration::from_micros(100);
 /// Writing and encrypting a byte: a gigabyte a second.
 const BYTE: Duration = Duration::from_nanos(1);
 /// A byte on a card of 1 Gbit/s.

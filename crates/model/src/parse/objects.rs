@@ -151,6 +151,21 @@ impl Config {
     }
 }
 
+/// What a document that cannot be read seems to be called, so that whoever refuses it can say which it was.
+fn seen(json: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Seen {
+        kind: String,
+        metadata: SeenMetadata,
+    }
+    #[derive(Deserialize)]
+    struct SeenMetadata {
+        name: String,
+    }
+    let seen: Seen = serde_json::from_slice(json).ok()?;
+    Some(format!("{}/{}", seen.kind, seen.metadata.name))
+}
+
 fn document(source: &Arc<str>, json: &[u8]) -> Result<Document, Box<Finding>> {
     let refused = |title: Option<String>, code, message: String| {
         let mut finding = Finding::error(code, source, message);
@@ -166,7 +181,7 @@ fn document(source: &Arc<str>, json: &[u8]) -> Result<Document, Box<Finding>> {
         return Err(refused(None, codes::TOO_LARGE, message));
     }
     let written: Written<'_> =
-        serde_json::from_slice(json).map_err(|error| refused(None, codes::FORM, error.to_string()))?;
+        serde_json::from_slice(json).map_err(|error| refused(seen(json), codes::FORM, error.to_string()))?;
     let title = format!("{}/{}", written.kind, written.metadata.name);
     if written.api_version != API_VERSION {
         let message = format!(

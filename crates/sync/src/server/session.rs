@@ -223,6 +223,15 @@ impl Session {
         }
     }
 
+    /// Whether the proxy holds what is for it already; then nothing is refused any more, however it came to be so.
+    pub(super) fn holds(&mut self, set: &Set) -> bool {
+        let holds = self.known.is(set);
+        if holds {
+            self.refused = None;
+        }
+        holds
+    }
+
     /// Which set to send, if any, given the one that is for this proxy now. `make` signs another list.
     pub(super) fn target(&self, set: &Arc<Set>, make: impl FnOnce(Position, Vec<Listed>) -> Set) -> Option<Arc<Set>> {
         let Some(refused) = self
