@@ -274,7 +274,7 @@ impl World {
         }
         let random = self.chance.next();
         match self.proxies[who].client.received(self.now, message, random) {
-            Heard::Nothing => {}
+            Heard::Nothing | Heard::Renew(_) => {}
             Heard::Send(answer) => self.say(who, answer),
             Heard::Cut(_) => return self.lose(who),
             Heard::Offer(offer) => {

@@ -241,7 +241,7 @@ impl Gateway {
 
     fn hear(&mut self, message: FromControl, ended: &mut Vec<Result<(), Refusal>>) -> Option<FromProxy> {
         match self.client.received(self.now, message, 0) {
-            Heard::Nothing => None,
+            Heard::Nothing | Heard::Renew(_) => None,
             Heard::Send(answer) => Some(answer),
             Heard::Cut(fault) => panic!("{fault}"),
             Heard::Offer(offer) => {
