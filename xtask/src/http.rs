@@ -31,6 +31,42 @@ pub(crate) fn call_tool(authority: &str, path: &str, token: Option<&str>, tool: 
     post(authority, path, token, "tools/call", Some(tool), &params)
 }
 
+/// The same, where the connection is taken; `None` where it is refused, so that nothing was sent.
+pub(crate) fn call_tool_if_taken(
+    authority: &str,
+    path: &str,
+    token: &str,
+    tool: &str,
+    arguments: &str,
+) -> Option<String> {
+    let stream = TcpStream::connect(authority).ok()?;
+    let params = format!(r#"{{"name":"{tool}","arguments":{arguments},{META}}}"#);
+    let request = request(authority, path, Some(token), "tools/call", Some(tool), &params);
+    Some(exchange_on(stream, &request).unwrap_or_else(|error| format!("the connection broke: {error}")))
+}
+
+/// A request with a JSON body, or none, to an API with a bearer token: the status and the body of the answer.
+pub(crate) fn json(
+    method: &str,
+    authority: &str,
+    path: &str,
+    token: &str,
+    body: &str,
+) -> Result<(u16, String), Failure> {
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Authorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = exchange(authority, &request).map_err(|e| format!("{authority} cannot be asked: {e}"))?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok((
+        status.ok_or(format!("{authority} does not speak HTTP"))?,
+        body.to_owned(),
+    ))
+}
+
 /// The same, under a span of the client's where it has one.
 pub(crate) fn call_tool_traced(
     authority: &str,
@@ -54,6 +90,10 @@ pub(crate) fn call_tool_asked(authority: &str, path: &str, token: &str, tool: &s
 }
 
 fn post(authority: &str, path: &str, token: Option<&str>, method: &str, name: Option<&str>, params: &str) -> String {
+    exchange(authority, &request(authority, path, token, method, name, params)).unwrap_or_default()
+}
+
+fn request(authority: &str, path: &str, token: Option<&str>, method: &str, name: Option<&str>, params: &str) -> String {
     let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
     let mut headers = vec![
         format!("POST {path} HTTP/1.1"),
@@ -67,11 +107,14 @@ fn post(authority: &str, path: &str, token: Option<&str>, method: &str, name: Op
     ];
     headers.extend(name.map(|name| format!("Mcp-Name: {name}")));
     headers.extend(token.map(|token| format!("Authorization: Bearer {token}")));
-    exchange(authority, &format!("{}\r\n\r\n{body}", headers.join("\r\n"))).unwrap_or_default()
+    format!("{}\r\n\r\n{body}", headers.join("\r\n"))
 }
 
 fn exchange(authority: &str, request: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(authority)?;
+    exchange_on(TcpStream::connect(authority)?, request)
+}
+
+fn exchange_on(mut stream: TcpStream, request: &str) -> std::io::Result<String> {
     stream.set_read_timeout(Some(SILENCE_MAX))?;
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();

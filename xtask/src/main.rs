@@ -13,6 +13,7 @@ mod check;
 mod codegen;
 mod command;
 mod conformance;
+mod drills;
 mod e2e;
 mod fuzz;
 mod gateway;
@@ -61,6 +62,9 @@ enum Verb {
     ThroughGateway { server: String },
     /// What a caller is told against what really ran, with processes that die at the worst moment
     E2e,
+    /// A mesh of whole processes, and what operators fear done to it: `mesh drills`
+    #[command(subcommand)]
+    Mesh(drills::What),
     /// Thousands of seeded worlds around the real gateway: `sim bridge [--seed N | --seeds N --from N]`
     Sim(sim::Options),
     /// What only shows after a thousand times: `soak reload`
@@ -88,6 +92,7 @@ fn main() -> ExitCode {
         Verb::Conformance(options) => conformance::run(&place, &options),
         Verb::ThroughGateway { server } => conformance::drive(&place, &server),
         Verb::E2e => e2e::run(&place),
+        Verb::Mesh(what) => drills::run(&place, &what),
         Verb::Sim(options) => sim::run(&place, &options),
         Verb::Soak(what) => soak::run(&place, &what),
         Verb::Interop(options) => interop::run(&place, &options),

@@ -37,6 +37,8 @@ pub use crate::assembly::{Comparison, Control, Sight as GatewaySight, StartError
 
 /// How often legacy sessions are looked through for idle ones, and gauges are set.
 const SWEEP: Duration = Duration::from_secs(5);
+/// How long a gateway of a mesh may look for its servers before the first connection is taken from the queue of the system.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// What the gateway is given by whoever starts it.
 pub struct GatewayParts {
@@ -191,7 +193,12 @@ impl Gateway {
             }
             None => (None, None),
         };
+        let mut servers = JoinSet::new();
+        let over = CancellationToken::new();
+        servers.spawn(core.catalogues.clone().run(over.clone().cancelled_owned()));
         for (bound, door) in listeners {
+            // A replica that starts again has calls at once, from clients that know its tools from the others.
+            let first_look = peers.is_some() && matches!(door, EdgeDoor::Clients(_));
             let edge = Arc::new(Edge {
                 core: core.clone(),
                 lower: lower.clone(),
@@ -199,8 +206,11 @@ impl Gateway {
                 peers: peers.clone(),
             });
             let address = bound.local_address();
-            let drain = core.drain.clone();
+            let (drain, catalogues) = (core.drain.clone(), core.catalogues.clone());
             listening.spawn(async move {
+                if first_look {
+                    catalogues.asked_all(FIRST_LOOK).await;
+                }
                 let service = move |request, connection| edge.clone().answer(request, connection);
                 if let Err(error) = bound.serve(service, drain).await {
                     tracing::error!(%address, %error, "a listener has ended");
@@ -208,9 +218,6 @@ impl Gateway {
             });
         }
         let mut keeping = JoinSet::new();
-        let mut servers = JoinSet::new();
-        let over = CancellationToken::new();
-        servers.spawn(core.catalogues.clone().run(over.clone().cancelled_owned()));
         keeping.spawn(core.hub.clone().run(core.catalogues.events()));
         keeping.spawn(sweep(lower.clone(), self.sight.clone()));
         core.drain.asked().await;
