@@ -39,7 +39,7 @@ pub(crate) fn run(command: &CertCommand, state: Option<&Path>) -> Result<ExitCod
             said(
                 args.output,
                 &now,
-                "a new intermediate signs; the parts get certificates under it as they renew",
+                "a new intermediate signs, and every connected part renews its certificate soon",
             )
         }
         CertCommand::RotateRoot(args) => rotate_root(args, state),

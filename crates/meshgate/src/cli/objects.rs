@@ -128,7 +128,7 @@ pub(crate) struct JoinTokenArgs {
 pub(crate) enum CertCommand {
     /// Show the authority, and the certificate of each part.
     Show(ControlOnlyArgs),
-    /// Sign with a new intermediate from now on.
+    /// Sign with a new intermediate, and let every connected part renew its certificate soon.
     Rotate(ControlOnlyArgs),
     /// Replace the root: a new one is made, distributed, signs, and the old one is retired. No call fails.
     RotateRoot(CertRotateRootArgs),

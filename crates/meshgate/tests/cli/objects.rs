@@ -84,7 +84,10 @@ fn certificates_are_shown_and_an_identity_that_is_denied_is_cut_off_and_comes_ba
         "{}",
         wrong.err
     );
+    let certificate = || std::fs::read(up.place.state().join("gateway/svid.pem")).unwrap();
+    let before = certificate();
     assert_eq!(up.place.run(&["cert", "rotate"]).code, 0);
+    until(&up, &["cert", "show"], |_| certificate() != before);
 }
 
 #[test]
