@@ -39,7 +39,7 @@ pub(crate) struct Options {
     #[arg(long)]
     alone: bool,
     /// Through a gateway and a sidecar, with mTLS between them
-    #[arg(long, conflicts_with = "alone")]
+    #[arg(long, conflicts_with_all = ["alone", "client"])]
     mesh: bool,
     /// Only this upstream: http or stdio
     #[arg(long)]

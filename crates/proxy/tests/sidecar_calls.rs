@@ -3,10 +3,11 @@
 
 mod common;
 
-use common::inside::{Ask, RunningSidecar, Told, caller, local};
+use common::inside::{Ask, GATEWAY, RunningSidecar, Told, authority, caller, id, local};
 use common::parked::{FORM, asks_once};
-use common::{META, UNHURRIED, documents, mesh, mesh_with};
+use common::{META, UNHURRIED, compiled, documents, mesh, mesh_with};
 use meshgate_identity::context;
+use meshgate_proxy::supervise::SupervisorProgram;
 use meshgate_testkit::{Answer, ScriptedServer, Step};
 use serde_json::{Value, json};
 
@@ -89,6 +90,43 @@ async fn a_server_on_a_socket_of_the_file_system_is_called_like_any_other() {
         .unwrap();
     assert_eq!((&*call.path, call.header("host")), ("/mcp", Some("localhost")));
     passing.abort();
+}
+
+#[tokio::test]
+async fn a_gateway_that_asks_while_the_server_starts_hears_its_first_answer_and_no_call_is_guessed_at() {
+    let list =
+        r#"{"jsonrpc":"2.0","id":$ID,"result":{"tools":[],"resultType":"complete","ttlMs":0,"cacheScope":"private"}}"#;
+    let server = ScriptedServer::modern()
+        .on("tools/list", move |_| {
+            Answer::stream([Step::Until("go".to_owned()), Step::message(list)])
+        })
+        .start()
+        .await;
+    let snapshot = compiled(&mesh(&[("only", &server.url())], UNHURRIED));
+    let named = [id(GATEWAY)].into_iter().collect();
+    let (sidecar, _) = RunningSidecar::begin(&snapshot, authority(), named, SupervisorProgram::default());
+    let gateway = sidecar.gateway().await;
+    let early = gateway
+        .call("tools/call", r#""name":"echo","arguments":{}"#)
+        .await
+        .json();
+    let refusal = &early["error"]["data"]["dev.meshgate/refusal"];
+    assert_eq!(
+        (&refusal["reason"], &refusal["executed"]),
+        (&json!("server_away"), &json!("no"))
+    );
+    let go = async {
+        let headers = [("content-type", "application/json")];
+        meshgate_testkit::raw::post(
+            server.address(),
+            "/mcp",
+            &headers,
+            br#"{"jsonrpc":"2.0","method":"go"}"#,
+        )
+        .await
+    };
+    let (discover, _) = tokio::join!(gateway.call_as(&context::Caller::Gateway, "server/discover", ""), go);
+    assert_eq!(discover.result()["capabilities"]["tools"]["listChanged"], true);
 }
 
 #[tokio::test]

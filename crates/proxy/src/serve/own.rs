@@ -22,6 +22,9 @@ use crate::resolve::{self, Call};
 /// When to ask again for a server that is away.
 const AWAY_RETRY: Duration = Duration::from_secs(1);
 
+/// How long a gateway is made to wait for a server that is starting. It gives up after twice as long.
+const STARTING_MAX: Duration = Duration::from_secs(5);
+
 /// A response of our own around a result object, which is shared and not copied when it is long.
 fn whole(call: &Call, body: &Bytes) -> Answered {
     if body.len() < LONG_BYTES_MIN {
@@ -70,7 +73,7 @@ impl Core {
     pub(super) async fn own_answer(&self, context: &CallContext, call: &Call) -> Result<Option<Answered>, Refusal> {
         let view = &context.view;
         if self.hop == Hop::Sidecar
-            && let Some(answered) = self.as_its_server(view, call)?
+            && let Some(answered) = self.as_its_server(view, call).await?
         {
             return Ok(Some(answered));
         }
@@ -107,8 +110,15 @@ impl Core {
 
     /// What a sidecar says in its server's place: what it is, in its own words. While the server is away there is nothing to
     /// say of it, and before it has been read nobody knows what it has.
-    fn as_its_server(&self, view: &ViewState, call: &Call) -> Result<Option<Answered>, Refusal> {
+    async fn as_its_server(&self, view: &ViewState, call: &Call) -> Result<Option<Answered>, Refusal> {
         let server = view.servers.first();
+        if call.method == Method::Discover
+            && let Some(server) = server
+            && server.catalogue.is_none()
+            && let Some(discover) = self.first_answer(&server.server.name).await
+        {
+            return Ok(Some(whole(call, &discover)));
+        }
         let catalogue = server.and_then(|server| server.catalogue.as_ref());
         let told = matches!(
             call.method,
@@ -120,6 +130,15 @@ impl Core {
             Some(_) => Ok(None),
             None => Err(self.away(server.map(|server| &*server.server.name))),
         }
+    }
+
+    /// What a server says that is only just starting: a gateway that is told to come again comes later than it is there.
+    async fn first_answer(&self, server: &str) -> Option<Bytes> {
+        self.catalogues.asked_all(STARTING_MAX).await;
+        let (catalogue, away) = self.catalogues.server_state(server);
+        catalogue
+            .filter(|_| away.is_none())
+            .map(|catalogue| catalogue.discover.clone())
     }
 
     fn away(&self, server: Option<&str>) -> Refusal {
