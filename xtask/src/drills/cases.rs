@@ -76,10 +76,12 @@ pub(super) fn without_control(stage: &Stage<'_>) -> Found {
         // The gateways try an endpoint that was away again by themselves.
         sleep(Duration::from_secs(3));
     }
-    for name in ["g1", "g2"] {
+    for (number, name) in [(1, "g1"), (2, "g2")] {
+        load.take_out(number);
         scene.stop(name)?;
         scene.gateway(name)?;
         scene.ready(name)?;
+        load.take_out(0);
     }
     let took = began.elapsed().as_secs();
     sleep(Duration::from_secs(1));
@@ -125,9 +127,11 @@ pub(super) fn day_without_control(stage: &Stage<'_>) -> Found {
     scene.sidecar("d1", "documents")?;
     serves(&mut scene, "d1")?;
     sleep(Duration::from_secs(3));
+    load.take_out(1);
     scene.stop("g1")?;
     scene.gateway("g1")?;
     scene.ready("g1")?;
+    load.take_out(0);
     sleep(Duration::from_secs(1));
     let calls = load.end()?;
     let status = scene.status("g1")?;

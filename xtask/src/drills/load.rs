@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
     thread::JoinHandle,
@@ -28,6 +28,8 @@ pub(super) struct Load {
     ends: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
     failed: Receiver<String>,
+    /// The gateway that the balancer has taken out, counted from 1; 0 is none.
+    out: Arc<AtomicUsize>,
     callers: Vec<JoinHandle<()>>,
 }
 
@@ -40,16 +42,24 @@ impl Load {
             ends: Arc::default(),
             answered: Arc::default(),
             failed,
+            out: Arc::default(),
             callers: Vec::new(),
         };
         for caller in 0..CALLERS {
             let (ends, answered, fails) = (load.ends.clone(), load.answered.clone(), fails.clone());
-            let gateways = gateways.to_vec();
+            let (gateways, out) = (gateways.to_vec(), load.out.clone());
             load.callers.push(std::thread::spawn(move || {
                 let mut turn = caller;
                 while !ends.load(Ordering::Relaxed) {
                     turn += 1;
-                    match call(&gateways, turn) {
+                    let out = out.load(Ordering::Relaxed);
+                    let asked: Vec<&String> = gateways
+                        .iter()
+                        .enumerate()
+                        .filter(|(n, _)| n + 1 != out)
+                        .map(|(_, g)| g)
+                        .collect();
+                    match call(&asked, turn) {
                         Ok(()) => drop(answered.fetch_add(1, Ordering::Relaxed)),
                         // Nobody counts any more once the drill has failed.
                         Err(why) => drop(fails.send(why)),
@@ -61,8 +71,15 @@ impl Load {
         load
     }
 
+    /// Takes a gateway out, as whoever restarts one behind a balancer does first, or with 0 puts it in again. A connection that
+    /// waits in the queue of a socket that closes is reset, and nobody could say then whether its request was read.
+    pub(super) fn take_out(&self, number: usize) {
+        self.out.store(number, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(300));
+    }
+
     /// How many calls have been answered.
-    pub(super) fn answered(&self) -> u64 {
+    fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
     }
 
@@ -93,7 +110,7 @@ impl Drop for Load {
 }
 
 /// One call, to the first gateway in turn that takes a connection.
-fn call(gateways: &[String], turn: usize) -> Result<(), String> {
+fn call(gateways: &[&String], turn: usize) -> Result<(), String> {
     let Some((tool, arguments)) = CALLS.iter().cycle().nth(turn % CALLS.len()) else {
         return Ok(());
     };
