@@ -26,6 +26,9 @@ pub struct HopLimits {
     pub head_bytes: usize,
     /// Name, TCP, TLS and the first exchange together.
     pub connect_time: Duration,
+    /// How long whoever needs any endpoint waits for the first one, or for one that has just failed, before there is none:
+    /// parts come and go, and certificates change, within less.
+    pub hold_time: Duration,
     /// How often an open connection is asked whether the other end is there.
     pub ping_time: Duration,
     /// A question that is not answered for this long ends the connection.
@@ -58,6 +61,7 @@ impl Default for HopLimits {
             event_bytes: 1 << 20,
             head_bytes: 16 << 10,
             connect_time: Duration::from_secs(5),
+            hold_time: Duration::from_secs(2),
             ping_time: Duration::from_secs(5),
             ping_answer_time: Duration::from_secs(10),
             connection_age: Duration::from_secs(60 * 60),

@@ -232,27 +232,25 @@ impl Shared {
         self.ends.load().all.iter().any(|end| end.endpoint.instance == instance)
     }
 
-    /// Resolves when an endpoint can be called; refuses when there is none, or none can be connected to.
+    /// Resolves when an endpoint can be called; refuses when for a while there is none, or none can be connected to.
     pub(super) async fn ready(&self) -> Result<(), Refusal> {
         let mut changes = self.changes.subscribe();
+        let give_up = Instant::now() + self.options.limits.hold_time;
         loop {
             changes.borrow_and_update();
             let all = self.all();
             if all.iter().any(|end| end.is_open()) {
                 return Ok(());
             }
-            if all.is_empty() {
-                return Err(nobody());
-            }
-            if all.iter().all(|end| end.is_failing()) {
-                return Err(Refusal::server(
-                    Reason::ServerAway,
-                    Executed::No,
-                    "server is away: none of its sidecars can be reached",
-                )
-                .rule("hop/connect"));
-            }
-            if changes.changed().await.is_err() {
+            // A failure is looked at again by whoever mends it; what is here is only how long that may take.
+            let hopeless = all.iter().all(|end| end.is_failing());
+            let changed = tokio::select! {
+                changed = changes.changed() => changed.is_ok(),
+                () = tokio::time::sleep_until(give_up), if hopeless => {
+                    return Err(if all.is_empty() { nobody() } else { unreachable() });
+                }
+            };
+            if !changed {
                 return Err(stopped());
             }
         }
@@ -375,6 +373,15 @@ fn two_of(count: usize, chance: u64) -> (usize, usize) {
     let step = (chance & 0xFFFF_FFFF) % wide.saturating_sub(1).max(1) + 1;
     let place = |n: u64| usize::try_from(n % wide).unwrap_or(0);
     (place(first), place(first + step))
+}
+
+fn unreachable() -> Refusal {
+    Refusal::server(
+        Reason::ServerAway,
+        Executed::No,
+        "server is away: none of its sidecars can be reached",
+    )
+    .rule("hop/connect")
 }
 
 fn nobody() -> Refusal {
