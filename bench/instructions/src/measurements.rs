@@ -141,6 +141,7 @@ fn responding(text_bytes: usize) -> Result<(), Failure> {
         destination,
         caller: asked.caller,
         keys: Some(asked.keys),
+        owner: None,
         hop_id: HOP_ID,
         now: || 0,
         bytes_max: 8 << 20,
