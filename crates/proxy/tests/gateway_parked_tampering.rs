@@ -272,7 +272,7 @@ async fn d17_a070_what_a_state_of_a_parked_call_says_inside_is_believed_of_this_
     let parked = scene.park().await;
     let plain = scene.keys.open(Purpose::RequestState, BOUND, &parked.state).unwrap();
     let seal = |plain: &[u8]| scene.keys.seal(Purpose::RequestState, BOUND, plain).unwrap();
-    let head = 11 + "alpha".len();
+    let head = 11 + "alpha".len() + 8;
     let inner = std::str::from_utf8(&plain[head..]).unwrap().to_owned();
     let saying = |inner: &str| seal(&[&plain[..head], inner.as_bytes()].concat());
     let changed = |at: usize| {

@@ -179,7 +179,7 @@ async fn one_call_leaves_one_record_that_says_everything_about_it() {
     let answer = post.to(&gateway).await;
     let line = gateway.lines(1).await.remove(0);
     let mut expected = json!({
-        "kind": "call", "summary": "ok",
+        "kind": "call", "summary": "ok", "hop": "gateway",
         "view": "all", "application": "local", "server": "documents", "team": "library",
         "method": "tools/call", "tool": "works",
         "eraClient": "modern", "eraServer": "modern",
