@@ -105,13 +105,7 @@ fn after_build(place: &Place, options: &Options, built: bool, steps: &mut Steps)
     step("generated files", &|| codegen::run(place, &codegen::Options::compare()));
     step("demo", &|| demo(place));
     step("e2e", &|| e2e::run(place));
-    // One of them fails now and then (see tests/mesh/README.md): what fails twice in a row is no chance.
-    step("mesh drills", &|| {
-        drills::short(place).or_else(|first| {
-            println!("once more, because: {first}");
-            drills::short(place)
-        })
-    });
+    step("mesh drills", &|| drills::short(place));
     step("matrix", &|| matrix::run(place, &matrix::Options::default()));
     step("matrix through gateway and sidecar: legacy servers over stdio", &|| {
         matrix::run(place, &matrix::Options::mesh("2025-11-25-stdio"))

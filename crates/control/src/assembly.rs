@@ -39,8 +39,8 @@ mod state;
 use keep::{follow, keep, publish};
 use state::{open, operator_token};
 
-/// Who was connected, a hint for the next start.
-const PROXIES_FILE: &str = "proxies";
+/// Which sidecars take calls: a hint for the next start.
+const NOTES_FILE: &str = "sidecars";
 /// The operator's token.
 pub const OPERATOR_TOKEN_FILE: &str = "operator-token";
 
@@ -183,9 +183,10 @@ impl Control {
         };
         let router = api::router(plane.clone(), token_digest(operator_token.expose()));
         tasks.spawn(listen::serve(api, manners, router, stop.clone()));
-        let distributor = plane.distributor.clone();
-        let stopped = stop.clone();
+        let (distributor, stopped) = (plane.distributor.clone(), stop.clone());
         tasks.spawn(async move { distributor.run(stopped).await });
+        let (distributor, stopped) = (plane.distributor.clone(), stop.clone());
+        tasks.spawn(async move { distributor.note(stopped).await });
         tasks.spawn(follow(plane.clone(), stop.clone()));
         tasks.spawn(keep(plane.clone(), stop.clone()));
         Ok(Running {
@@ -273,7 +274,7 @@ async fn plane(parts: &ControlParts, store: Arc<dyn Store>, seal: Arc<Seal>) -> 
             own: own.clone(),
             alarms: alarms.clone(),
         },
-        Some(parts.state.join(PROXIES_FILE)),
+        parts.state.join(NOTES_FILE),
     );
     let broken = ledger.verify().await?;
     if let Some(wrong) = broken.wrong {

@@ -53,7 +53,7 @@ pub struct Shared {
 /// Where the proxies are.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
-    /// Whether all that were known have been heard of again.
+    /// Whether everybody had the time to come back since the control plane started.
     pub settled: bool,
     /// By group.
     pub endpoints: BTreeMap<Group, Vec<Endpoint>>,

@@ -5,15 +5,17 @@
 //! travels on, and dropped with it. So a proxy that reads slowly delays itself only, and there is no queue that could grow.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::stream::BoxStream;
 use futures_util::stream;
 use meshgate_identity::Peer;
+use meshgate_model::SpiffeId;
 use meshgate_sync::message::Report;
 use meshgate_sync::proto::{FromControl, FromProxy};
-use meshgate_sync::resource::Denial;
+use meshgate_sync::resource::{Denial, Whom};
 use meshgate_sync::server::{Change, Next, Said, Server, SessionId, Status, Unopened};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -37,8 +39,6 @@ mod session;
 
 /// How often streams are looked at that should have said something.
 const SWEEP: Duration = Duration::from_secs(5);
-/// How long writing down who is there may lag behind.
-const NOTE_EVERY: Duration = Duration::from_secs(2);
 
 /// What distribution needs of the rest.
 pub struct Parts {
@@ -66,10 +66,13 @@ pub struct Gone {
 /// Everything distribution knows about proxies.
 pub struct Distributor {
     parts: Parts,
+    notes: PathBuf,
     started: Instant,
     state: Mutex<State>,
     /// Rings when something has changed that is to be sent.
     bell: Notify,
+    /// Rings when those that take calls have changed.
+    noted: Notify,
     /// Counts answers of proxies, for those who wait for them.
     answers: watch::Sender<u64>,
     /// Ends every stream.
@@ -83,28 +86,31 @@ struct State {
     wakers: HashMap<SessionId, Arc<Notify>>,
     directory: Directory,
     gone: VecDeque<Gone>,
-    note: bool,
     /// What was shared when it was made known last.
     shared: Option<Shared>,
 }
 
 impl Distributor {
-    /// Nobody is connected yet; `directory` knows who was.
-    pub fn new(parts: Parts, file: Option<std::path::PathBuf>) -> Self {
+    /// Nobody is connected yet; where anybody ever got a certificate, they are awaited.
+    /// `notes` is where those that take calls are noted, and were by the start before.
+    pub fn new(parts: Parts, notes: PathBuf) -> Self {
+        let mut directory = Directory::new(parts.ledger.has_members(), Duration::ZERO);
+        directory.recall(&notes, Duration::ZERO);
         let state = State {
             server: Server::new(parts.keys.epoch()),
             generation: 0,
             wakers: HashMap::new(),
-            directory: Directory::open(file, Duration::ZERO),
+            directory,
             gone: VecDeque::new(),
-            note: false,
             shared: None,
         };
         Self {
             parts,
+            notes,
             started: Instant::now(),
             state: Mutex::new(state),
             bell: Notify::new(),
+            noted: Notify::new(),
             answers: watch::Sender::new(0),
             closing: CancellationToken::new(),
         }
@@ -130,6 +136,13 @@ impl Distributor {
         };
         let configuration = self.parts.registry.current();
         let mut state = self.state.lock();
+        let denied = |id: &SpiffeId| {
+            let mut denials = shared.denied.iter();
+            denials.any(|denial| matches!(&denial.whom, Whom::Identity(whom) if whom == id))
+        };
+        if state.directory.denied(denied) {
+            self.noted.notify_one();
+        }
         let all = compile::everything(&configuration, &shared, &state.directory.places())?;
         let epoch = self.parts.keys.epoch();
         if state.server.position().epoch != epoch {
@@ -145,10 +158,9 @@ impl Distributor {
         Ok(())
     }
 
-    /// Sends what is due, ends streams that are silent, and writes down who is there, until `stop`.
+    /// Sends what is due and ends streams that are silent, until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
         let mut sweep = tokio::time::interval(SWEEP);
-        let mut note = tokio::time::interval(NOTE_EVERY);
         loop {
             let due = {
                 let state = self.state.lock();
@@ -166,12 +178,9 @@ impl Distributor {
                 () = self.bell.notified() => {}
                 () = waits => {}
                 _ = sweep.tick() => self.sweep(),
-                _ = note.tick() => self.note().await,
             }
             self.tick();
         }
-        // Written down before the streams end: who is here now is awaited at the next start.
-        self.note().await;
         self.closing.cancel();
     }
 
@@ -205,24 +214,29 @@ impl Distributor {
         state.gone.retain(|gone| now < gone.at + GONE_KEPT);
     }
 
-    async fn note(&self) {
-        let note = {
-            let mut state = self.state.lock();
-            std::mem::take(&mut state.note)
-                .then(|| state.directory.note())
-                .flatten()
-        };
-        let Some((file, text)) = note else { return };
-        let written = tokio::task::spawn_blocking(move || crate::seal::write_private(&file, text.as_bytes())).await;
-        if let Ok(Err(error)) = written {
-            tracing::warn!(
-                "who is connected cannot be written down, so the next start takes longer to settle: {error}"
-            );
+    /// Writes down who takes calls, whenever that changes, until `stop`.
+    pub async fn note(&self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                // What is due is written before the end.
+                biased;
+                () = self.noted.notified() => {}
+                () = stop.cancelled() => break,
+            }
+            let (path, text) = (self.notes.clone(), self.state.lock().directory.notes());
+            let written = tokio::task::spawn_blocking(move || crate::seal::write_private(&path, text.as_bytes())).await;
+            if let Ok(Err(error)) = written {
+                tracing::warn!(
+                    "who takes calls cannot be written to `{}`, so a gateway that starts just after the control plane \
+                     has to wait for sidecars to come back: {error}",
+                    self.notes.display()
+                );
+            }
         }
     }
 
     fn tell_places(&self, state: &mut State) {
-        state.note = true;
+        self.noted.notify_one();
         let configuration = self.parts.registry.current();
         match compile::places(&configuration, &state.directory.places()) {
             Ok(put) => {
@@ -288,7 +302,6 @@ impl Distributor {
             {
                 self.tell_places(&mut state);
             }
-            state.note = true;
         }
         let session = Session::new(self.clone(), (state.generation, opened.id), peer, inbound, woken);
         drop(state);
@@ -335,10 +348,9 @@ impl Distributor {
             waker.notify_one();
         }
         let Some(status) = state.server.close(id) else { return };
-        if state.directory.left(&status.identity, status.instance) {
+        if state.directory.left(&status.identity, status.instance, self.now()) {
             self.tell_places(state);
         }
-        state.note = true;
         state.gone.push_back(Gone { status, at: self.now() });
         if state.gone.len() > PROXIES_MAX {
             state.gone.pop_front();
@@ -396,7 +408,7 @@ impl Distributor {
 
     /// Whether what is said about endpoints is all there is.
     pub fn is_settled(&self) -> bool {
-        self.state.lock().directory.places().settled
+        self.state.lock().directory.is_settled()
     }
 
     /// The highest epoch that a proxy says it has seen.

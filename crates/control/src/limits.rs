@@ -86,8 +86,13 @@ pub const SYNC_HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 pub const PROXIES_MAX: usize = 20_000;
 /// How long a proxy that is gone is shown as gone before it is forgotten.
 pub const GONE_KEPT: Duration = Duration::from_secs(3600);
-/// How long after its start the control plane tells nobody that an endpoint is gone: those it knew may be coming back.
-pub const SETTLING: Duration = Duration::from_secs(30);
+/// How long a proxy is awaited that has not said that it goes, from the loss of its stream or from the start of the control
+/// plane: its longest wait before it tries again, and the longest that it may then be told to wait.
+pub const AWAITED: Duration = Duration::from_secs(60);
+const _: () = assert!(
+    AWAITED.as_secs() >= meshgate_sync::limits::RETRY_MAX.as_secs() + meshgate_sync::limits::LATER_MAX.as_secs(),
+    "one that waits its turn is taken for gone"
+);
 
 /// How long a root waits at most for every proxy to have it before an operator is told; it never signs before they have.
 pub const ROOT_WAIT_ALARM: Duration = Duration::from_secs(600);

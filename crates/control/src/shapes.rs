@@ -252,7 +252,7 @@ pub struct MeshStatus {
     pub changed_ms: u64,
     /// How often the store was set back, from 1.
     pub epoch: u64,
-    /// Whether all proxies that were known have come back since the control plane started.
+    /// Whether every proxy had the time to come back since the control plane started.
     pub settled: bool,
     /// The proxies that are connected, and those that were within the last hour.
     pub proxies: Vec<ProxyShape>,

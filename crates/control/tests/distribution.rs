@@ -219,6 +219,21 @@ async fn a_restarted_control_plane_takes_nobody_away_before_they_had_time_to_com
     };
     let mut watching = edge.stream(1).await.unwrap();
     assert!(watching.until(|held| !held.is_empty()).await);
+    let named = endpoints(&watching.held(), "server/documents");
+    assert!(
+        named.as_ref().is_some_and(|(settled, all)| !settled && all.len() == 1),
+        "for a gateway that starts now, and has nothing on disk: {named:?}"
+    );
+    // As a kill leaves it that comes before the notes are written.
+    let mesh = mesh
+        .restart_after(|state| std::fs::remove_file(state.join("sidecars")).unwrap())
+        .await;
+    let edge = common::Member {
+        address: mesh.sync(),
+        ..edge
+    };
+    let mut watching = edge.stream(1).await.unwrap();
+    assert!(watching.until(|held| !held.is_empty()).await);
     assert_eq!(
         endpoints(&watching.held(), "server/documents"),
         Some((false, vec![])),
@@ -228,8 +243,42 @@ async fn a_restarted_control_plane_takes_nobody_away_before_they_had_time_to_com
         address: mesh.sync(),
         ..documents
     };
-    let _sidecar = documents.stream(7).await.unwrap();
-    assert!(watching.until(settled).await, "all are back");
+    let sidecar = documents.stream(7).await.unwrap();
+    sidecar.up().await;
+    let back =
+        |held: &Held| endpoints(held, "server/documents").is_some_and(|(settled, all)| !settled && all.len() == 1);
+    assert!(watching.until(back).await, "it is back, and others may be on their way");
+    let status = mesh.operator("GET", "/v1/status", &Value::Null).await.json();
+    assert_eq!(status["settled"], false);
+}
+
+#[tokio::test]
+async fn a_sidecar_that_loses_its_stream_is_named_on_to_gateways_that_come_after() {
+    let mesh = Mesh::start().await;
+    let edge = mesh.member(gateway("default")).await;
+    let documents = mesh.member(server("documents", "v1")).await;
+    let sidecar = documents.stream(7).await.unwrap();
+    sidecar.up().await;
+    let mut watching = edge.stream(1).await.unwrap();
+    let named = |held: &Held| endpoints(held, "server/documents").is_some_and(|(_, all)| all.len() == 1);
+    assert!(watching.until(named).await);
+    drop((sidecar, watching));
+    let gone = |status: &Value| {
+        status["proxies"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|one| one["connected"] == false)
+    };
+    while !gone(&mesh.operator("GET", "/v1/status", &Value::Null).await.json()) {
+        tokio::task::yield_now().await;
+    }
+    let mut later = edge.stream(2).await.unwrap();
+    assert!(later.until(|held| !held.is_empty()).await);
+    assert!(
+        named(&later.held()),
+        "whether it can be called is found out by who calls it"
+    );
 }
 
 #[tokio::test]

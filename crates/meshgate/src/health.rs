@@ -131,7 +131,8 @@ fn clock(facts: &Facts, found: &mut Vec<Found>) {
         say(found, codes::CLOCK, message);
     }
     if !facts.settled {
-        let message = "not every proxy that was known before the last start has come back".to_owned();
+        let message =
+            "the control plane started less than a minute ago: proxies may be on their way back to it".to_owned();
         say(found, codes::UNSETTLED, message);
     }
 }

@@ -97,12 +97,18 @@ impl Mesh {
 
     /// Stops it and starts it again from its state directory.
     pub async fn restart(self) -> Self {
+        self.restart_after(|_| ()).await
+    }
+
+    /// The same, with something done to its state directory while it is away.
+    pub async fn restart_after(self, done: impl FnOnce(&std::path::Path)) -> Self {
         let Self {
             directory,
             running,
             ahead_ms,
         } = self;
         running.stop().await;
+        done(&parts(&directory, &ahead_ms).state);
         let running = Control::start(parts(&directory, &ahead_ms)).await.unwrap();
         Self {
             directory,

@@ -58,9 +58,9 @@ codes! {
          whose clock is right, and a clock that is hours off sees certificates that are expired or not valid yet.",
         "let a time service run on every machine (`timedatectl`, `chronyc tracking`), and set the one that is named";
     UNSETTLED = "MG2002", Warning, "the control plane is young and waits for its proxies",
-        "Until every proxy that was known before has come back, at most 30 s, gateways add endpoints and take none away. \
-         Calls go on.",
-        "wait; when it stays, look for proxies that are gone (`MG2204`)";
+        "For a minute after its start, in which every proxy has the time to come back, gateways add endpoints and take none \
+         away. Calls go on.",
+        "wait";
     SET_BACK = "MG2003", Error, "the store of the control plane is older than what proxies have seen",
         "A backup was put back. Proxies take what it says only from a higher epoch, and what was applied since the backup is missing.",
         "restart the control plane, which raises the epoch, and apply what is missing";
