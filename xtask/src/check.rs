@@ -133,6 +133,9 @@ fn after_build(place: &Place, options: &Options, built: bool, steps: &mut Steps)
         step("conformance, client half", &|| {
             conformance::run(place, &conformance::Options::client())
         });
+        step("conformance, client half through gateway and sidecar", &|| {
+            conformance::run(place, &conformance::Options::mesh_client())
+        });
         step("traces", &|| traces::run(place));
         step("interop", &|| interop::run(place, &interop::Options::default()));
         step("interop, every revision in one view", &|| {

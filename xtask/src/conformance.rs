@@ -39,7 +39,7 @@ pub(crate) struct Options {
     #[arg(long)]
     alone: bool,
     /// Through a gateway and a sidecar, with mTLS between them
-    #[arg(long, conflicts_with_all = ["alone", "client"])]
+    #[arg(long, conflicts_with = "alone")]
     mesh: bool,
     /// Only this upstream: http or stdio
     #[arg(long)]
@@ -83,6 +83,14 @@ impl Options {
         Self {
             client: true,
             ..Self::default()
+        }
+    }
+
+    /// The client half through a gateway and a sidecar.
+    pub(crate) fn mesh_client() -> Self {
+        Self {
+            mesh: true,
+            ..Self::client()
         }
     }
 

@@ -107,10 +107,16 @@ impl Gateway {
             .wait_until(&format!("tools {}", names.join(", ")), START_MAX, shown)
     }
 
-    /// Waits until every server has been tried once, whatever came of it.
+    /// Waits until every server has been tried once, whatever came of it. In a mesh each is reached by its sidecar.
     pub(crate) fn wait_for_servers(&mut self, place: &Place) -> Result<(), Failure> {
         let state = self.state.clone();
-        let tried = || status(place, &state).is_ok_and(|text| !text.contains(r#""state": "starting""#));
+        // A mesh that has just begun has a status, and no servers in it yet.
+        let reach = match self.runs {
+            Runs::Alone => r#""reach": ""#,
+            Runs::Mesh => r#""reach": "sidecar""#,
+        };
+        let tried =
+            || status(place, &state).is_ok_and(|text| text.contains(reach) && !text.contains(r#""state": "starting""#));
         self.running.wait_until("a try at every server", START_MAX, tried)
     }
 

@@ -59,7 +59,12 @@ enum Verb {
     Conformance(conformance::Options),
     /// One scenario of the suite's client half: a gateway before this server, and the client before the gateway
     #[command(hide = true)]
-    ThroughGateway { server: String },
+    ThroughGateway {
+        /// A sidecar between the gateway and the server
+        #[arg(long)]
+        mesh: bool,
+        server: String,
+    },
     /// What a caller is told against what really ran, with processes that die at the worst moment
     E2e,
     /// A mesh of whole processes, and what operators fear done to it: `mesh drills`
@@ -90,7 +95,7 @@ fn main() -> ExitCode {
         Verb::Test(options) => check::run(&place, &options),
         Verb::Tidy => tidy::run(&place),
         Verb::Conformance(options) => conformance::run(&place, &options),
-        Verb::ThroughGateway { server } => conformance::drive(&place, &server),
+        Verb::ThroughGateway { mesh, server } => conformance::drive(&place, gateway::Runs::meshed(mesh), &server),
         Verb::E2e => e2e::run(&place),
         Verb::Mesh(what) => drills::run(&place, &what),
         Verb::Sim(options) => sim::run(&place, &options),

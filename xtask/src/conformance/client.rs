@@ -2,8 +2,9 @@
 //!
 //! For each scenario the suite starts a server and runs a command with its address; our command is this program again
 //! (`through-gateway`), which starts a gateway with that address as its only server and runs `tests/conformance/client.mjs`
-//! against the gateway. The committed list says what must pass and why the rest cannot. It only shrinks: a scenario that is
-//! left out and passes fails the run, as does one that nobody has judged yet.
+//! against the gateway. With `--mesh`, a sidecar stands between the gateway and that server. The committed list says what
+//! must pass and why the rest cannot. It only shrinks: a scenario that is left out and passes fails the run, as does one
+//! that nobody has judged yet.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +18,7 @@ use super::{Options, REVISIONS, suite_program};
 use crate::{
     Failure,
     command::{Running, program, run_logged},
-    gateway::Gateway,
+    gateway::{Gateway, Runs},
     place::Place,
     steps,
 };
@@ -32,6 +33,8 @@ const VIEW: &str = "/mcp";
 const TURNS: &str = "MESHGATE_CONFORMANCE_TURNS";
 /// The suite starts all scenarios at once; more gateways than this would only disturb the scenarios that measure time.
 const TURNS_MAX: usize = 4;
+/// In a mesh, most of a left-out scenario is a gateway that holds on for two seconds for a sidecar whose server is never up.
+const MESH_TURNS_MAX: usize = 8;
 const CLIENT_MAX: Duration = Duration::from_secs(30);
 const TURN_MAX: Duration = Duration::from_secs(240);
 /// What the suite gives one command, in milliseconds: its turn may come last of all.
@@ -54,7 +57,7 @@ pub(super) struct LeftOut {
 
 /// One run of the suite.
 struct Run {
-    revision: &'static str,
+    name: String,
     passed: usize,
     left_out: usize,
     /// What does not fit the list, as sentences.
@@ -79,14 +82,16 @@ pub(super) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
 }
 
 fn suite(place: &Place, options: &Options, revision: &'static str, judged: &Judged) -> Result<Run, Failure> {
-    let name = format!("conformance-client-{revision}");
+    let parts = Runs::meshed(options.mesh);
+    let name = format!("conformance-client-{}{revision}", parts.prefix());
     let log = place.log(&name);
     let details = place.scratch(&name)?;
     let own = std::env::current_exe().map_err(|e| format!("cannot find this program: {e}"))?;
     let command = if options.alone {
         format!("node \"{}\"", beside_packages(place)?.display())
     } else {
-        format!("\"{}\" through-gateway", own.display())
+        let mesh = if options.mesh { " --mesh" } else { "" };
+        format!("\"{}\" through-gateway{mesh}", own.display())
     };
     let mut node = suite_program(place)?;
     node.args([
@@ -108,7 +113,9 @@ fn suite(place: &Place, options: &Options, revision: &'static str, judged: &Judg
         ended?;
         return Err(format!("the suite wrote no summary; see {}", log.display()));
     }
-    Ok(judge(revision, judged, &outcomes, &details, options.alone))
+    let mut run = judge(revision, judged, &outcomes, &details, options.alone);
+    run.name = format!("{}{revision}", parts.prefix());
+    Ok(run)
 }
 
 /// Every scenario of the summary, and whether it passed: `✓ auth/metadata-default: 3 passed, 0 failed`.
@@ -124,7 +131,7 @@ fn outcomes(text: &str) -> Vec<(String, bool)> {
     rows.collect()
 }
 
-fn judge(revision: &'static str, judged: &Judged, outcomes: &[(String, bool)], details: &Path, alone: bool) -> Run {
+fn judge(revision: &str, judged: &Judged, outcomes: &[(String, bool)], details: &Path, alone: bool) -> Run {
     let reason = |name: &str| {
         let found = judged
             .left_out
@@ -133,7 +140,7 @@ fn judge(revision: &'static str, judged: &Judged, outcomes: &[(String, bool)], d
         found.map(|group| group.reason.as_str())
     };
     let mut run = Run {
-        revision,
+        name: revision.to_owned(),
         passed: 0,
         left_out: 0,
         wrong: Vec::new(),
@@ -170,13 +177,13 @@ fn report(runs: &[Run]) -> Result<(), Failure> {
     for run in runs {
         let names = run.wrong.iter().filter_map(|wrong| wrong.lines().next());
         table.add_row([
-            run.revision.to_owned(),
+            run.name.clone(),
             run.passed.to_string(),
             run.left_out.to_string(),
             names.collect::<Vec<_>>().join("\n"),
         ]);
         for wrong in &run.wrong {
-            println!("{}: {wrong}", run.revision);
+            println!("{}: {wrong}", run.name);
         }
     }
     println!("{table}");
@@ -188,11 +195,14 @@ fn report(runs: &[Run]) -> Result<(), Failure> {
 }
 
 /// The command of the suite: one scenario's server behind a gateway of its own, and the client in front of it.
-pub(crate) fn drive(place: &Place, server: &str) -> Result<(), Failure> {
-    let turn = Turn::take()?;
+pub(crate) fn drive(place: &Place, runs: Runs, server: &str) -> Result<(), Failure> {
+    let turn = Turn::take(match runs {
+        Runs::Alone => TURNS_MAX,
+        Runs::Mesh => MESH_TURNS_MAX,
+    })?;
     // The number keeps the path of the gateway's socket short, and two gateways apart.
     let name = format!("half-{}", turn.number);
-    let mut gateway = Gateway::start(place, &name, MESH, &[(super::FIXTURE_URL, server)])?;
+    let mut gateway = Gateway::start_as(runs, place, &name, MESH, &[(super::FIXTURE_URL, server)])?;
     gateway.wait_for_servers(place)?;
     let mut node = program(place, "node");
     node.arg(beside_packages(place)?).arg(gateway.url(VIEW));
@@ -237,13 +247,13 @@ struct Turn {
 
 impl Turn {
     /// Waits for a place; a command that nobody put in a queue has one.
-    fn take() -> Result<Self, Failure> {
+    fn take(turns: usize) -> Result<Self, Failure> {
         let Some(folder) = std::env::var_os(TURNS).map(PathBuf::from) else {
             return Ok(Self { number: 0, _held: None });
         };
         let start = Instant::now();
         while start.elapsed() < TURN_MAX {
-            for number in 0..TURNS_MAX {
+            for number in 0..turns {
                 let path = folder.join(format!("turn-{number}"));
                 let file = File::create(&path).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
                 if file.try_lock().is_ok() {

@@ -388,7 +388,7 @@ fn nobody() -> Refusal {
     Refusal::server(
         Reason::ServerAway,
         Executed::No,
-        "server is away: no sidecar of it has joined the mesh",
+        "server is away: no sidecar in the mesh has it up",
     )
     .rule("hop/endpoints")
 }
