@@ -12,6 +12,7 @@ use clap::{Args, Subcommand};
 use crate::{Failure, place::Place, steps::Steps};
 
 mod cases;
+mod ledgers;
 mod load;
 mod scene;
 mod spaces;
@@ -65,6 +66,15 @@ const CASES: &[(&str, Case)] = &[
         "a bad resource is refused by name, and what was served is served on",
         cases::refused_resource,
     ),
+    (
+        "one of two instances is killed under load: only what was there is lost, and says so",
+        ledgers::killed_instance,
+    ),
+    (
+        "a gateway is killed between question and answer, then the owner: no call runs twice",
+        ledgers::killed_between,
+    ),
+    ("one legacy session is served by two gateways", ledgers::one_session),
     ("five machines: each part in a network of its own", cases::five_networks),
 ];
 

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{Failure, gateway::Gateway, http, place::Place, steps::Steps};
 
-mod asked;
+pub(crate) mod asked;
 
 const VIEW: &str = "/mcp";
 /// What the committed file says, replaced by this run's.
@@ -106,7 +106,7 @@ impl Scene {
     }
 }
 
-const UNKNOWN: &str = r#""executed":"unknown""#;
+pub(crate) const UNKNOWN: &str = r#""executed":"unknown""#;
 const NOT_RUN: &str = r#""executed":"no""#;
 
 fn without_token(scene: &mut Scene) -> Result<(), Failure> {
@@ -186,7 +186,7 @@ fn processes_with(path: &Path) -> usize {
 }
 
 /// The ids and arguments of processes that have this path among them.
-fn arguments_with(path: &Path) -> Vec<(u32, String)> {
+pub(crate) fn arguments_with(path: &Path) -> Vec<(u32, String)> {
     let path = path.to_string_lossy();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries

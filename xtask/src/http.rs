@@ -89,6 +89,19 @@ pub(crate) fn call_tool_asked(authority: &str, path: &str, token: &str, tool: &s
     post(authority, path, Some(token), "tools/call", Some(tool), &params)
 }
 
+/// A message of a client of the revision before the modern one, in a session or to begin one; as raw text of the answer.
+pub(crate) fn legacy(authority: &str, path: &str, token: &str, session: Option<&str>, body: &str) -> String {
+    let session = session.map_or(String::new(), |id| {
+        format!("Mcp-Session-Id: {id}\r\nMCP-Protocol-Version: 2025-11-25\r\n")
+    });
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Accept: application/json, text/event-stream\r\nAuthorization: Bearer {token}\r\n{session}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    exchange(authority, &request).unwrap_or_default()
+}
+
 fn post(authority: &str, path: &str, token: Option<&str>, method: &str, name: Option<&str>, params: &str) -> String {
     exchange(authority, &request(authority, path, token, method, name, params)).unwrap_or_default()
 }

@@ -311,7 +311,7 @@ async fn bodies_pass_up_to_their_limit_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_for_which_there_is_no_room_is_tried_once_elsewhere_and_a_forbidden_one_is_not() {
+async fn what_one_sidecar_cannot_take_is_tried_once_elsewhere_and_what_it_forbids_is_not() {
     let mesh = Mesh::new();
     let all = [mesh.scripted(1).await, mesh.scripted(2).await, mesh.scripted(3).await];
     mesh.there(&all.iter().collect::<Vec<_>>());
@@ -328,6 +328,12 @@ async fn a_call_for_which_there_is_no_room_is_tried_once_elsewhere_and_a_forbidd
     let refusal = within(call(&hop, "forbidden")).await.unwrap_err();
     assert_eq!(asked(), 3, "a policy is not asked twice");
     assert_eq!((refusal.by, refusal.reason), (By::Sidecar, Reason::Forbidden));
+    let refusal = within(call(&hop, "dead")).await.unwrap_err();
+    assert_eq!(asked(), 5, "another instance was not the one that died before it was given the call");
+    assert_eq!(
+        (refusal.by, refusal.reason, refusal.executed),
+        (By::Server, Reason::ServerBroken, Executed::No)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

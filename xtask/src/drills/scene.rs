@@ -206,8 +206,21 @@ impl<'a> Scene<'a> {
 
     /// A sidecar beside one of CorpAssist's servers.
     pub(super) fn sidecar(&mut self, name: &str, server: &str) -> Result<(), Failure> {
-        let (mesh, sync) = (self.port(name)?, self.port("control")?);
         let era = if server == "documents" { "modern" } else { "legacy" };
+        let database = format!("{name}.sqlite");
+        let arguments = ["--database", &database, "--era", era];
+        self.sidecar_with(name, server, &format!("corpassist-{server}"), &arguments)
+    }
+
+    /// A sidecar beside a program of ours, which it starts.
+    pub(super) fn sidecar_with(
+        &mut self,
+        name: &str,
+        server: &str,
+        program: &str,
+        arguments: &[&str],
+    ) -> Result<(), Failure> {
+        let (mesh, sync) = (self.port(name)?, self.port("control")?);
         let mut command = self.program("meshgate-proxy")?;
         command.args(["--state", name, "sidecar", "--server", server, "--workers", "1"]);
         command.args([
@@ -217,11 +230,7 @@ impl<'a> Scene<'a> {
             &format!("127.0.0.1:{mesh}"),
         ]);
         self.joining(&mut command, name, &format!("server/{server}/v1"))?;
-        let own = self.stage.programs.join(format!("corpassist-{server}"));
-        command
-            .arg("--")
-            .arg(own)
-            .args(["--database", &format!("{name}.sqlite"), "--era", era]);
+        command.arg("--").arg(self.stage.programs.join(program)).args(arguments);
         self.start(name, command)
     }
 
@@ -250,22 +259,28 @@ impl<'a> Scene<'a> {
         self.gateway("g2")?;
         self.ready("g1")?;
         self.ready("g2")?;
-        self.wait("two endpoints of each server", READY_MAX, |scene| {
-            let up = scene
-                .proxies()
-                .iter()
-                .filter(|proxy| field(proxy, "state") == "up")
-                .count();
-            up == 6
+        self.all_up(6)
+    }
+
+    /// Waits until so many proxies say that they are up.
+    pub(super) fn all_up(&mut self, count: usize) -> Result<(), Failure> {
+        self.wait("every proxy that is up", READY_MAX, |scene| {
+            let up = scene.proxies();
+            up.iter().filter(|proxy| field(proxy, "state") == "up").count() == count
         })
     }
 
     /// Waits until a gateway shows the tools of both servers.
     pub(super) fn ready(&mut self, gateway: &str) -> Result<(), Failure> {
+        self.ready_with(gateway, &["documents__search_documents", "projects__list_projects"])
+    }
+
+    /// Waits until a gateway shows these tools.
+    pub(super) fn ready_with(&mut self, gateway: &str, tools: &[&str]) -> Result<(), Failure> {
         let authority = self.authority(gateway)?;
         self.wait(&format!("tools at {gateway}"), READY_MAX, |_| {
             let list = http::list_tools(&authority, "/mcp", Some(TOKEN));
-            list.contains("documents__search_documents") && list.contains("projects__list_projects")
+            tools.iter().all(|tool| list.contains(tool))
         })
     }
 
@@ -342,11 +357,25 @@ pub(super) fn mesh(life: &str, listener: &str, tokens: Option<&str>) -> String {
 
 /// The same with a listener that says more than its address.
 pub(super) fn mesh_at(life: &str, listener: &str, tokens: Option<&str>) -> String {
+    let servers = ["documents", "projects"].map(|name| document("Server", name, "{sidecar: {}}"));
+    let view = document("View", "default", "{servers: [{name: documents}, {name: projects}]}");
+    format!("{}{}{view}", around(life, listener, tokens), servers.concat())
+}
+
+/// The mesh of one server, whose tools keep their names.
+pub(super) fn mesh_of_one(server: &str) -> String {
+    let around = around("36h", "{address: \"127.0.0.1:0\"}", None);
+    format!("{around}{}", document("Server", server, "{sidecar: {}}"))
+}
+
+fn document(kind: &str, name: &str, spec: &str) -> String {
+    format!("---\napiVersion: meshgate.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n")
+}
+
+/// What is the same whatever the servers are.
+fn around(life: &str, listener: &str, tokens: Option<&str>) -> String {
     let own = format!("{{sha256: {TOKEN_SHA256}}}");
     let limits = "{callsPerSecond: 100000, callBurst: 100000, writesPerSecond: 100000, writeBurst: 100000}";
-    let document = |kind: &str, name: &str, spec: &str| {
-        format!("---\napiVersion: meshgate.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n")
-    };
     [
         document(
             "Mesh",
@@ -354,9 +383,6 @@ pub(super) fn mesh_at(life: &str, listener: &str, tokens: Option<&str>) -> Strin
             &format!("{{accessLog: off, certificates: {{life: {life}}}, limits: {limits}}}"),
         ),
         document("Gateway", "main", &format!("{{listeners: [{listener}]}}")),
-        document("Server", "documents", "{sidecar: {}}"),
-        document("Server", "projects", "{sidecar: {}}"),
-        document("View", "default", "{servers: [{name: documents}, {name: projects}]}"),
         document(
             "Application",
             "assist",

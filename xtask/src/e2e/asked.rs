@@ -30,23 +30,23 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ),
 ];
 
-const RUN_THEN_ASK: &str = "run-then-ask";
-const ASK_THEN_RUN: &str = "ask-then-run";
-const GONE: &str = r#""reason":"parked_call_gone""#;
+pub(crate) const RUN_THEN_ASK: &str = "run-then-ask";
+pub(crate) const ASK_THEN_RUN: &str = "ask-then-run";
+pub(crate) const GONE: &str = r#""reason":"parked_call_gone""#;
 const END_MAX: Duration = Duration::from_secs(10);
 
 /// What a client holds while it is asked.
-struct Question {
+pub(crate) struct Question {
     arguments: String,
     key: String,
     state: String,
 }
 
-impl Scene {
-    /// Makes a call that asks.
-    fn ask(&self, mode: &str) -> Result<Question, Failure> {
+impl Question {
+    /// Makes a call that asks, under a key of this name.
+    pub(crate) fn ask(authority: &str, token: &str, mode: &str) -> Result<Self, Failure> {
         let arguments = format!(r#""arguments":{{"key":"{mode}","mode":"{mode}"}}"#);
-        let answer = http::call_tool_asked(self.gateway.authority(), VIEW, &self.token, "append", &arguments);
+        let answer = http::call_tool_asked(authority, VIEW, token, "append", &arguments);
         let text = |before: &str| -> Result<String, Failure> {
             let found = answer.split_once(before).and_then(|(_, rest)| rest.split_once('"'));
             let (text, _) = found.ok_or_else(|| format!("no {before} in the answer: {answer}"))?;
@@ -55,7 +55,7 @@ impl Scene {
         if !answer.contains(r#""resultType":"input_required""#) {
             return Err(format!("the call was not asked about: {answer}"));
         }
-        Ok(Question {
+        Ok(Self {
             key: text(r#""inputRequests":{""#)?,
             state: text(r#""requestState":""#)?,
             arguments,
@@ -63,11 +63,23 @@ impl Scene {
     }
 
     /// Comes back with a yes.
-    fn answer(&self, question: &Question) -> String {
-        let Question { arguments, key, state } = question;
+    pub(crate) fn answer(&self, authority: &str, token: &str) -> String {
+        let Self { arguments, key, state } = self;
         let answers = format!(r#""inputResponses":{{"{key}":{{"action":"accept","content":{{}}}}}}"#);
         let params = format!(r#"{arguments},{answers},"requestState":"{state}""#);
-        http::call_tool_asked(self.gateway.authority(), VIEW, &self.token, "append", &params)
+        http::call_tool_asked(authority, VIEW, token, "append", &params)
+    }
+}
+
+impl Scene {
+    /// Makes a call that asks.
+    fn ask(&self, mode: &str) -> Result<Question, Failure> {
+        Question::ask(self.gateway.authority(), &self.token, mode)
+    }
+
+    /// Comes back with a yes.
+    fn answer(&self, question: &Question) -> String {
+        question.answer(self.gateway.authority(), &self.token)
     }
 
     /// The retry is refused as of a call that is gone, twice, and has run as often as said.

@@ -138,7 +138,7 @@ impl Sidecars {
         };
         let instance = reached.instance;
         let refused = match self.answer(reached, ask.until).await {
-            Err(refused) if has_no_room(&refused) => refused,
+            Err(refused) if cannot_here(&refused) => refused,
             other => return other.map(|answer| (instance, answer)),
         };
         // Whoever holds what a call goes on with has no stand-in.
@@ -261,10 +261,15 @@ pub fn sidecar_id(options: &HopOptions, server: &str, version: &str) -> Result<S
     })
 }
 
-/// Whether a sidecar says that it, and not the caller or the call, is the reason. A policy is never asked twice, and a
-/// limit of the caller is one everywhere.
-fn has_no_room(refusal: &Refusal) -> bool {
-    refusal.executed == Executed::No && matches!(refusal.reason, Reason::Overloaded | Reason::ServerAway)
+/// Whether a sidecar says that it or its own instance of the server, and not the caller or the call, is the reason: an
+/// instance that died before it was given the call, too. A policy is never asked twice, and a limit of the caller is one
+/// everywhere.
+fn cannot_here(refusal: &Refusal) -> bool {
+    let here = matches!(
+        refusal.reason,
+        Reason::Overloaded | Reason::ServerAway | Reason::ServerBroken
+    );
+    here && refusal.executed == Executed::No
 }
 
 /// Whether the connection was lost in the middle, and not the server's time.

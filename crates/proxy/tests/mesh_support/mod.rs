@@ -291,14 +291,14 @@ async fn answer(
     let id = message["id"].to_string();
     let (what, number) = name.split_once(':').unwrap_or((&name, "0"));
     let number: usize = number.parse().unwrap();
-    if ["full", "forbidden"].contains(&what) {
-        let (reason, code) = if what == "full" {
-            ("overloaded", -32000)
-        } else {
-            ("forbidden", -32001)
+    if let "full" | "forbidden" | "dead" = what {
+        let (by, reason, code) = match what {
+            "full" => ("sidecar", "overloaded", -32000),
+            "dead" => ("server", "server_broken", -32603),
+            _ => ("sidecar", "forbidden", -32001),
         };
         let refusal = format!(
-            r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"said by {instance}","data":{{"dev.meshgate/refusal":{{"by":"sidecar","reason":"{reason}","executed":"no","rule":"test/{what}"}}}}}}}}"#
+            r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"said by {instance}","data":{{"dev.meshgate/refusal":{{"by":"{by}","reason":"{reason}","executed":"no","rule":"test/{what}"}}}}}}}}"#
         );
         return one(&mut respond, 503, Some("meshgate-refused"), refusal.into()).await;
     }
