@@ -19,7 +19,11 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn find() -> Result<Self, Failure> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        // Said by the cargo that runs us now. Where this program was compiled is only asked for when nobody says: two clones
+        // that share a target directory share this program, and each means its own tree.
+        let package =
+            env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+        let root = package
             .parent()
             .map(Path::to_path_buf)
             .ok_or("the xtask package has no parent directory")?;
