@@ -2,35 +2,29 @@
 //!
 //! Rounds are interleaved (A B C, A B C) so that whatever else the machine does meets all of them alike.
 
-use std::{
-    collections::BTreeMap,
-    env, fs,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use crate::{
     Failure, awake,
     fill::Words,
     goals,
     machine::Machine,
-    measure::{Bench, Plan, Sample, empty, first_line, free_port},
+    measure::{Bench, Plan, Sample, empty, free_port},
     neighbour::{self, Turns},
     pki,
+    place::{Cores, Place, found, on_path, upstream},
     report::{self, Report},
     running::{Core, Running},
     set::Set,
-    target::{self, Program, Target},
+    target::{self, Target},
     upstream::Ports,
 };
-
-const SERVERS: usize = 10;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Some seconds only, this gateway and the floor, no sessions: shows that the bench works, measures nothing
     #[arg(long)]
-    short: bool,
+    pub(crate) short: bool,
     /// Names of targets, separated by commas; all of `bench/targets` without it
     #[arg(long, value_delimiter = ',')]
     targets: Vec<String>,
@@ -45,18 +39,18 @@ pub(crate) struct Options {
     neighbours: bool,
     /// Put target, generator and upstream before everything else on the machine (`chrt -r`; needs the right to)
     #[arg(long)]
-    realtime: bool,
+    pub(crate) realtime: bool,
     /// Where the results go [default: bench/results]
     #[arg(long)]
-    results: Option<PathBuf>,
+    pub(crate) results: Option<PathBuf>,
     /// The gateway to measure [default: `meshgate` beside this program]
     #[arg(long)]
-    meshgate: Option<PathBuf>,
+    pub(crate) meshgate: Option<PathBuf>,
 }
 
 /// Measures, prints the table, writes it down.
 pub(crate) fn run(options: &Options, set: &'static Set) -> Result<(), Failure> {
-    let place = Place::find(options)?;
+    let place = Place::find(options.results.as_deref(), options.meshgate.as_deref())?;
     let mut machine = Machine::look(&place.tree, options.realtime);
     let plan = plan(options, set.certificates);
     let named = if options.short && options.targets.is_empty() {
@@ -94,10 +88,11 @@ pub(crate) fn run(options: &Options, set: &'static Set) -> Result<(), Failure> {
     if options.neighbours {
         return neighbours(&place, &benches, rounds, machine, cores, options.short);
     }
-    let samples = measure(&benches, rounds, options.short)?;
+    let pace = pace(&benches, set)?;
+    let samples = measure(&benches, rounds, pace, options.short)?;
     machine.look_again();
     let beside = machine.clone();
-    let report = Report::new(set, &targets, &samples, skipped, (machine, &plan), rounds);
+    let report = Report::new(set, &targets, &samples, skipped, (machine, &plan), (rounds, pace));
     println!("{}", report.table());
     if options.short {
         if benches.iter().any(|bench| bench.target.neighbours) {
@@ -113,12 +108,31 @@ pub(crate) fn run(options: &Options, set: &'static Set) -> Result<(), Failure> {
     report::write(&report, &place.results)
 }
 
-fn measure<'a>(benches: &[Bench<'a>], rounds: u32, strict: bool) -> Result<BTreeMap<&'a str, Vec<Sample>>, Failure> {
+/// The one rate at which all are measured: half of what one of them can do.
+fn pace(benches: &[Bench<'_>], set: &Set) -> Result<Option<u32>, Failure> {
+    let of = set
+        .pace
+        .and_then(|name| benches.iter().find(|bench| bench.target.name == name));
+    let Some(bench) = of else { return Ok(None) };
+    let rate = (bench.capacity()? / 2.0) as u32;
+    eprintln!(
+        "one rate for all: {rate} calls/s, half of what {} can do",
+        bench.target.name
+    );
+    Ok(Some(rate.max(1)))
+}
+
+fn measure<'a>(
+    benches: &[Bench<'a>],
+    rounds: u32,
+    pace: Option<u32>,
+    strict: bool,
+) -> Result<BTreeMap<&'a str, Vec<Sample>>, Failure> {
     let mut samples: BTreeMap<&str, Vec<Sample>> = BTreeMap::new();
     for round in 1..=rounds {
         for bench in benches {
             let name = bench.target.name.as_str();
-            match bench.round() {
+            match bench.round(pace) {
                 Ok(sample) => {
                     let calls = sample.get("echo_calls").copied().unwrap_or_default();
                     eprintln!("round {round} of {rounds}: {name}: {calls:.0} calls/s");
@@ -204,82 +218,8 @@ fn plan(options: &Options, half: bool) -> Plan {
     }
 }
 
-/// The target on one core, everybody else on another.
-#[derive(Clone, Copy)]
-struct Cores {
-    target: Core,
-    other: Core,
-}
-
-impl Cores {
-    fn of(machine: &Machine, realtime: bool) -> Self {
-        let core = |number| Core {
-            number: (machine.cores > 1).then_some(number),
-            realtime,
-        };
-        Self {
-            target: core(0),
-            other: core(1),
-        }
-    }
-}
-
-/// Where everything is.
-struct Place {
-    tree: PathBuf,
-    cache: PathBuf,
-    scratch: PathBuf,
-    results: PathBuf,
-    ourselves: PathBuf,
-    meshgate: PathBuf,
-}
-
-impl Place {
-    fn find(options: &Options) -> Result<Self, Failure> {
-        let tree = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .map(Path::to_path_buf)
-            .ok_or("the bench package has no parent directory")?;
-        let cache = match env::var_os("MESHGATE_CACHE") {
-            Some(cache) => PathBuf::from(cache),
-            None => PathBuf::from(env::var_os("HOME").ok_or("HOME is not set; set it or MESHGATE_CACHE")?)
-                .join(".cache/meshgate"),
-        };
-        let ourselves = env::current_exe().map_err(|e| format!("cannot find this program: {e}"))?;
-        let scratch = cache.join("scratch").join(format!("bench-{}", std::process::id()));
-        empty(&scratch)?;
-        Ok(Self {
-            results: options.results.clone().unwrap_or_else(|| tree.join("bench/results")),
-            meshgate: options
-                .meshgate
-                .clone()
-                .unwrap_or_else(|| ourselves.with_file_name("meshgate")),
-            tree,
-            cache,
-            scratch,
-            ourselves,
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.scratch);
-    }
-}
-
-/// Starts the servers behind the targets.
-fn upstream(place: &Place, core: Core) -> Result<(Running, Ports), Failure> {
-    let arguments = ["upstream".to_owned(), format!("--servers={SERVERS}")];
-    let mut command = core.command(&place.ourselves, &arguments);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut running = Running::start(command, "the upstream")?;
-    let line = first_line(&mut running)?;
-    let ports: Ports = serde_json::from_str(&line).map_err(|e| format!("the upstream said `{line}`: {e}"))?;
-    Ok((running, ports))
-}
-
-fn bench<'a>(
+/// A target with everything it needs.
+pub(crate) fn bench<'a>(
     place: &Place,
     target: &'a Target,
     (plan, set): (&'a Plan, &Set),
@@ -335,46 +275,4 @@ fn bench<'a>(
         target_core: cores.target,
         other_core: cores.other,
     })
-}
-
-/// A program of somebody else: from the path, or installed from PyPI into an environment of its own.
-fn found(place: &Place, program: &Program) -> Result<PathBuf, Failure> {
-    let missing = || program.missing.clone();
-    let Some(package) = &program.pip else {
-        return on_path(&program.find).ok_or_else(missing);
-    };
-    let home = place.cache.join("venv/bench");
-    let look = || {
-        let versions = fs::read_dir(home.join("lib")).ok()?;
-        versions
-            .flatten()
-            .map(|version| version.path().join("site-packages").join(&program.find))
-            .find(|path| path.is_file())
-    };
-    if let Some(path) = look() {
-        return Ok(path);
-    }
-    let quiet = |command: &mut Command| {
-        let status = command.stdout(Stdio::null()).status();
-        status.is_ok_and(|status| status.success())
-    };
-    eprintln!("installing {package} into {}", home.display());
-    let made = quiet(Command::new("python3").args(["-m", "venv"]).arg(&home));
-    let python = home.join("bin/python");
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    if made && quiet(Command::new(python).args(pip).arg(package)) {
-        look().ok_or_else(missing)
-    } else {
-        Err(missing())
-    }
-}
-
-fn on_path(name: &str) -> Option<PathBuf> {
-    let mut directories: Vec<PathBuf> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
-    // Servers are installed where a person's path does not always look.
-    directories.push("/usr/sbin".into());
-    directories
-        .into_iter()
-        .map(|directory| directory.join(name))
-        .find(|path| path.is_file())
 }

@@ -36,6 +36,21 @@ impl Machine {
         }
     }
 
+    /// All of it in one sentence.
+    pub(crate) fn line(&self) -> String {
+        format!(
+            "{}, {} cores, {} MiB, {}; load average {} before and {} after; commit {}; {}scheduled.",
+            self.processor,
+            self.cores,
+            self.memory_mib,
+            self.kernel,
+            self.load_before,
+            self.load_after,
+            self.commit,
+            if self.realtime { "real-time " } else { "normally " }
+        )
+    }
+
     pub(crate) fn look_again(&mut self) {
         self.load_after = load();
     }

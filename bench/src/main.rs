@@ -24,15 +24,19 @@ mod listens;
 mod load;
 mod machine;
 mod measure;
+mod mesh;
 mod neighbour;
 mod pair;
 mod pairs;
 mod parked;
 mod pki;
+mod place;
 mod process;
+mod proxies;
 mod report;
 mod requests;
 mod running;
+mod sections;
 mod serve;
 mod set;
 mod stats;
@@ -63,8 +67,8 @@ struct Arguments {
 enum Part {
     /// Measure every target in turn and write the table
     Gateway(gateway::Options),
-    /// Measure two hops in the same way: gateway, mutual TLS, sidecar
-    Mesh(gateway::Options),
+    /// Measure two hops in the same way, and the processes of a mesh: gateway, mutual TLS, sidecar
+    Mesh(mesh::Options),
     /// Hold very many listens open, some of them unread, and see who notices
     Listens(listens::Options),
     /// Park very many calls at servers that ask something, and see what one weighs
@@ -96,7 +100,7 @@ enum Part {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().part {
         Part::Gateway(options) => gateway::run(&options, &set::HOP),
-        Part::Mesh(options) => gateway::run(&options, &set::MESH),
+        Part::Mesh(options) => mesh::run(&options),
         Part::Listens(options) => listens::run(&options),
         Part::Parked(options) => parked::run(&options),
         Part::Upstream(options) => upstream::run(&options),

@@ -16,6 +16,7 @@ use crate::{
     process::{self, Usage},
     requests::{Peer, Protocol, Workload},
     running::{Core, Running, tail},
+    stats::Figure,
     target::Target,
     upstream::Ports,
     verify::verify,
@@ -26,12 +27,18 @@ const READY_PAUSE: Duration = Duration::from_millis(1);
 /// What is freed late is not held for the sessions.
 const SETTLE: Duration = Duration::from_millis(500);
 const KIB: f64 = 1024.0;
+/// Turns with and without a target that one figure of what it adds is the median of.
+const ADDED_TURNS: u32 = 5;
+/// What of a turn does not count: connections are opened and accepted then.
+const OPENING_SECONDS: f64 = 0.1;
+/// Of what a target can do, the most that the one rate for all may be.
+const PACE_MOST: f64 = 0.8;
 
 /// The figures of one round by name; see `report` for what they mean.
 pub(crate) type Sample = BTreeMap<String, f64>;
 
 /// How long and how much.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) seconds: f64,
     pub(crate) warm_seconds: f64,
@@ -84,8 +91,16 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// One round.
-    pub(crate) fn round(&self) -> Result<Sample, Failure> {
+    /// Calls a second at its best, found out once.
+    pub(crate) fn capacity(&self) -> Result<f64, Failure> {
+        let (_running, peer, _) = self.start()?;
+        self.load(&peer, Workload::Echo, self.plan.warm_seconds, None)?;
+        let outcome = self.load(&peer, Workload::Echo, self.plan.seconds, None)?;
+        Ok(outcome.calls_per_second)
+    }
+
+    /// One round. `pace` is the one rate at which all are measured.
+    pub(crate) fn round(&self, pace: Option<u32>) -> Result<Sample, Failure> {
         let mut sample = Sample::new();
         let (mut running, peer, cold) = self.start()?;
         sample.insert("cold_ms".to_owned(), cold.as_secs_f64() * 1000.0);
@@ -101,8 +116,13 @@ impl Bench<'_> {
         sample.insert("p50_us".to_owned(), steady.p50);
         sample.insert("p99_us".to_owned(), steady.p99);
         sample.insert("p999_us".to_owned(), steady.p999);
+        let most = sample.get("echo_calls").copied().unwrap_or_default();
         if self.plan.half {
-            self.half(&peer, &mut sample)?;
+            self.added(&peer, ((most / 2.0) as u32).max(1), "added", &mut sample)?;
+        }
+        // One that hardly keeps up, or not at all, says nothing of what it adds.
+        if let Some(rate) = pace.filter(|rate| f64::from(*rate) <= most * PACE_MOST) {
+            self.added(&peer, rate, "paced", &mut sample)?;
         }
         running.is_alive()?;
         drop(running);
@@ -119,20 +139,31 @@ impl Bench<'_> {
         Ok(sample)
     }
 
-    /// What the target adds to calls at half of what it can do, over the same calls to its server alone.
-    fn half(&self, peer: &Peer, sample: &mut Sample) -> Result<(), Failure> {
-        let most = sample.get("echo_calls").copied().unwrap_or_default();
-        let rate = Some(((most / 2.0) as u32).max(1));
+    /// What the target adds to calls at this rate, over the same calls to its server alone: in short turns, one of each by
+    /// one, so that whatever else the machine does meets both.
+    fn added(&self, peer: &Peer, rate: u32, name: &str, sample: &mut Sample) -> Result<(), Failure> {
         let alone = Peer {
             address: ([127, 0, 0, 1], self.ports.wide).into(),
             path: "/mcp".to_owned(),
             token: None,
             ..peer.clone()
         };
-        let without = self.load(&alone, Workload::Echo, self.plan.seconds, rate)?;
-        let with = self.load(peer, Workload::Echo, self.plan.seconds, rate)?;
-        sample.insert("added_p50_us".to_owned(), with.p50 - without.p50);
-        sample.insert("added_p99_us".to_owned(), with.p99 - without.p99);
+        let seconds = self.plan.seconds / f64::from(ADDED_TURNS) + OPENING_SECONDS;
+        let turn = |peer: &Peer| {
+            let mut arguments = self.load_arguments(peer, Workload::Echo, seconds, Some(rate));
+            arguments.push(format!("--warm={OPENING_SECONDS}"));
+            self.outcome(Workload::Echo, &arguments)
+        };
+        let (mut p50, mut p99) = (Vec::new(), Vec::new());
+        for _ in 0..ADDED_TURNS {
+            let (without, with) = (turn(&alone)?, turn(peer)?);
+            p50.push(with.p50 - without.p50);
+            p99.push(with.p99 - without.p99);
+        }
+        for (share, values) in [("p50", p50), ("p99", p99)] {
+            let median = Figure::of(values).ok_or("no turns")?.median;
+            sample.insert(format!("{name}_{share}_us"), median);
+        }
         Ok(())
     }
 

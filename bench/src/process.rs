@@ -16,31 +16,60 @@ pub(crate) struct Usage {
 impl Usage {
     /// Of the process with this id and its descendants.
     pub(crate) fn of(root: u32) -> Result<Self, Failure> {
-        let all = processes();
-        let mut ticks = 0;
-        let mut rss = 0;
-        let mut left = vec![root];
-        let mut found = false;
-        while let Some(id) = left.pop() {
-            if let Some(process) = all.get(&id) {
-                found = true;
-                ticks += process.ticks;
-                rss += resident(id);
-            }
-            left.extend(
-                all.iter()
-                    .filter(|(_, process)| process.parent == id)
-                    .map(|(id, _)| *id),
-            );
-        }
-        if !found {
-            return Err(format!("process {root} is gone"));
+        let (mut ticks, mut rss) = (0, 0);
+        for (id, process) in tree(root)? {
+            ticks += process.ticks;
+            rss += rolled_up(id, "Rss:");
         }
         Ok(Self {
             cpu: ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
             rss,
         })
     }
+}
+
+/// The memory of a process tree, and whose it is. All in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Weight {
+    /// Resident.
+    pub(crate) rss: u64,
+    /// Of that, pages of files it has mapped: its program and libraries.
+    pub(crate) file: u64,
+    /// Resident, each page divided by the processes that share it.
+    pub(crate) pss: u64,
+}
+
+impl Weight {
+    /// Of the process with this id and its descendants.
+    pub(crate) fn of(root: u32) -> Result<Self, Failure> {
+        let mut weight = Self::default();
+        for (id, _) in tree(root)? {
+            weight.rss += rolled_up(id, "Rss:");
+            weight.pss += rolled_up(id, "Pss:");
+            // One that has just ended weighs nothing.
+            weight.file += mapped(id).unwrap_or_default();
+        }
+        Ok(weight)
+    }
+}
+
+/// The process with this id and its descendants.
+fn tree(root: u32) -> Result<Vec<(u32, Process)>, Failure> {
+    let all = processes();
+    let mut found = Vec::new();
+    let mut left = vec![root];
+    while let Some(id) = left.pop() {
+        found.extend(all.get(&id).map(|process| (id, *process)));
+        left.extend(
+            all.iter()
+                .filter(|(_, process)| process.parent == id)
+                .map(|(id, _)| *id),
+        );
+    }
+    if found.is_empty() {
+        return Err(format!("process {root} is gone"));
+    }
+    Ok(found)
 }
 
 /// From here on the kernel measures the most memory of this process anew.
@@ -68,6 +97,7 @@ fn status(id: u32, name: &str) -> Result<u64, Failure> {
         .ok_or_else(|| format!("the kernel tells no `{name}` of process {id}"))
 }
 
+#[derive(Clone, Copy)]
 struct Process {
     parent: u32,
     ticks: u64,
@@ -93,18 +123,18 @@ fn read(stat: &str) -> Option<Process> {
     })
 }
 
-fn resident(id: u32) -> u64 {
+fn rolled_up(id: u32, name: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{id}/smaps_rollup")).unwrap_or_default();
     let kib: Option<u64> = text
         .lines()
-        .find_map(|line| line.strip_prefix("Rss:"))
+        .find_map(|line| line.strip_prefix(name))
         .and_then(|rest| rest.split_whitespace().next()?.parse().ok());
     kib.unwrap_or_default() * 1024
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Usage, read};
+    use super::{Usage, Weight, read};
 
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
@@ -115,6 +145,11 @@ mod tests {
     #[test]
     fn this_process_uses_memory() {
         assert!(Usage::of(std::process::id()).unwrap().rss > 0);
+        let weight = Weight::of(std::process::id()).unwrap();
+        assert!(
+            weight.file > 0 && weight.file < weight.rss && weight.pss <= weight.rss,
+            "{weight:?}"
+        );
         assert!(super::peak(std::process::id()).unwrap() > 0);
     }
 }

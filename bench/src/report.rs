@@ -10,6 +10,7 @@ use crate::{
     Failure, goals,
     machine::Machine,
     measure::{Plan, Sample},
+    sections,
     set::Set,
     stats::Figure,
     target::Target,
@@ -39,6 +40,8 @@ const COLUMNS: &[(&str, &str, usize)] = &[
     ("cold_ms", "cold start, ms", 1),
     ("added_p50_us", "added to the server alone at half capacity: p50, µs", 0),
     ("added_p99_us", "p99, µs", 0),
+    ("paced_p50_us", "the same at one rate for all: p50, µs", 0),
+    ("paced_p99_us", "p99, µs", 0),
 ];
 
 /// Figures that are also shown as a ratio to the floor's.
@@ -66,6 +69,8 @@ pub(crate) struct Report {
     seconds: f64,
     connections: usize,
     rate: u32,
+    /// The one rate for all, where there is one.
+    pace: Option<u32>,
     sessions: usize,
     streams: usize,
     targets: Vec<Row>,
@@ -87,7 +92,7 @@ impl Report {
         samples: &BTreeMap<&str, Vec<Sample>>,
         skipped: BTreeMap<String, String>,
         (machine, plan): (Machine, &Plan),
-        rounds: u32,
+        (rounds, pace): (u32, Option<u32>),
     ) -> Self {
         let row = |target: &Target| {
             let samples = samples.get(target.name.as_str())?;
@@ -110,6 +115,7 @@ impl Report {
             seconds: plan.seconds,
             connections: plan.connections,
             rate: plan.rate,
+            pace,
             sessions: plan.sessions,
             streams: plan.streams,
             targets: targets.iter().filter_map(row).collect(),
@@ -173,26 +179,33 @@ impl Report {
         }
     }
 
+    fn one_rate(&self) -> String {
+        match (self.pace, self.set.pace) {
+            (Some(rate), Some(name)) => {
+                format!(
+                    "the one rate for all is {rate} a second, half of what {name} could do before the first round; "
+                )
+            }
+            _ => String::new(),
+        }
+    }
+
     fn page(&self) -> String {
         let machine = &self.machine;
         let mut lines = vec![
             format!("# {}, {}", self.set.title, machine.date),
             String::new(),
-            format!(
-                "{}, {} cores, {} MiB, {}; load average {} before and {} after; commit {}; {}scheduled.",
-                machine.processor,
-                machine.cores,
-                machine.memory_mib,
-                machine.kernel,
-                machine.load_before,
-                machine.load_after,
-                machine.commit,
-                if machine.realtime { "real-time " } else { "normally " }
-            ),
+            machine.line(),
             String::new(),
             format!(
-                "{} interleaved rounds of {} s a load; {} connections; latency at {} calls due per second; memory with {} sessions and {} streams. Median (least to most). Each answer was checked by its body; a round with one wrong answer does not count. What the columns mean: [README](../README.md).",
-                self.rounds, self.seconds, self.connections, self.rate, self.sessions, self.streams
+                "{} interleaved rounds of {} s a load; {} connections; latency at {} calls due per second; {}memory with {} sessions and {} streams. Median (least to most). Each answer was checked by its body; a round with one wrong answer does not count. What the columns mean: [README](../README.md).",
+                self.rounds,
+                self.seconds,
+                self.connections,
+                self.rate,
+                self.one_rate(),
+                self.sessions,
+                self.streams
             ),
             String::new(),
             self.table(),
@@ -228,10 +241,37 @@ pub(crate) fn write(report: &Report, directory: &Path) -> Result<(), Failure> {
     let json = serde_json::to_string_pretty(report).map_err(|e| format!("cannot write the figures: {e}"))?;
     fs::write(directory.join(format!("{name}.json")), json + "\n").map_err(failure)?;
     let page = directory.join(format!("{name}.md"));
-    fs::write(&page, report.page()).map_err(failure)?;
+    fs::write(&page, sections::put(&read(&page), None, &report.page())).map_err(failure)?;
     fs::write(directory.join("README.md"), index(directory)).map_err(failure)?;
     println!("written to {}", page.display());
     Ok(())
+}
+
+/// Writes one section of a page, which has this head if it is new, with the figures beside it.
+pub(crate) fn write_section(
+    directory: &Path,
+    (name, head): (&str, &str),
+    (title, section): (&str, &str),
+    figures: (&str, &impl serde::Serialize),
+) -> Result<(), Failure> {
+    let failure = |e: std::io::Error| format!("cannot write into {}: {e}", directory.display());
+    fs::create_dir_all(directory).map_err(failure)?;
+    let json = serde_json::to_string_pretty(figures.1).map_err(|e| format!("cannot write the figures: {e}"))?;
+    fs::write(directory.join(figures.0), json + "\n").map_err(failure)?;
+    let page = directory.join(format!("{name}.md"));
+    let before = match read(&page) {
+        before if before.is_empty() => head.to_owned(),
+        before => before,
+    };
+    fs::write(&page, sections::put(&before, Some(title), section)).map_err(failure)?;
+    fs::write(directory.join("README.md"), index(directory)).map_err(failure)?;
+    println!("written to {}", page.display());
+    Ok(())
+}
+
+/// What a page says so far.
+fn read(page: &Path) -> String {
+    fs::read_to_string(page).unwrap_or_default()
 }
 
 /// Writes the page of another measurement, and the index.

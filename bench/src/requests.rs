@@ -7,7 +7,7 @@ use std::{net::SocketAddr, ops::Range};
 
 use crate::{Failure, upstream::BLOB_END};
 
-const MODERN: &str = "2026-07-28";
+pub(crate) const MODERN: &str = "2026-07-28";
 const LEGACY: &str = "2025-06-18";
 const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"bench","version":"1.0.0"},"io.modelcontextprotocol/clientCapabilities":{}}"#;
 /// What `echo` sends and must get back.
@@ -116,14 +116,17 @@ impl Request {
     }
 }
 
+/// A modern call of a tool with this name, which answers with the text it is sent.
+pub(crate) fn call_body(name: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{FIRST_ID},"method":"tools/call","params":{{"name":"{name}","arguments":{{"text":"{TEXT}"}},{META}}}}}"#
+    )
+}
+
 impl Peer {
     /// A call of the server itself, as a line.
     pub(crate) fn line(workload: Workload) -> Vec<u8> {
-        let name = workload.name();
-        format!(
-            "{{\"jsonrpc\":\"2.0\",\"id\":{FIRST_ID},\"method\":\"tools/call\",\"params\":{{\"name\":\"{name}\",\"arguments\":{{\"text\":\"{TEXT}\"}},{META}}}}}\n"
-        )
-        .into_bytes()
+        format!("{}\n", call_body(workload.name())).into_bytes()
     }
 
     /// The request of a workload.

@@ -18,6 +18,8 @@ pub(crate) struct Set {
     pub(crate) goals: &'static [Goal],
     /// Whether its targets need certificates.
     pub(crate) certificates: bool,
+    /// At half of what this one can do all are measured.
+    pub(crate) pace: Option<&'static str>,
 }
 
 /// A gateway before its servers.
@@ -36,6 +38,7 @@ pub(crate) const HOP: Set = Set {
     ],
     goals: goals::HOP,
     certificates: false,
+    pace: None,
 };
 
 /// A gateway, and a sidecar before each server.
@@ -47,4 +50,5 @@ pub(crate) const MESH: Set = Set {
     short: &["floor-pair", "meshgate-mesh"],
     goals: goals::MESH,
     certificates: true,
+    pace: Some("meshgate-mesh"),
 };

@@ -65,6 +65,8 @@ fn build(place: &Place) -> Result<(), Failure> {
         "meshgate-bench",
         "--package",
         "meshgate-instructions",
+        "--package",
+        "meshgate-proxy",
     ];
     let status = command::cargo(place, &arguments)
         .status()

@@ -24,17 +24,7 @@ impl Page<'_> {
         let lines = [
             format!("# A bad neighbour, {}", machine.date),
             String::new(),
-            format!(
-                "{}, {} cores, {} MiB, {}; load average {} before and {} after; commit {}; {}scheduled.",
-                machine.processor,
-                machine.cores,
-                machine.memory_mib,
-                machine.kernel,
-                machine.load_before,
-                machine.load_after,
-                machine.commit,
-                if machine.realtime { "real-time " } else { "normally " }
-            ),
+            machine.line(),
             String::new(),
             format!(
                 "One of ten servers of `{}` misbehaves and is called all the time; measured is the p99 of calls to another one, {} a second. {rounds} rounds with gateways started anew, {} rotations each; a turn takes {} s. The first figure is the p99 of all calls over that beside a good server, the second the median of the ratios of each two turns of one rotation; in parentheses where 95 % of 1,000 draws of the turns lie. `{NULL}` is compared in the same way and differs in nothing: what it shows is noise.",
