@@ -12,6 +12,7 @@ use clap::{Args, Subcommand};
 use crate::{Failure, place::Place, steps::Steps};
 
 mod cases;
+mod doors;
 mod ledgers;
 mod load;
 mod scene;
@@ -75,6 +76,10 @@ const CASES: &[(&str, Case)] = &[
         ledgers::killed_between,
     ),
     ("one legacy session is served by two gateways", ledgers::one_session),
+    (
+        "testssl looks at every door",
+        doors::a108_another_program_finds_nothing_below_tls_1_3_inside_and_1_2_at_the_edge,
+    ),
     ("five machines: each part in a network of its own", cases::five_networks),
 ];
 
@@ -102,6 +107,8 @@ fn drills(place: &Place, options: &Options) -> Result<(), Failure> {
             programs: programs.clone(),
             name: format!("drill-{number}"),
             under_load: Duration::from_secs(if options.long { 90 } else { 12 }),
+            long: options.long,
+            writes: options.write,
         };
         steps.run(name, || {
             let outcome = case(&stage);
@@ -115,7 +122,8 @@ fn drills(place: &Place, options: &Options) -> Result<(), Failure> {
             outcome.map(drop)
         });
     }
-    if options.write {
+    // What only some drills found is no report of all.
+    if options.write && options.only.is_none() {
         let text = format!(
             "# Drills of a mesh of whole processes\n\n<!-- Written by `cargo xtask mesh drills --write`. -->\n\nEach part is a \
              process of its own; \"calls\" are made without a pause by four callers, to any gateway that listens, and each must be \

@@ -22,9 +22,14 @@ pub(crate) fn run(place: &Place) -> Result<(), Failure> {
     let mut steps = Steps::default();
     steps.run("cargo-deny", || cargo_tool(place, "deny", CARGO_DENY));
     steps.run("cargo-nextest", || cargo_tool(place, "nextest", CARGO_NEXTEST));
-    steps.run("valgrind", || system_package(place, "valgrind", "--version"));
-    steps.run("openssl", || system_package(place, "openssl", "version"));
-    steps.run("faketime", || system_package(place, "faketime", "--version"));
+    for (program, package, version) in [
+        ("valgrind", "valgrind", "--version"),
+        ("openssl", "openssl", "version"),
+        ("faketime", "faketime", "--version"),
+        ("testssl", "testssl.sh", "--version"),
+    ] {
+        steps.run(program, || system_package(place, program, package, version));
+    }
     steps.run("npm: conformance suite", || npm(place, "conformance"));
     steps.run("npm: interop servers and clients", || npm(place, "interop"));
     steps.run("PyPI: interop servers and clients", || {
@@ -55,15 +60,15 @@ pub(crate) fn cargo_tool(place: &Place, name: &str, version: &str) -> Result<(),
     run_logged(&mut install, &place.log(&format!("setup-{package}")))
 }
 
-/// A program of the system's own package of the same name; `version` is what makes it tell its version.
-fn system_package(place: &Place, name: &str, version: &str) -> Result<(), Failure> {
+/// A program of one of the system's own packages; `version` is what makes it tell its version.
+fn system_package(place: &Place, name: &str, package: &str, version: &str) -> Result<(), Failure> {
     if output(program(place, name).arg(version)).is_ok() {
         return Ok(());
     }
     let mut install = program(place, "apt-get");
-    install.args(["install", "--yes", "--no-install-recommends", name]);
+    install.args(["install", "--yes", "--no-install-recommends", package]);
     run_logged(&mut install, &place.log(&format!("setup-{name}")))
-        .map_err(|failure| format!("{failure}\ninstall the package `{name}` of your system"))
+        .map_err(|failure| format!("{failure}\ninstall the package `{package}` of your system"))
 }
 
 /// The npm packages of `tests/<set>/package.json`; a dash in the set's name stands for a folder.

@@ -9,8 +9,9 @@ use std::{
     path::PathBuf,
     process::Command,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, channel},
     },
     thread::{JoinHandle, sleep},
     time::{Duration, Instant},
@@ -116,7 +117,7 @@ struct Called {
 /// Callers that append without a pause, each with a key of its own for each call.
 struct Appending {
     part: Arc<AtomicUsize>,
-    calls: Arc<Mutex<Vec<Called>>>,
+    calls: Receiver<Called>,
     callers: Vec<JoinHandle<()>>,
 }
 
@@ -124,13 +125,14 @@ const OVER: usize = usize::MAX;
 
 impl Appending {
     fn start(gateways: &[String; 2]) -> Self {
+        let (made, calls) = channel();
         let mut load = Self {
             part: Arc::default(),
-            calls: Arc::default(),
+            calls,
             callers: Vec::new(),
         };
         for caller in 0..CALLERS {
-            let (part, calls) = (load.part.clone(), load.calls.clone());
+            let (part, made) = (load.part.clone(), made.clone());
             let gateways = gateways.clone();
             load.callers.push(std::thread::spawn(move || {
                 for (number, gateway) in gateways.iter().cycle().skip(caller % 2).enumerate() {
@@ -138,10 +140,7 @@ impl Appending {
                     let arguments = format!(r#"{{"key":"{key}","mode":"{HELD}"}}"#);
                     let answer = http::call_tool(gateway, VIEW, Some(TOKEN), "append", &arguments);
                     let part = part.load(Ordering::SeqCst);
-                    if let Ok(mut calls) = calls.lock() {
-                        calls.push(Called { key, answer, part });
-                    }
-                    if part == OVER {
+                    if made.send(Called { key, answer, part }).is_err() || part == OVER {
                         break;
                     }
                 }
@@ -160,8 +159,7 @@ impl Appending {
         for caller in self.callers.drain(..) {
             caller.join().map_err(|_| "a caller has panicked")?;
         }
-        let mut calls = self.calls.lock().map_err(|_| "a caller has panicked")?;
-        let mut calls = std::mem::take(&mut *calls);
+        let mut calls: Vec<Called> = self.calls.try_iter().collect();
         for call in calls.iter_mut().filter(|call| call.part == OVER) {
             call.part = last;
         }

@@ -37,6 +37,10 @@ pub(super) struct Stage<'a> {
     pub(super) name: String,
     /// How long calls are made where that is the point.
     pub(super) under_load: Duration,
+    /// As long as it takes to believe it.
+    pub(super) long: bool,
+    /// Whether reports are wanted.
+    pub(super) writes: bool,
 }
 
 /// The mesh of one drill. Its processes end with it.

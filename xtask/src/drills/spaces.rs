@@ -4,6 +4,7 @@
 //! what it is not told it cannot find.
 
 use std::{
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
@@ -28,6 +29,10 @@ const MACHINES: [(&str, u8); 5] = [
     ("caller", 5),
 ];
 const BRIDGE_SPACE: &str = "switch";
+/// Where the server listens that its sidecar does not start.
+const LISTENING: &str = "127.0.0.1:9000";
+/// Where a sidecar listens unless it is told.
+const SIDECAR_PORT: u16 = 7320;
 /// The host name of the gateway, as the caller knows it.
 const EDGE: &str = "mcp.corp.test";
 const READY_MAX: Duration = Duration::from_secs(60);
@@ -136,24 +141,17 @@ pub(super) fn drill(stage: &Stage<'_>, spaces: &Spaces) -> Found {
         "/v1/apply",
         &json!({ "sources": [{ "name": "/etc/mesh.yaml", "text": run.mesh() }] }),
     )?;
-    for server in ["documents", "projects"] {
-        let era = if server == "documents" { "modern" } else { "legacy" };
-        let own = stage
-            .programs
-            .join(format!("corpassist-{server}"))
-            .display()
-            .to_string();
-        let database = format!("{server}.sqlite");
-        let command = ["--", &own, "--database", &database, "--era", era];
-        run.part(
-            server,
-            &format!("server/{server}/v1"),
-            &["sidecar", "--server", server],
-            &command,
-        )?;
-    }
+    let own = stage.programs.join("corpassist-documents").display().to_string();
+    let started = ["--", &own, "--database", "documents.sqlite", "--era", "modern"];
+    run.sidecar("documents", &started)?;
+    // The other one is there already when its sidecar comes, and listens.
+    let mut listening = run.scene.program("corpassist-projects")?;
+    listening.args(["--database", "projects.sqlite", "--era", "legacy", "--http", LISTENING]);
+    run.start("projects", &listening)?;
+    run.sidecar("projects", &["--upstream", &format!("http://{LISTENING}/mcp")])?;
     run.part("gateway", "gateway/main", &["gateway", "--name", "main"], &[])?;
     let answer = run.called()?;
+    let tries = a103_a_server_has_no_door_for_another_machine(&run)?;
     let mut curl = Command::new("curl");
     curl.args([
         "-s",
@@ -165,40 +163,120 @@ pub(super) fn drill(stage: &Stage<'_>, spaces: &Spaces) -> Found {
         return Err("the admin API answers another machine".into());
     }
     Ok(format!(
-        "the caller at {} was answered over five addresses: {answer}",
+        "the caller at {} was answered over five addresses: {answer}; {tries} ways from other machines to the servers \
+         themselves and past the certificates of their sidecars led nowhere",
         address("caller")
     ))
 }
 
+/// What machines that are not a server's can reach of it: the port of its sidecar alone, and that answers no part of the
+/// mesh that is no gateway, and nobody else. How many ways were tried.
+fn a103_a_server_has_no_door_for_another_machine(run: &Run<'_>) -> Result<usize, Failure> {
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"1"}}}"#;
+    let ask = |from: &str, url: &str, more: &[&str]| {
+        let mut curl = Command::new("curl");
+        curl.args(["-sk", "-m", "5", "-H", "Content-Type: application/json"])
+            .args(["-H", "Accept: application/json, text/event-stream", "--data", body])
+            .args(more)
+            .arg(url);
+        command::output(&mut run.spaces.on(from, &curl))
+    };
+    // Where the server is, it answers; so what is refused elsewhere is refused for being elsewhere.
+    let own = format!("http://{LISTENING}/mcp");
+    ask("projects", &own, &[]).map_err(|why| format!("the server does not answer on its own machine: {why}"))?;
+    // So does the sidecar to a gateway, which shows that it is not this client that is refused.
+    let proof = |part: &str| run.scene.folder.join(part).join("svid.pem").display().to_string();
+    let door = format!("https://{}:{SIDECAR_PORT}/mcp", address("projects"));
+    ask("gateway", &door, &["--cert", &proof("gateway")])
+        .map_err(|why| format!("the sidecar does not answer its gateway: {why}"))?;
+    let port = LISTENING.rsplit(':').next().unwrap_or_default();
+    let mut tries = 0;
+    for server in ["documents", "projects"] {
+        let doors = beyond_loopback(run.spaces, server)?;
+        if doors.len() != 1 || !doors.iter().all(|door| door.ends_with(&format!(":{SIDECAR_PORT}"))) {
+            return Err(format!(
+                "the machine of {server} listens beyond its loopback at {doors:?}"
+            ));
+        }
+        let at = address(server);
+        for (from, _) in MACHINES.iter().filter(|(from, _)| *from != server) {
+            let stolen = proof("documents");
+            for (url, more) in [
+                (format!("http://{at}:{port}/mcp"), &[][..]),
+                (own.clone(), &[]),
+                (format!("http://{at}:{SIDECAR_PORT}/mcp"), &[]),
+                (format!("https://{at}:{SIDECAR_PORT}/mcp"), &[]),
+                (format!("https://{at}:{SIDECAR_PORT}/mcp"), &["--cert", &stolen]),
+            ] {
+                // Its own loopback is where the server of `projects` is, and of nobody else.
+                if *from == "projects" && url == own {
+                    continue;
+                }
+                if let Ok(answer) = ask(from, &url, more) {
+                    return Err(format!("{url} {more:?} answers {from}: {answer}"));
+                }
+                tries += 1;
+            }
+        }
+    }
+    Ok(tries)
+}
+
+/// What listens on a machine where others reach it.
+fn beyond_loopback(spaces: &Spaces, machine: &str) -> Result<Vec<String>, Failure> {
+    let mut sockets = Command::new("ss");
+    sockets.args(["-Hltn"]);
+    let text = command::output(&mut spaces.on(machine, &sockets))?;
+    let local = text.lines().filter_map(|line| line.split_whitespace().nth(3));
+    let local = local.filter(|at| !at.starts_with("127.") && !at.starts_with("[::1]"));
+    Ok(local.map(str::to_owned).collect())
+}
+
+/// Makes a certificate of the edge with its key, in this folder: where the two are.
+pub(super) fn edge_certificate(folder: &Path) -> Result<(String, String), Failure> {
+    let file = |name: &str| folder.join(name).display().to_string();
+    let name = format!("subjectAltName=DNS:{EDGE}");
+    let (key, certificate) = (file("edge.key"), file("edge.pem"));
+    let about = [
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ];
+    let mut words = about.to_vec();
+    words.extend([
+        "-subj",
+        "/CN=edge",
+        "-addext",
+        &name,
+        "-keyout",
+        &key,
+        "-out",
+        &certificate,
+    ]);
+    quietly("openssl", &words)?;
+    Ok((certificate, key))
+}
+
 impl Run<'_> {
+    /// A sidecar on the machine of its server, and how it reaches that.
+    fn sidecar(&mut self, server: &str, reach: &[&str]) -> Result<(), Failure> {
+        self.part(
+            server,
+            &format!("server/{server}/v1"),
+            &["sidecar", "--server", server],
+            reach,
+        )
+    }
+
     /// A certificate of the edge, for a name that only the caller resolves.
     fn certificate(&self) -> Result<(), Failure> {
-        let file = |name: &str| self.scene.folder.join(name).display().to_string();
-        let name = format!("subjectAltName=DNS:{EDGE}");
-        let (key, certificate) = (file("edge.key"), file("edge.pem"));
-        let about = [
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-        ];
-        let mut words = about.to_vec();
-        words.extend([
-            "-subj",
-            "/CN=edge",
-            "-addext",
-            &name,
-            "-keyout",
-            &key,
-            "-out",
-            &certificate,
-        ]);
-        quietly("openssl", &words)
+        edge_certificate(&self.scene.folder).map(drop)
     }
 
     fn mesh(&self) -> String {
@@ -213,7 +291,8 @@ impl Run<'_> {
     }
 
     fn start(&mut self, machine: &str, command: &Command) -> Result<(), Failure> {
-        let log = self.stage.place.log(&format!("{}-{machine}", self.stage.name));
+        let number = self.running.len();
+        let log = self.stage.place.log(&format!("{}-{number}-{machine}", self.stage.name));
         self.running
             .push(Running::start(&mut self.spaces.on(machine, command), log)?);
         Ok(())
