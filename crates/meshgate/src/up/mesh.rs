@@ -178,6 +178,13 @@ impl Mesh {
         self.plane.status()
     }
 
+    /// The sidecars of this process, as `server/version`: also those that are not up yet.
+    pub(crate) fn sidecars(&self) -> Vec<String> {
+        let sidecars = beside::sidecars(&self.running.lock());
+        let name = |beside: Beside| format!("{}/{}", beside.server, beside.version);
+        sidecars.into_keys().map(name).collect()
+    }
+
     /// Where the control plane listens.
     pub(crate) fn addresses(&self) -> Addresses {
         self.addresses

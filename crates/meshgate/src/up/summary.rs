@@ -1,14 +1,11 @@
 //! What a start says: where to call, with which token, and which servers answer. Never the token itself.
 
 use meshgate_control::Addresses;
-use meshgate_control::shapes::MeshStatus;
-use meshgate_model::Part;
 use meshgate_proxy::admin::shape::{ServerStatus, Status};
 
 use super::Running;
 use crate::out;
 use crate::status::ago;
-use crate::status::mesh::part;
 
 /// What a person wants to know once it runs.
 pub(super) fn started(running: &Running) -> String {
@@ -27,7 +24,11 @@ pub(super) fn started(running: &Running) -> String {
         ));
     }
     if let Some(mesh) = &running.mesh {
-        lines.extend(self::mesh(&mesh.status(), mesh.addresses()));
+        lines.extend(self::mesh(
+            &mesh.status().trust_domain,
+            &mesh.sidecars(),
+            mesh.addresses(),
+        ));
     }
     lines.extend(
         running
@@ -38,17 +39,13 @@ pub(super) fn started(running: &Running) -> String {
 }
 
 /// The mesh around the gateway: who is in it, and where others may join.
-fn mesh(status: &MeshStatus, addresses: Addresses) -> Vec<String> {
-    let sidecars: Vec<String> = status
-        .proxies
-        .iter()
-        .filter_map(|proxy| match part(proxy)? {
-            Part::Server { server, version } => Some(format!("{server}/{version}")),
-            _ => None,
-        })
-        .collect();
+fn mesh(trust_domain: &str, sidecars: &[String], addresses: Addresses) -> Vec<String> {
+    let sidecars = match sidecars {
+        [] => "no sidecars here".to_owned(),
+        all => format!("sidecars: {}", all.join(", ")),
+    };
     vec![
-        format!("  mesh      {}, sidecars: {}", status.trust_domain, sidecars.join(", ")),
+        format!("  mesh      {trust_domain}, {sidecars}"),
         format!(
             "  control   {} for gateways and sidecars, http://{} for `meshgate apply`, `status`, `check`",
             addresses.sync, addresses.api

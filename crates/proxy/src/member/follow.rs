@@ -66,6 +66,8 @@ pub(crate) struct Follow<T> {
     began: Instant,
     /// When the certificate is to be renewed because the control plane asks for it.
     renew_at: Option<Instant>,
+    /// Whether the stream before ended as it should, so that the next one is no news.
+    again: bool,
 }
 
 /// Why a conversation ended.
@@ -112,6 +114,7 @@ impl<T: Take> Follow<T> {
             reported: Report::default(),
             began: Instant::now(),
             renew_at: None,
+            again: false,
         };
         follow.restore().await;
         follow
@@ -155,10 +158,12 @@ impl<T: Take> Follow<T> {
                     End::Closing => return,
                     End::Again => {
                         // A stream that ended as it should is no failure that anybody must wait for.
+                        self.again = true;
                         self.client = Client::new(self.own.clone(), trust(&self.member), self.client.held().cloned());
                         self.down(None);
                     }
                     End::Lost(why) => {
+                        self.again = false;
                         self.client.lost(self.began.elapsed(), simulated::random());
                         self.down(Some(why));
                     }
@@ -205,7 +210,12 @@ impl<T: Take> Follow<T> {
             standing.since = SystemTime::now();
             standing.why = None;
         });
-        tracing::info!(identity = %self.member.id(), control = self.member.control, "following the control plane");
+        let (identity, control) = (self.member.id(), &self.member.control);
+        if std::mem::take(&mut self.again) {
+            tracing::debug!(%identity, control, "following the control plane over another stream");
+        } else {
+            tracing::info!(%identity, control, "following the control plane");
+        }
         self.converse(stream, closing).await
     }
 
