@@ -80,14 +80,6 @@ impl Seal {
         })
     }
 
-    /// New keys that nobody keeps: for a store in memory.
-    ///
-    /// # Errors
-    /// When the system gives no entropy.
-    pub fn ephemeral() -> Result<Self, SealError> {
-        Self::of(&*random_secret()?)
-    }
-
     /// Reads the secret at `path`; where there is none and `may_create` says so, makes one there.
     ///
     /// # Errors

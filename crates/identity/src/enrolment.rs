@@ -14,10 +14,10 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use meshgate_model::Part;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, Error, OtherError};
 use tokio::sync::watch;
 
 use crate::bundle::{TrustBundle, TrustError, root_digest};
@@ -27,7 +27,7 @@ use crate::leaf::{LeafError, Peer, Side};
 use crate::limits::HELD_RENEWAL;
 use crate::svid::{Svid, SvidError};
 use crate::tls;
-use crate::verify::{self, ServerVerifier, Trust};
+use crate::verify::{ServerVerifier, Trust, signatures};
 
 #[cfg(test)]
 mod tests;
@@ -116,27 +116,7 @@ impl ServerCertVerifier for PinVerifier {
         }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(verify::tls12())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, leaf, signed, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        verify::schemes()
-    }
+    signatures!();
 }
 
 /// What is signed, and by nothing else that this key signs, to prove that the key of an old SVID is still held.

@@ -3,14 +3,12 @@
 //! The key is made here and never leaves: what travels is a request to sign its public half. The request names the ID that
 //! the holder believes to have, for a reader of logs; the one who signs decides by itself and takes nothing but the key.
 //!
-//! A [`Svid`] is immutable. Rotation makes a new key and a new SVID beside it, and whoever works with one sees by its
-//! [`generation`](Svid::generation) whether it is still the same.
+//! A [`Svid`] is immutable. Rotation makes a new key and a new SVID beside it, with a serial number of its own.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
@@ -144,7 +142,6 @@ pub struct Svid {
     leaf: Peer,
     chain: Vec<CertificateDer<'static>>,
     key: SvidKey,
-    generation: u64,
     certified: Arc<CertifiedKey>,
 }
 
@@ -165,16 +162,10 @@ impl Svid {
         if leaf.public_key() != key.public_key() {
             return Err(SvidError::Foreign);
         }
-        let generation = digest(&SHA256, first)
-            .as_ref()
-            .iter()
-            .take(8)
-            .fold(0, |all, byte| all << 8 | u64::from(*byte));
         let pkcs8 = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8()));
         let signer = any_ecdsa_type(&pkcs8).map_err(|_| SvidError::Key)?;
         Ok(Self {
             certified: Arc::new(CertifiedKey::new(chain.clone(), signer)),
-            generation,
             leaf,
             chain,
             key,
@@ -209,17 +200,6 @@ impl Svid {
     /// The serial number: lower-case hexadecimal without leading zeros.
     pub fn serial(&self) -> &str {
         self.leaf.serial()
-    }
-
-    /// A number that differs between any two SVIDs and stays the same for one, also across restarts. It says nothing about
-    /// which is newer.
-    pub fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    /// What the other end of a connection made with this SVID sees.
-    pub fn as_peer(&self) -> &Peer {
-        &self.leaf
     }
 
     /// For the TLS library.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use meshgate_model::SpiffeId;
 use meshgate_testkit::ca::{Issued, TestCa, Wish};
 
-use crate::{Svid, SvidKey, TrustBundle};
+use crate::{Peer, Svid, SvidKey, TrustBundle};
 
 pub(crate) const DOMAIN: &str = "corp.example";
 
@@ -28,6 +28,11 @@ pub(crate) fn svid_of(issued: &Issued) -> Svid {
 
 pub(crate) fn svid(ca: &TestCa, path: &str) -> Arc<Svid> {
     Arc::new(svid_of(&ca.issue(path)))
+}
+
+/// What the other end of a connection made with a SVID sees.
+pub(crate) fn peer(svid: &Svid) -> Peer {
+    Peer::of(Some(svid.chain())).unwrap()
 }
 
 pub(crate) fn bundle(ca: &TestCa) -> TrustBundle {

@@ -69,11 +69,6 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// The server side of a listener, from a PEM certificate chain (leaf first) and its PEM private key.
-pub fn server_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
-    Pair::read(certificate, key)?.config(certificate, key)
-}
-
 /// Whether a look at the files changed anything.
 #[derive(Debug)]
 pub enum Reload {
@@ -94,7 +89,8 @@ pub struct ReloadingTls {
 }
 
 impl ReloadingTls {
-    /// Reads the files for the first time; here an error is fatal to the caller.
+    /// Reads a PEM certificate chain (leaf first) and its PEM private key for the first time; here an error is fatal to the
+    /// caller.
     pub fn load(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Result<Self, TlsError> {
         let (certificate, key) = (certificate.into(), key.into());
         let pair = Pair::read(&certificate, &key)?;

@@ -7,21 +7,52 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use meshgate_model::SpiffeId;
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme,
-};
+use rustls::{CertificateError, DistinguishedName, Error, OtherError, RootCertStore};
 use tokio::sync::watch;
 
 use crate::bundle::{TrustBundle, TrustError};
 use crate::denied::Denied;
 use crate::identity::{Admit, Expect};
-use crate::leaf::{Peer, Side};
+use crate::leaf::Side;
+
+/// What a verifier says of signatures, for either side of a handshake: the TLS library asks both sides for the same, by traits
+/// that have nothing in common. Keys of the mesh are P-256 and sign with SHA-256; nothing else is offered. About TLS 1.2
+/// nobody asks, because no configuration of the mesh speaks it.
+macro_rules! signatures {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &rustls::pki_types::CertificateDer<'_>,
+            _: &rustls::DigitallySignedStruct,
+        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+            Err(rustls::Error::General(
+                "the mesh does not speak TLS 1.2".to_owned(),
+            ))
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            leaf: &rustls::pki_types::CertificateDer<'_>,
+            signed: &rustls::DigitallySignedStruct,
+        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+            rustls::crypto::verify_tls13_signature(message, leaf, signed, &self.algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+            vec![rustls::SignatureScheme::ECDSA_NISTP256_SHA256]
+        }
+    };
+}
+pub(crate) use signatures;
 
 /// What both verifiers ask.
 #[derive(Debug)]
@@ -54,18 +85,23 @@ impl From<Refused> for Error {
 }
 
 impl Trust {
+    /// Whether a chain is vouched for, not denied, and of somebody who is meant.
     fn judge(
         &self,
         side: Side,
         leaf: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<Peer, Refused> {
+        meant: impl FnOnce(&SpiffeId) -> bool,
+    ) -> Result<(), Refused> {
         let peer = self.bundle.load().verify(side, leaf, others, now)?;
         if let Some(reason) = self.denied.borrow().reason(&peer) {
             return Err(Refused::Denied(peer.id().to_string(), reason.to_string()));
         }
-        Ok(peer)
+        if !meant(peer.id()) {
+            return Err(Refused::Another(peer.id().to_string()));
+        }
+        Ok(())
     }
 }
 
@@ -86,34 +122,12 @@ impl ServerCertVerifier for ServerVerifier {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let peer = self.trust.judge(Side::Server, leaf, others, now)?;
-        if !self.expect.meets(peer.id()) {
-            return Err(Refused::Another(peer.id().to_string()).into());
-        }
+        let meant = |id: &SpiffeId| self.expect.meets(id);
+        self.trust.judge(Side::Server, leaf, others, now, meant)?;
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(tls12())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, leaf, signed, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        schemes()
-    }
+    signatures!();
 }
 
 /// Judges those who connect.
@@ -141,34 +155,12 @@ impl ClientCertVerifier for ClientVerifier {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let peer = self.trust.judge(Side::Client, leaf, others, now)?;
-        if !self.admit.admits(peer.id()) {
-            return Err(Refused::Another(peer.id().to_string()).into());
-        }
+        let meant = |id: &SpiffeId| self.admit.admits(id);
+        self.trust.judge(Side::Client, leaf, others, now, meant)?;
         Ok(ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(tls12())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, leaf, signed, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        schemes()
-    }
+    signatures!();
 }
 
 /// Checks the chain of one who listens against the roots.
@@ -181,14 +173,4 @@ pub(crate) fn chain_of_server(
 ) -> Result<(), Error> {
     let parsed = ParsedCertificate::try_from(leaf)?;
     verify_server_cert_signed_by_trust_anchor(&parsed, anchors, others, now, algorithms.all)
-}
-
-/// Keys of the mesh are P-256 and sign with SHA-256; nothing else is offered.
-pub(crate) fn schemes() -> Vec<SignatureScheme> {
-    vec![SignatureScheme::ECDSA_NISTP256_SHA256]
-}
-
-/// Never asked: no configuration of the mesh speaks TLS 1.2.
-pub(crate) fn tls12() -> Error {
-    Error::General("the mesh does not speak TLS 1.2".to_owned())
 }

@@ -27,7 +27,7 @@ async fn d26_handshakes_go_on_while_both_sides_rotate() {
         gateway.replace_svid(svid(&ca.issue("/gateway/main"))).unwrap();
         sidecar.replace_svid(svid(&ca.issue(SIDECAR))).unwrap();
         let (config, used) = gateway.client_config(&expect);
-        assert_eq!(used.generation(), gateway.current().generation());
+        assert_eq!(used.serial(), gateway.current().serial());
         let stream = knock(door.address, config).await.unwrap();
         let peer = Peer::of(stream.get_ref().1.peer_certificates()).unwrap();
         assert_eq!(peer.serial(), sidecar.current().serial(), "the newest is shown");
@@ -107,14 +107,14 @@ async fn a_root_is_replaced_in_three_steps_without_a_refusal() {
 async fn what_does_not_fit_leaves_an_identity_as_it_is() {
     let (ca, other) = (TestCa::new(DOMAIN), TestCa::new(DOMAIN));
     let gateway = identity(&ca, "/gateway/main");
-    let generation = gateway.current().generation();
+    let serial = gateway.current().serial().to_owned();
     let wrong = gateway.replace_svid(svid(&ca.issue("/gateway/other")));
     assert!(matches!(wrong, Err(IdentityError::Another { .. })));
     let foreign = gateway.replace_svid(svid(&other.issue("/gateway/main")));
     assert!(matches!(foreign, Err(IdentityError::NotVouched { .. })));
     let elsewhere = gateway.replace_bundle(bundle(&TestCa::new("other.example")));
     assert!(matches!(elsewhere, Err(IdentityError::Another { .. })));
-    assert_eq!(gateway.current().generation(), generation);
+    assert_eq!(gateway.current().serial(), serial);
     assert_eq!(gateway.id(), id("/gateway/main"));
     assert!(Identity::new(svid(&ca.issue("/gateway/main")), bundle(&other)).is_err());
     // A bundle of our own domain that retires our root is taken, and says that a new SVID is due.

@@ -46,7 +46,7 @@ async fn a100_a_gateway_gets_in_and_both_know_who_the_other_is() {
     );
     assert_eq!(tls.alpn_protocol(), Some(&b"h2"[..]));
     assert_eq!(tls.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
-    assert_eq!(used.generation(), gateway.current().generation());
+    assert_eq!(used.serial(), gateway.current().serial());
     assert_eq!(door.reached(), 1);
 }
 

@@ -1,23 +1,24 @@
 //! Asking a control plane: where it is, with which token, and what its answers mean for the person who typed.
 //!
-//! The operator token opens everything, so it is sent in clear to this machine alone: the API listens on loopback, and from
-//! elsewhere a tunnel leads there. Where neither address nor token is given, the state directory of the control plane that
-//! runs here has both.
+//! The operator token opens everything, so it is sent only where it stays a secret ([`place`]). Where neither address nor token
+//! is given, the state directory of the control plane that runs here has both.
+
+mod place;
 
 use std::io::Read as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, Uri, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use meshgate_control::assembly::OPERATOR_TOKEN_FILE;
 use meshgate_control::shapes::{AppliedShape, Problem};
 use serde::de::DeserializeOwned;
 
+use self::place::Place;
 use crate::cli::ControlArgs;
-use crate::client::{Connection, post};
 use crate::exit::{FAILED, FORBIDDEN, Failure, STATE, UNAVAILABLE};
 use crate::state::StatePath;
 
@@ -31,7 +32,7 @@ const FILE_BYTES_MAX: u64 = 4 * 1024;
 /// A control plane that can be asked.
 #[derive(Debug)]
 pub(crate) struct Api {
-    authority: String,
+    place: Place,
     token: String,
 }
 
@@ -39,16 +40,17 @@ impl Api {
     /// The control plane that was named, or the one of this state directory.
     pub(crate) fn find(args: &ControlArgs, state: Option<&Path>) -> Result<Self, Failure> {
         let here = || Local::find(state);
-        let authority = match &args.control {
-            Some(url) => authority(url)?,
+        let url = match &args.control {
+            Some(url) => url.clone(),
             None => here()?.address()?,
         };
+        let place = Place::parse(&url, args.control_ca.as_deref())?;
         let token = match &args.operator_token_file {
             Some(file) => file.clone(),
             None => here()?.token_file(),
         };
         Ok(Self {
-            authority,
+            place,
             token: line(&token, "operator token")?,
         })
     }
@@ -101,8 +103,10 @@ impl Api {
     }
 
     fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Failure> {
-        serde_json::from_slice(body)
-            .map_err(|cause| self.away(&format!("its answer cannot be read ({cause}); is it another version?")))
+        serde_json::from_slice(body).map_err(|cause| {
+            self.place
+                .away(&format!("its answer cannot be read ({cause}); is it another version?"))
+        })
     }
 
     /// The status and the body of an answer, whatever it is.
@@ -116,33 +120,23 @@ impl Api {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, &self.authority)
+            .header(header::HOST, self.place.authority())
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
             .body(Full::new(body))
-            .map_err(|cause| self.away(&cause.to_string()))?;
+            .map_err(|cause| self.place.away(&cause.to_string()))?;
         let asked = async {
-            let (response, _connection): (_, Connection) = post(&self.authority, request)
-                .await
-                .map_err(|_| self.away("it cannot be reached"))?;
+            let (response, _connection) = self.place.send(request).await?;
             let status = response.status();
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
                 .collect()
                 .await
-                .map_err(|cause| self.away(&cause.to_string()))?;
+                .map_err(|cause| self.place.away(&cause.to_string()))?;
             Ok((status, body.to_bytes()))
         };
         tokio::time::timeout(time_max, asked)
             .await
-            .unwrap_or_else(|_| Err(self.away("it does not answer")))
-    }
-
-    fn away(&self, why: &str) -> Failure {
-        Failure::new(
-            UNAVAILABLE,
-            format!("the control plane at `{}` cannot be asked: {why}", self.authority),
-        )
-        .remedy("start one with `meshgate up --mesh` or `meshgate control`, or name it with `--control URL`")
+            .unwrap_or_else(|_| Err(self.place.away("it does not answer")))
     }
 }
 
@@ -162,32 +156,6 @@ fn refusal(status: StatusCode, body: &[u8]) -> Failure {
     }
 }
 
-/// `host:port` of an address that a token may be sent to in clear.
-fn authority(url: &str) -> Result<String, Failure> {
-    let refused = |why: &str, remedy: &str| {
-        Failure::new(FAILED, format!("`{url}` is no address of a control plane: {why}")).remedy(remedy)
-    };
-    let form = "write it as `http://127.0.0.1:7311`";
-    let uri: Uri = url.parse().map_err(|_| refused("it is no URL", form))?;
-    let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(refused("it does not begin with `http://`", form));
-    };
-    if !matches!(uri.path(), "" | "/") || uri.query().is_some() || authority.as_str().contains('@') {
-        return Err(refused("it holds more than a host and a port", form));
-    }
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let is_here = host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if !is_here {
-        let remedy =
-            "the API is on loopback: `ssh -L 7311:127.0.0.1:7311 HOST`, then `--control http://127.0.0.1:7311`";
-        return Err(refused("the operator token would leave this machine in clear", remedy));
-    }
-    Ok(match authority.port() {
-        Some(_) => authority.as_str().to_owned(),
-        None => format!("{}:80", authority.as_str()),
-    })
-}
-
 /// The file in which a running control plane leaves the address of its API.
 const ADDRESS_FILE: &str = "api-address";
 
@@ -197,10 +165,10 @@ const ADDRESS_FILE: &str = "api-address";
 pub(crate) struct ApiAddress(PathBuf);
 
 impl ApiAddress {
-    /// Leaves it in the state directory of its control plane.
-    pub(crate) fn leave(folder: &Path, address: SocketAddr) -> Result<Self, Failure> {
+    /// Leaves it in the state directory of its control plane; `tls` says whether the API has a certificate.
+    pub(crate) fn leave(folder: &Path, address: SocketAddr, tls: bool) -> Result<Self, Failure> {
         let path = folder.join(ADDRESS_FILE);
-        std::fs::write(&path, format!("{address}\n"))
+        std::fs::write(&path, format!("{}\n", Place::url(address, tls)))
             .map_err(|cause| Failure::new(STATE, format!("`{}` cannot be written: {cause}", path.display())))?;
         Ok(Self(path))
     }
@@ -262,25 +230,6 @@ fn line(path: &Path, what: &str) -> Result<String, Failure> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn the_operator_token_is_sent_to_this_machine_alone() {
-        for (url, wanted) in [
-            ("http://127.0.0.1:7311", Some("127.0.0.1:7311")),
-            ("http://localhost:7311/", Some("localhost:7311")),
-            ("http://[::1]:1", Some("[::1]:1")),
-            ("http://127.0.0.1", Some("127.0.0.1:80")),
-            ("http://10.0.0.1:7311", None),
-            ("http://example.com:7311", None),
-            ("https://127.0.0.1:7311", None),
-            ("http://127.0.0.1:7311/v1", None),
-            ("http://me:secret@127.0.0.1:7311", None),
-            ("127.0.0.1:7311", None),
-            ("", None),
-        ] {
-            assert_eq!(authority(url).ok().as_deref(), wanted, "{url}");
-        }
-    }
 
     #[test]
     fn what_the_api_says_is_what_the_person_reads() {

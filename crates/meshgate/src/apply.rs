@@ -14,7 +14,7 @@ use meshgate_control::shapes::{AppliedShape, Apply, FindingShape, ProgressShape,
 use meshgate_proxy::admin::shape::Finding;
 
 use crate::api::Api;
-use crate::cli::{ApplyArgs, ControlArgs, Output};
+use crate::cli::{ApplyArgs, AskArgs, Output};
 use crate::client::block_on;
 use crate::diff::changes;
 use crate::exit::{DIFFERS, FAILED, Failure};
@@ -31,28 +31,23 @@ const WHY_CHARS_MAX: usize = 400;
 pub(crate) fn run(args: &ApplyArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
     let terms = Apply {
         replace: args.replace,
-        dry_run: args.dry_run,
-        if_revision: args.if_revision,
-        allow_shrink: args.allow_shrink,
+        dry_run: args.terms.dry_run,
+        if_revision: args.terms.if_revision,
+        allow_shrink: args.terms.allow_shrink,
         wait_seconds: args.wait.then(|| args.timeout.as_secs().clamp(1, WAIT_SECONDS_MAX)),
         ..Apply::default()
     };
     let source = Source::read(&args.file)?;
-    tell(&source, terms, &Api::find(&args.control, state)?, args.output)
+    tell(&source, terms, &Api::find(&args.ask.control, state)?, args.ask.output)
 }
 
 /// Says what applying a file would change, as the control plane sees it.
-pub(crate) fn compare(
-    source: &Source,
-    control: &ControlArgs,
-    output: Output,
-    state: Option<&Path>,
-) -> Result<ExitCode, Failure> {
+pub(crate) fn compare(source: &Source, ask: &AskArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
     let terms = Apply {
         dry_run: true,
         ..Apply::default()
     };
-    tell(source, terms, &Api::find(control, state)?, output)
+    tell(source, terms, &Api::find(&ask.control, state)?, ask.output)
 }
 
 fn tell(source: &Source, terms: Apply, api: &Api, output: Output) -> Result<ExitCode, Failure> {

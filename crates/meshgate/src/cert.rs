@@ -18,8 +18,8 @@ use tokio::time::{Instant, sleep};
 use self::shown::Shown;
 use crate::api::Api;
 use crate::apply::body;
-use crate::cli::{CertCommand, CertDenyArgs, CertRotateRootArgs, ControlOnlyArgs, Output};
-use crate::client::block_on;
+use crate::cli::{AskArgs, CertCommand, CertDenyArgs, CertRotateRootArgs, Output};
+use crate::client::{block_on, encoded};
 use crate::exit::{FAILED, Failure};
 use crate::out;
 use crate::status::json;
@@ -52,17 +52,17 @@ pub(crate) fn run(command: &CertCommand, state: Option<&Path>) -> Result<ExitCod
         CertCommand::Deny(args) => deny(args, state),
         CertCommand::Allow(args) => {
             let subject = subject(&args.subject)?;
-            let api = Api::find(&args.control, state)?;
+            let api = Api::find(&args.ask.control, state)?;
             let path = format!("/v1/denials?subject={}", encoded(&subject));
             block_on(api.order(Method::DELETE, &path))?;
             let words = format!("`{subject}` may come in again");
-            said(args.output, &object!({"allowed": subject}), &words)
+            said(args.ask.output, &object!({"allowed": subject}), &words)
         }
     }
 }
 
 /// `meshgate accept-restore`: the state of the control plane was put back from a backup.
-pub(crate) fn accept_restore(args: &ControlOnlyArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
+pub(crate) fn accept_restore(args: &AskArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
     let api = Api::find(&args.control, state)?;
     let epoch: EpochShape = block_on(api.tell("/v1/epoch/advance", Bytes::new()))?;
     let words = format!(
@@ -72,7 +72,7 @@ pub(crate) fn accept_restore(args: &ControlOnlyArgs, state: Option<&Path>) -> Re
     said(args.output, &epoch, &words)
 }
 
-fn show(args: &ControlOnlyArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
+fn show(args: &AskArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
     let api = Api::find(&args.control, state)?;
     let all = block_on(async {
         let log: Verified = api.get("/v1/issuances/verify").await?;
@@ -94,7 +94,7 @@ fn show(args: &ControlOnlyArgs, state: Option<&Path>) -> Result<ExitCode, Failur
 }
 
 fn rotate_root(args: &CertRotateRootArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
-    let api = Api::find(&args.control, state)?;
+    let api = Api::find(&args.ask.control, state)?;
     let path = if args.force {
         "/v1/certificates/force-rotation"
     } else {
@@ -104,7 +104,7 @@ fn rotate_root(args: &CertRotateRootArgs, state: Option<&Path>) -> Result<ExitCo
     if args.wait {
         certificates = block_on(retired(&api, certificates, args.timeout))?;
     }
-    match args.output {
+    match args.ask.output {
         Output::Json => out::print(&json(&certificates)?),
         Output::Text => out::print(&shown::authority(&certificates).join("\n")),
     }
@@ -133,14 +133,14 @@ async fn retired(api: &Api, mut certificates: Certificates, time_max: Duration) 
 
 fn deny(args: &CertDenyArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
     let subject = subject(&args.subject)?;
-    let api = Api::find(&args.control, state)?;
+    let api = Api::find(&args.ask.control, state)?;
     let wanted = DenyOrder {
         subject: subject.clone(),
         reason: args.reason.clone(),
     };
     let denied: Denied = block_on(api.tell("/v1/denials", body(&wanted)?))?;
     let words = format!("`{subject}` is refused; its connections are cut within seconds");
-    said(args.output, &denied, &words)
+    said(args.ask.output, &denied, &words)
 }
 
 /// The answer for programs, or what it means for people.
@@ -169,19 +169,6 @@ fn subject(typed: &str) -> Result<String, Failure> {
         )
         .remedy("`meshgate cert show` prints both")),
     }
-}
-
-/// One segment of a path.
-fn encoded(segment: &str) -> String {
-    let mut out = String::with_capacity(segment.len());
-    for byte in segment.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_') {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &CheckArgs, state: Option<&Path>) -> Result<ExitCode, Fa
         return against_running(args, source, &StatePath::find(state)?);
     }
     let (snapshot, found) = source.compile();
-    match args.output {
+    match args.ask.output {
         Output::Json => {
             let shown: Vec<_> = found.iter().map(|finding| shown(finding, &source.text)).collect();
             out::print(&json(&shown)?);
@@ -51,7 +51,7 @@ fn against_running(args: &CheckArgs, source: Source, state: &StatePath) -> Resul
     let (_, found) = source.compile();
     let text = source.text.clone();
     let compared = diff::compared(state, Some(source))?;
-    match args.output {
+    match args.ask.output {
         Output::Json => out::print(&json(&compared)?),
         Output::Text => {
             for finding in &found {

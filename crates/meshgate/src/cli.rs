@@ -17,8 +17,8 @@ use crate::{
 };
 
 pub(crate) use self::objects::{
-    ApplyArgs, CertCommand, CertDenyArgs, CertRotateRootArgs, ControlArgs, ControlOnlyArgs, DeleteArgs, DescribeArgs,
-    GetArgs, JoinTokenArgs,
+    ApplyArgs, AskArgs, CertCommand, CertDenyArgs, CertRotateRootArgs, ControlArgs, DeleteArgs, DescribeArgs, GetArgs,
+    JoinTokenArgs,
 };
 
 /// The mesh gateway for MCP: one authenticated endpoint in front of any MCP servers.
@@ -58,7 +58,7 @@ enum Command {
     #[command(subcommand)]
     Cert(CertCommand),
     /// Say that the control plane's state was put back from a backup, so that the parts follow it again.
-    AcceptRestore(ControlOnlyArgs),
+    AcceptRestore(AskArgs),
     /// Write a mesh file from the files of other programs: `mcp.json` of Claude, Cursor, VS Code, Windsurf, Cline, Zed,
     /// Gemini, Continue, or `config.toml` of Codex; or proposals from an MCP registry.
     Import(ImportArgs),
@@ -134,10 +134,7 @@ pub(crate) struct CheckArgs {
     #[arg(long, requires = "file")]
     pub(crate) against_running: bool,
     #[command(flatten)]
-    pub(crate) control: ControlArgs,
-    /// How to print.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Output,
+    pub(crate) ask: AskArgs,
 }
 
 #[derive(Debug, Args)]
@@ -166,10 +163,7 @@ pub(crate) struct DiffArgs {
     /// Mesh file or `mcp.json` [default: the one that the gateway follows, as it is now].
     pub(crate) file: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) control: ControlArgs,
-    /// How to print.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Output,
+    pub(crate) ask: AskArgs,
 }
 
 #[derive(Debug, Args)]
@@ -221,10 +215,7 @@ pub(crate) struct ImportArgs {
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
-    pub(crate) control: ControlArgs,
-    /// How to print.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Output,
+    pub(crate) ask: AskArgs,
 }
 
 #[derive(Debug, Args)]

@@ -23,7 +23,25 @@ const ADMIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long the admin interface may take.
 const ADMIN_TIME: Duration = Duration::from_secs(10);
 /// How long a connection to the gateway may take.
-const CONNECT_TIME: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// A text as one segment of a path or one value of a query: everything but letters, digits and `-._~` as `%XX`.
+pub(crate) fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    match out.as_str() {
+        // A segment of dots alone would leave the path.
+        "." => "%2E".to_owned(),
+        ".." => "%2E%2E".to_owned(),
+        _ => out,
+    }
+}
 
 /// A runtime for a command that asks and prints.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -101,21 +119,28 @@ pub(crate) async fn post(
     request: Request<Full<Bytes>>,
 ) -> Result<(Response<Incoming>, Connection), Failure> {
     let refused = |cause: String| Failure::new(UNAVAILABLE, format!("the gateway at `{authority}` {cause}"));
-    let stream = tokio::time::timeout(CONNECT_TIME, TcpStream::connect(authority))
-        .await
-        .map_err(|_| refused("does not answer".into()))?
-        .map_err(|cause| refused(format!("cannot be reached: {cause}")))?;
-    // Small writes should leave at once; where that cannot be set they still leave.
-    let _ = stream.set_nodelay(true);
+    let stream = connect(authority).await.map_err(refused)?;
     send(stream, request)
         .await
         .map_err(|cause| refused(format!("broke off ({cause}); the call may have run")))
 }
 
+/// A connection to `authority`, or why there is none.
+pub(crate) async fn connect(authority: &str) -> Result<TcpStream, String> {
+    let stream = tokio::time::timeout(CONNECT_TIME, TcpStream::connect(authority))
+        .await
+        .map_err(|_| "does not answer".to_owned())?
+        .map_err(|cause| format!("cannot be reached: {cause}"))?;
+    // Small writes should leave at once; where that cannot be set they still leave.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
 /// Drives a connection; it ends with this value.
 pub(crate) type Connection = JoinSet<hyper::Result<()>>;
 
-async fn send<S>(stream: S, request: Request<Full<Bytes>>) -> hyper::Result<(Response<Incoming>, Connection)>
+/// Sends a request over a connection of its own, and reads the head of the answer.
+pub(crate) async fn send<S>(stream: S, request: Request<Full<Bytes>>) -> hyper::Result<(Response<Incoming>, Connection)>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -123,4 +148,16 @@ where
     let mut driver = JoinSet::new();
     driver.spawn(connection);
     Ok((sender.send_request(request).await?, driver))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_one_segment() {
+        assert_eq!(encoded("io.example/weather"), "io.example%2Fweather");
+        assert_eq!(encoded("1.0.0+build ?&#é"), "1.0.0%2Bbuild%20%3F%26%23%C3%A9");
+        assert_eq!((encoded("."), encoded("..")), ("%2E".into(), "%2E%2E".into()));
+    }
 }

@@ -18,13 +18,13 @@ use crate::status::json;
 
 /// Deletes and prints what became of it.
 pub(crate) fn run(args: &DeleteArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
-    let path = path(kind(&args.kind)?, &args.name)?;
-    let terms = format!("dryRun={}&allowShrink={}", args.dry_run, args.allow_shrink);
-    let only = args.if_revision.map(|revision| format!("&ifRevision={revision}"));
+    let path = path(kind(&args.title.kind)?, &args.title.name)?;
+    let terms = format!("dryRun={}&allowShrink={}", args.terms.dry_run, args.terms.allow_shrink);
+    let only = args.terms.if_revision.map(|revision| format!("&ifRevision={revision}"));
     let path = format!("{path}?{terms}{}", only.unwrap_or_default());
-    let api = Api::find(&args.control, state)?;
+    let api = Api::find(&args.ask.control, state)?;
     let applied = block_on(api.change(Method::DELETE, &path, Bytes::new(), Duration::ZERO))?;
-    match args.output {
+    match args.ask.output {
         Output::Json => out::print(&json(&applied)?),
         Output::Text => out::print(&shown(&applied, "", "")),
     }

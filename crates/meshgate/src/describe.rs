@@ -18,10 +18,10 @@ use crate::status::mesh::{self, part};
 
 /// Asks and prints.
 pub(crate) fn run(args: &DescribeArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
-    let kind = kind(&args.kind)?;
-    let api = Api::find(&args.control, state)?;
+    let kind = kind(&args.title.kind)?;
+    let api = Api::find(&args.ask.control, state)?;
     let (found, all, status) = block_on(async {
-        let found = get::of(&api, Some(kind), Some(&args.name)).await?;
+        let found = get::of(&api, Some(kind), Some(&args.title.name)).await?;
         let all = get::of(&api, None, None).await?;
         let status: MeshStatus = api.get("/v1/status").await?;
         Ok((found, all, status))
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &DescribeArgs, state: Option<&Path>) -> Result<ExitCode,
     for object in &found {
         let users = users(object, &all);
         let status = concerned(object, status.clone());
-        match args.output {
+        match args.ask.output {
             Output::Json => {
                 out::print(&json(
                     &object!({"object": object, "usedBy": users, "parts": status.proxies}),

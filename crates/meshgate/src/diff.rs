@@ -32,13 +32,13 @@ pub(crate) fn run(args: &DiffArgs, state: Option<&Path>) -> Result<ExitCode, Fai
     let path = StatePath::find(state)?;
     if let Some(source) = source
         .as_ref()
-        .filter(|_| args.control.control.is_some() || !path.admin_socket().exists())
+        .filter(|_| args.ask.control.control.is_some() || !path.admin_socket().exists())
     {
-        return apply::compare(source, &args.control, args.output, state);
+        return apply::compare(source, &args.ask, state);
     }
     let state = path;
     let compared = compared(&state, source)?;
-    match args.output {
+    match args.ask.output {
         Output::Json => out::print(&json(&compared)?),
         Output::Text => {
             let findings = compared.findings.iter().map(told);

@@ -12,6 +12,7 @@ mod target;
 mod tests;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -92,7 +95,7 @@ impl Pinned {
         Ok(Self {
             target,
             addresses: found.into_iter().take(ADDRESSES_MAX).collect(),
-            tls: config(roots)?,
+            tls: client_config(roots)?,
             time: ANSWER_TIME,
         })
     }
@@ -191,7 +194,22 @@ pub(crate) fn public_roots() -> RootCertStore {
     }
 }
 
-fn config(roots: RootCertStore) -> Result<Arc<ClientConfig>, Refused> {
+/// The certificates (PEM) of a file, as authorities.
+pub(crate) fn roots_in(file: &Path) -> Result<RootCertStore, Refused> {
+    let failed = |cause: &dyn std::fmt::Display| format!("`{}` holds no certificates: {cause}", file.display());
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|cause| failed(&cause))? {
+        let certificate = certificate.map_err(|cause| failed(&cause))?;
+        roots.add(certificate).map_err(|cause| failed(&cause))?;
+    }
+    if roots.is_empty() {
+        return Err(failed(&"it holds none"));
+    }
+    Ok(roots)
+}
+
+/// For connections of HTTP/1.1 inside TLS to whoever these authorities vouch for.
+pub(crate) fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>, Refused> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -16,9 +16,9 @@ use crate::status::{json, table};
 /// Asks and prints.
 pub(crate) fn run(args: &GetArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
     let kind = args.kind.as_deref().map(kind).transpose()?;
-    let api = Api::find(&args.control, state)?;
+    let api = Api::find(&args.ask.control, state)?;
     let objects = block_on(of(&api, kind, args.name.as_deref()))?;
-    match args.output {
+    match args.ask.output {
         Output::Json => out::print(&json(&objects)?),
         Output::Text => out::print(&shown(&objects)),
     }

@@ -30,9 +30,9 @@ pub(crate) fn run(args: &JoinTokenArgs, state: Option<&Path>) -> Result<ExitCode
         part: part.to_string().trim_start_matches('/').to_owned(),
         life_seconds: Some(args.life.as_secs()),
     };
-    let api = Api::find(&args.control, state)?;
+    let api = Api::find(&args.ask.control, state)?;
     let made: JoinTokenMade = block_on(api.tell("/v1/join-tokens", body(&wanted)?))?;
-    match args.output {
+    match args.ask.output {
         Output::Json => out::print(&json(&made)?),
         Output::Text => {
             out::print(&made.token);

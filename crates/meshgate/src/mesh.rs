@@ -93,7 +93,7 @@ async fn serve(parts: ControlParts, api_tls: Option<Arc<ReloadingTls>>) -> Resul
     let folder = parts.state.clone();
     let running = Control::start(parts).await.map_err(|error| not_started(&error))?;
     let addresses = running.addresses();
-    let _address = ApiAddress::leave(&folder, addresses.api)?;
+    let _address = ApiAddress::leave(&folder, addresses.api, api_tls.is_some())?;
     out::note(&format!(
         "control plane of this mesh\n  proxies   {}\n  operators {}",
         addresses.sync, addresses.api

@@ -31,7 +31,7 @@ struct Both {
 pub(crate) fn run(args: &StatusArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
     let path = StatePath::find(state)?;
     let both = block_on(asked(args, &path, state))?;
-    match args.output {
+    match args.ask.output {
         Output::Json => out::print(&json(&both)?),
         Output::Text => {
             let parts = [both.gateway.as_ref().map(shown), both.mesh.as_ref().map(mesh::shown)];
@@ -43,13 +43,13 @@ pub(crate) fn run(args: &StatusArgs, state: Option<&Path>) -> Result<ExitCode, F
 
 /// The gateway and the control plane of this state directory, as far as they are there; a control plane that was named alone.
 async fn asked(args: &StatusArgs, path: &StatePath, state: Option<&Path>) -> Result<Both, Failure> {
-    let is_named = args.control.control.is_some();
+    let is_named = args.ask.control.control.is_some();
     let gateway = if is_named {
         None
     } else {
         Some(admin(path, "/status").await)
     };
-    let mesh = match Api::find(&args.control, state) {
+    let mesh = match Api::find(&args.ask.control, state) {
         Ok(api) => Some(api.get("/v1/status").await),
         Err(failure) if is_named => return Err(failure),
         // There is no mesh here.

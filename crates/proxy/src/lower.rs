@@ -254,7 +254,8 @@ impl Lower {
     }
 
     /// Bytes of events kept for clients that may come back.
-    pub fn replay_bytes(&self) -> usize {
+    #[cfg(test)]
+    fn replay_bytes(&self) -> usize {
         self.inner.shelving.held()
     }
 

@@ -97,6 +97,15 @@ struct Arrival {
     legacy: bool,
 }
 
+/// A request that has come in: what it is admitted by.
+struct Asked {
+    routing: Arc<Routing>,
+    parts: Parts,
+    body: Incoming,
+    connection: Arc<Connection>,
+    record: CallRecord,
+}
+
 impl Edge {
     /// Answers one request. Whatever goes wrong is an answer.
     pub async fn answer(
@@ -104,42 +113,34 @@ impl Edge {
         request: Request<Incoming>,
         connection: Arc<Connection>,
     ) -> Response<ReplyBody> {
-        let routing = self.core.catalogues.routing().load_full();
-        let (parts, body) = request.into_parts();
-        let traceparent = parts.headers.get("traceparent").and_then(|v| v.to_str().ok());
-        let record = self
-            .core
-            .observer
-            .open(connection.peer().ip(), routing.revisions(), traceparent);
-        let mut arrival = Arrival::default();
-        let admitted = self.admitted(&mut arrival, routing, parts, body, &connection, &record);
-        let admitted = respond::caught(admitted).await;
+        let asked = self.core.asked(request, connection);
+        let (mut arrival, record) = (Arrival::default(), asked.record.clone());
+        let admitted = respond::caught(self.admitted(&mut arrival, asked)).await;
         self.core.answered(&arrival, admitted, record)
     }
 
     /// Steps 3 to 6: from a request to a message of a known caller, then to the face of its era.
-    async fn admitted(
-        &self,
-        arrival: &mut Arrival,
-        routing: Arc<Routing>,
-        parts: Parts,
-        body: Incoming,
-        connection: &Arc<Connection>,
-        record: &CallRecord,
-    ) -> Result<Response<ReplyBody>, Refusal> {
+    async fn admitted(&self, arrival: &mut Arrival, asked: Asked) -> Result<Response<ReplyBody>, Refusal> {
+        let Asked {
+            routing,
+            parts,
+            body,
+            connection,
+            record,
+        } = asked;
         let core = &self.core;
         let _unproven = connection.unproven()?;
         check_head(&parts, &core.limits)?;
         match &self.door {
             EdgeDoor::Clients(authorities) => authorities.check(&parts)?,
-            EdgeDoor::Peers => forward::note_client(&parts.headers, record),
+            EdgeDoor::Peers => forward::note_client(&parts.headers, &record),
         }
         arrival.legacy = attaches(&parts)?;
         if !arrival.legacy {
             check_announced(&body, core.limits.body_bytes)?;
             admit::check_form(&parts.headers)?;
         }
-        let Proven { view, caller, counted } = self.proven(&routing, &parts, connection)?;
+        let Proven { view, caller, counted } = self.proven(&routing, &parts, &connection)?;
         record.note(|r| {
             r.view = Some(view.view.name.clone());
             r.application = caller.application.clone();
@@ -151,7 +152,7 @@ impl Edge {
             view,
             caller,
             mirrored: None,
-            record: record.clone(),
+            record,
             place: None,
             session: None,
             by: By::Gateway,
@@ -197,9 +198,7 @@ impl Edge {
         let face = scanned.as_ref().map(|m| admit::face(&parts.headers, &body, m)).ok();
         note_arrival(&context.record, &body, face, scanned.as_ref().ok());
         let message = scanned?;
-        arrival.id = message
-            .id
-            .map(|id| body.slice(id.span.start as usize..id.span.end as usize));
+        arrival.id = message_id(&message, &body);
         if face == Some(Face::Modern) {
             let owner = self.owned_elsewhere(&context, (&body, &message));
             return match owner.filter(|_| over.is_none()) {
@@ -217,6 +216,23 @@ impl Edge {
 }
 
 impl Core {
+    /// Steps 1 and 2: the routing that the whole call sees, and its record.
+    fn asked(&self, request: Request<Incoming>, connection: Arc<Connection>) -> Asked {
+        let routing = self.catalogues.routing().load_full();
+        let (parts, body) = request.into_parts();
+        let traceparent = parts.headers.get("traceparent").and_then(|v| v.to_str().ok());
+        let record = self
+            .observer
+            .open(connection.peer().ip(), routing.revisions(), traceparent);
+        Asked {
+            routing,
+            parts,
+            body,
+            connection,
+            record,
+        }
+    }
+
     /// The answer to a request, or to a refused one, under its record.
     fn answered(
         &self,
@@ -388,6 +404,12 @@ fn attaches(parts: &Parts) -> Result<bool, Refusal> {
         )
         .header(http::header::ALLOW, HeaderValue::from_static("POST"))),
     }
+}
+
+/// The id of a message as it is spelled.
+fn message_id(message: &Message, body: &Bytes) -> Option<Bytes> {
+    let id = message.id.as_ref()?;
+    Some(body.slice(id.span.start as usize..id.span.end as usize))
 }
 
 /// Errors of the protocol ride on 200 for legacy clients; errors of HTTP keep their status.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::tests::{ca, id, svid};
+use crate::tests::{ca, id, peer, svid};
 
 const LIFE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ impl Hop {
     }
 
     fn verify(&self, token: &str, now: SystemTime) -> Result<ContextClaims, ContextError> {
-        verify(token, self.gateway.as_peer(), &self.sidecar, now)
+        verify(token, &peer(&self.gateway), &self.sidecar, now)
     }
 
     /// A token with these claims and this JOSE header, soundly signed.
@@ -123,7 +123,7 @@ fn another_library_reads_and_writes_the_same_tokens() {
     let mut rules = Validation::new(Algorithm::ES256);
     rules.set_audience(&[hop.sidecar.as_str()]);
     rules.validate_exp = false;
-    let key = DecodingKey::from_ec_der(hop.gateway.as_peer().public_key());
+    let key = DecodingKey::from_ec_der(hop.gateway.key().public_key());
     let read = jsonwebtoken::decode::<Value>(&hop.sign(&caller()), &key, &rules).unwrap();
     assert_eq!(read.claims, hop.claims());
     assert_eq!(read.header.typ.as_deref(), Some("txntoken+jwt"));
@@ -143,7 +143,7 @@ fn a104_a_context_is_worth_nothing_on_another_connection() {
     for path in ["/gateway/other", "/gateway/main"] {
         let other = svid(&ca, path);
         assert_eq!(
-            verify(&token, other.as_peer(), &hop.sidecar, noon()),
+            verify(&token, &peer(&other), &hop.sidecar, noon()),
             Err(ContextError::Signature),
             "{path}"
         );
@@ -160,7 +160,7 @@ fn a104_a_context_is_worth_nothing_to_another_server_or_version() {
         "/gateway/main",
         "/control",
     ] {
-        let refused = verify(&token, hop.gateway.as_peer(), &id(path), noon());
+        let refused = verify(&token, &peer(&hop.gateway), &id(path), noon());
         assert_eq!(refused, Err(ContextError::Audience), "{path}");
     }
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use super::*;
-use crate::tests::{ca, id, svid};
+use crate::tests::{ca, id, peer, svid};
 
 #[test]
 fn a105_a_part_is_denied_by_name_and_a_certificate_by_number() {
@@ -13,13 +13,13 @@ fn a105_a_part_is_denied_by_name_and_a_certificate_by_number() {
         svid(&ca, "/gateway/b"),
     );
     let by_id = Denied::new([(Subject::Id(id("/gateway/main")), "lost".into())]).unwrap();
-    assert_eq!(by_id.reason(first.as_peer()).map(|r| &**r), Some("lost"));
-    assert_eq!(by_id.reason(second.as_peer()).map(|r| &**r), Some("lost"));
-    assert_eq!(by_id.reason(other.as_peer()), None);
+    assert_eq!(by_id.reason(&peer(&first)).map(|r| &**r), Some("lost"));
+    assert_eq!(by_id.reason(&peer(&second)).map(|r| &**r), Some("lost"));
+    assert_eq!(by_id.reason(&peer(&other)), None);
     let by_serial = Denied::new([(Subject::Serial(first.serial().into()), "stolen".into())]).unwrap();
-    assert_eq!(by_serial.reason(first.as_peer()).map(|r| &**r), Some("stolen"));
-    assert_eq!(by_serial.reason(second.as_peer()), None);
-    assert!(Denied::default().is_empty() && Denied::default().reason(first.as_peer()).is_none());
+    assert_eq!(by_serial.reason(&peer(&first)).map(|r| &**r), Some("stolen"));
+    assert_eq!(by_serial.reason(&peer(&second)), None);
+    assert!(Denied::default().is_empty() && Denied::default().reason(&peer(&first)).is_none());
 }
 
 #[test]

@@ -20,11 +20,11 @@ fn an_identity_comes_back_as_it_was_written() {
     stored.save_bundle(&trust).unwrap();
     let again = stored.svid().unwrap().unwrap();
     assert_eq!((again.chain(), again.key().pkcs8()), (own.chain(), own.key().pkcs8()));
-    assert_eq!(again.generation(), own.generation());
+    assert_eq!(again.serial(), own.serial());
     assert_eq!(stored.bundle().unwrap().unwrap(), trust);
     let newer = svid(&ca, "/gateway/main");
     stored.save_svid(&newer).unwrap();
-    assert_eq!(stored.svid().unwrap().unwrap().generation(), newer.generation());
+    assert_eq!(stored.svid().unwrap().unwrap().serial(), newer.serial());
     for name in [SVID_FILE, BUNDLE_FILE] {
         let mode = fs::metadata(directory.path().join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");

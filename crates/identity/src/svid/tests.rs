@@ -5,7 +5,7 @@ use meshgate_testkit::ca::Wish;
 use x509_parser::prelude::FromDer;
 
 use super::*;
-use crate::tests::{ca, id, svid_of, wish};
+use crate::tests::{ca, id, peer, svid_of, wish};
 
 #[test]
 fn a_request_names_the_id_and_is_signed_by_the_key() {
@@ -63,12 +63,13 @@ fn a_chain_is_as_long_as_the_limit_and_no_longer() {
 }
 
 #[test]
-fn each_svid_has_a_generation_of_its_own() {
-    let ca = ca();
-    let (first, second) = (ca.issue("/gateway/main"), ca.issue("/gateway/main"));
-    assert_eq!(svid_of(&first).generation(), svid_of(&first).generation());
-    assert_ne!(svid_of(&first).generation(), svid_of(&second).generation());
-    let svid = svid_of(&ca.issue_as(&Wish::of("spiffe://corp.example/control")));
+fn the_other_end_sees_the_number_and_the_times_that_a_svid_has() {
+    let svid = svid_of(&ca().issue_as(&Wish::of("spiffe://corp.example/control")));
+    let seen = peer(&svid);
     assert!(svid.not_after() > svid.not_before());
-    assert_eq!(svid.as_peer().serial(), svid.serial());
+    assert_eq!((seen.id(), seen.serial()), (svid.id(), svid.serial()));
+    assert_eq!(
+        (seen.not_before(), seen.not_after()),
+        (svid.not_before(), svid.not_after())
+    );
 }

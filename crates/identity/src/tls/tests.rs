@@ -24,8 +24,8 @@ impl Files {
     fn key(&self) -> PathBuf {
         self.directory.path().join("tls.key")
     }
-    fn load(&self) -> ReloadingTls {
-        ReloadingTls::load(self.certificate(), self.key()).unwrap()
+    fn load(&self) -> Result<ReloadingTls, TlsError> {
+        ReloadingTls::load(self.certificate(), self.key())
     }
     /// Writes a fresh self-signed pair and returns its certificate.
     fn issue(&self) -> CertificateDer<'static> {
@@ -89,7 +89,7 @@ const BOTH: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13, &r
 fn a_listener_speaks_tls_1_3_and_1_2_and_prefers_http_2() {
     let files = Files::new();
     let issued = files.issue();
-    let config = server_config(&files.certificate(), &files.key()).unwrap();
+    let config = files.load().unwrap().current();
     for (versions, expected) in [
         (BOTH, rustls::ProtocolVersion::TLSv1_3),
         (&[&rustls::version::TLS12][..], rustls::ProtocolVersion::TLSv1_2),
@@ -109,19 +109,14 @@ fn a_listener_speaks_tls_1_3_and_1_2_and_prefers_http_2() {
 fn no_early_data_is_accepted() {
     let files = Files::new();
     files.issue();
-    assert_eq!(
-        server_config(&files.certificate(), &files.key())
-            .unwrap()
-            .max_early_data_size,
-        0
-    );
+    assert_eq!(files.load().unwrap().current().max_early_data_size, 0);
 }
 
 #[test]
 fn a_renewed_certificate_is_served_without_a_restart() {
     let files = Files::new();
     let first = files.issue();
-    let tls = files.load();
+    let tls = files.load().unwrap();
     assert!(matches!(tls.reload_if_changed(), Reload::Unchanged));
     let second = files.issue();
     assert!(matches!(tls.reload_if_changed(), Reload::Reloaded));
@@ -134,7 +129,7 @@ fn a_renewed_certificate_is_served_without_a_restart() {
 fn a_renewal_caught_half_way_keeps_the_last_good_certificate_and_says_why_once() {
     let files = Files::new();
     let first = files.issue();
-    let tls = files.load();
+    let tls = files.load().unwrap();
     let old_key = fs::read(files.key()).unwrap();
     let second = files.issue();
     let new_key = fs::read(files.key()).unwrap();
@@ -154,7 +149,7 @@ fn a_renewal_caught_half_way_keeps_the_last_good_certificate_and_says_why_once()
 fn a_certificate_file_that_goes_away_and_comes_back_harms_nobody() {
     let files = Files::new();
     let first = files.issue();
-    let tls = files.load();
+    let tls = files.load().unwrap();
     let content = fs::read(files.certificate()).unwrap();
     fs::remove_file(files.certificate()).unwrap();
     assert!(matches!(
@@ -173,12 +168,7 @@ fn a_certificate_file_that_goes_away_and_comes_back_harms_nobody() {
 #[test]
 fn unusable_files_are_named_with_the_remedy() {
     let files = Files::new();
-    let load = || {
-        server_config(&files.certificate(), &files.key())
-            .map(drop)
-            .unwrap_err()
-            .to_string()
-    };
+    let load = || files.load().unwrap_err().to_string();
     assert!(load().contains("tls.crt"));
     files.issue();
     fs::write(files.key(), "not a key").unwrap();
@@ -198,7 +188,7 @@ fn d36_an_error_about_a_key_never_shows_the_key() {
         "-----BEGIN PRIVATE KEY-----\nQ0FOQVJZQ0FOQVJZ\n-----END PRIVATE KEY-----\n",
     )
     .unwrap();
-    let error = server_config(&files.certificate(), &files.key()).map(drop).unwrap_err();
+    let error = files.load().unwrap_err();
     assert!(!format!("{error} {error:?}").contains("Q0FOQVJZ"));
     assert!(!format!("{error} {error:?}").contains("CANARY"));
 }

@@ -43,7 +43,7 @@ struct Shown {
 
 /// Looks, judges and prints; what is broken makes the command fail.
 pub(super) fn run(args: &CheckArgs, state: Option<&Path>) -> Result<ExitCode, Failure> {
-    let api = Api::find(&args.control, state)?;
+    let api = Api::find(&args.ask.control, state)?;
     let (facts, found) = block_on(look(&api))?;
     let mut shown: Vec<Shown> = judge(&facts).into_iter().map(of_mesh).collect();
     shown.extend(found.into_iter().map(of_object));
@@ -51,7 +51,7 @@ pub(super) fn run(args: &CheckArgs, state: Option<&Path>) -> Result<ExitCode, Fa
         .iter()
         .filter(|shown| shown.severity == Level::Error.word())
         .count();
-    match args.output {
+    match args.ask.output {
         Output::Json => out::print(&json(&shown)?),
         Output::Text => {
             for finding in &shown {

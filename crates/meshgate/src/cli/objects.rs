@@ -10,13 +10,49 @@ use super::Output;
 /// Where the control plane is. Without a word it is the one that runs with this state directory.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ControlArgs {
-    /// Address of the control plane's API, such as `http://127.0.0.1:7311` [default: that of the `up` or `control` which runs
-    /// with this state directory].
+    /// Address of the control plane's API: `http://127.0.0.1:7311` on this machine, `https://HOST:PORT` on any [default:
+    /// that of the `up` or `control` which runs with this state directory].
     #[arg(long, value_name = "URL", env = "MESHGATE_API")]
     pub(crate) control: Option<String>,
+    /// Certificates (PEM) that an `https` address of it is trusted by, in place of the public ones.
+    #[arg(long, value_name = "FILE", env = "MESHGATE_API_CA")]
+    pub(crate) control_ca: Option<PathBuf>,
     /// File with the operator token [default: the one in the state directory].
     #[arg(long, value_name = "FILE", env = "MESHGATE_OPERATOR_TOKEN_FILE")]
     pub(crate) operator_token_file: Option<PathBuf>,
+}
+
+/// Whom to ask, and how to print what is answered.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct AskArgs {
+    #[command(flatten)]
+    pub(crate) control: ControlArgs,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
+}
+
+/// What a change may do, and on what it rests.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TermsArgs {
+    /// Only say what would change.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Let servers, views and applications go, however many.
+    #[arg(long)]
+    pub(crate) allow_shrink: bool,
+    /// Only if nothing has changed since this revision.
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) if_revision: Option<u64>,
+}
+
+/// An object, by its kind and name.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TitleArgs {
+    /// The kind, such as `Server`.
+    pub(crate) kind: String,
+    /// The name.
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]
@@ -30,29 +66,19 @@ pub(crate) struct ApplyArgs {
     /// Mesh file: the objects that shall be as it says.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Only say what would change.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) terms: TermsArgs,
     /// Return when every connected proxy has acknowledged the change.
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) wait: bool,
     /// Longest time to wait.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
     pub(crate) timeout: Duration,
-    /// Let servers, views and applications go, however many.
-    #[arg(long)]
-    pub(crate) allow_shrink: bool,
     /// The file is all there is: objects that it does not have are deleted.
     #[arg(long)]
     pub(crate) replace: bool,
-    /// Only if nothing has changed since this revision.
-    #[arg(long, value_name = "REVISION")]
-    pub(crate) if_revision: Option<u64>,
     #[command(flatten)]
-    pub(crate) control: ControlArgs,
-    /// How to print.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Output,
+    pub(crate) ask: AskArgs,
 }
 
 #[derive(Debug, Args)]
@@ -62,45 +88,25 @@ pub(crate) struct GetArgs {
     /// The name [default: all of the kind].
     pub(crate) name: Option<String>,
     #[command(flatten)]
-    pub(crate) control: ControlArgs,
-    /// How to print.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Output,
+    pub(crate) ask: AskArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DescribeArgs {
-    /// The kind, such as `Server`.
-    pub(crate) kind: String,
-    /// The name.
-    pub(crate) name: String,
     #[command(flatten)]
-    pub(crate) control: ControlArgs,
-    /// How to print.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Output,
+    pub(crate) title: TitleArgs,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
-    /// The kind, such as `Server`.
-    pub(crate) kind: String,
-    /// The name.
-    pub(crate) name: String,
-    /// Only say what would change.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Let it go, however much that takes away.
-    #[arg(long)]
-    pub(crate) allow_shrink: bool,
-    /// Only if nothing has changed since this revision.
-    #[arg(long, value_name = "REVISION")]
-    pub(crate) if_revision: Option<u64>,
     #[command(flatten)]
-    pub(crate) control: ControlArgs,
-    /// How to print.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Output,
+    pub(crate) title: TitleArgs,
+    #[command(flatten)]
+    pub(crate) terms: TermsArgs,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
 }
 
 #[derive(Debug, Args)]
@@ -118,35 +124,23 @@ pub(crate) struct JoinTokenArgs {
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time)]
     pub(crate) life: Duration,
     #[command(flatten)]
-    pub(crate) control: ControlArgs,
-    /// How to print.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Output,
+    pub(crate) ask: AskArgs,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CertCommand {
     /// Show the authority, and the certificate of each part.
-    Show(ControlOnlyArgs),
+    Show(AskArgs),
     /// Sign with a new intermediate, and let every connected part renew its certificate soon.
-    Rotate(ControlOnlyArgs),
+    Rotate(AskArgs),
     /// Replace the root: a new one is made, distributed, signs, and the old one is retired. No call fails.
     RotateRoot(CertRotateRootArgs),
     /// Replace the key that gateways seal session ids, cursors and states with. The old one still opens.
-    RotateKeyRing(ControlOnlyArgs),
+    RotateKeyRing(AskArgs),
     /// Refuse an identity, or one certificate: connections are cut everywhere within seconds.
     Deny(CertDenyArgs),
     /// Let an identity, or a certificate, in again.
     Allow(CertAllowArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ControlOnlyArgs {
-    #[command(flatten)]
-    pub(crate) control: ControlArgs,
-    /// How to print.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -162,10 +156,7 @@ pub(crate) struct CertRotateRootArgs {
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
-    pub(crate) control: ControlArgs,
-    /// How to print.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Output,
+    pub(crate) ask: AskArgs,
 }
 
 #[derive(Debug, Args)]
@@ -176,10 +167,7 @@ pub(crate) struct CertDenyArgs {
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: String,
     #[command(flatten)]
-    pub(crate) control: ControlArgs,
-    /// How to print.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Output,
+    pub(crate) ask: AskArgs,
 }
 
 #[derive(Debug, Args)]
@@ -187,10 +175,7 @@ pub(crate) struct CertAllowArgs {
     /// The SPIFFE ID or serial number that was denied.
     pub(crate) subject: String,
     #[command(flatten)]
-    pub(crate) control: ControlArgs,
-    /// How to print.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Output,
+    pub(crate) ask: AskArgs,
 }
 
 /// A time as it is typed: `10m`, `36h`, `500ms`.

@@ -203,7 +203,7 @@ async fn an_answer_comes_from_the_place_that_has_its_certificate() {
         .unwrap();
     assert!(other.json("/").await.unwrap_err().contains("TLS"));
     let strangers = Pinned {
-        tls: config(public_roots()).unwrap(),
+        tls: client_config(public_roots()).unwrap(),
         ..pinned
     };
     assert!(strangers.json("/").await.unwrap_err().contains("TLS"));

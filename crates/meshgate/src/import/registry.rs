@@ -2,17 +2,13 @@
 //!
 //! What comes from there was written by strangers. It becomes a file of comments, and never anything that runs.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use meshgate_model::import::{self, Page};
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
 use super::output;
 use crate::cli::ImportArgs;
-use crate::client;
+use crate::client::{self, encoded};
 use crate::exit::{FAILED, Failure, UNAVAILABLE};
 use crate::fetch::{self, Pinned, System, Target};
 use crate::findings::named;
@@ -31,7 +27,7 @@ pub(super) fn run(registry: &str, args: &ImportArgs) -> Result<ExitCode, Failure
             .remedy("write it as `https://host[:port][/path]`")
     })?;
     let roots = match &args.registry_ca {
-        Some(file) => roots_of(file)?,
+        Some(file) => fetch::roots_in(file).map_err(|why| Failure::new(FAILED, why))?,
         None => fetch::public_roots(),
     };
     let host = from.host().to_owned();
@@ -101,50 +97,4 @@ async fn pages(pinned: &Pinned, args: &ImportArgs) -> Result<Vec<Page>, String> 
         }
     }
     Ok(pages)
-}
-
-/// A text as one segment of a path or one value of a query: everything but letters, digits and `-._~` as `%XX`.
-fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    match out.as_str() {
-        // A segment of dots alone would leave the path.
-        "." => "%2E".to_owned(),
-        ".." => "%2E%2E".to_owned(),
-        _ => out,
-    }
-}
-
-fn roots_of(file: &Path) -> Result<RootCertStore, Failure> {
-    let shown = file.display();
-    let failed =
-        |cause: &dyn std::fmt::Display| Failure::new(FAILED, format!("`{shown}` holds no certificates: {cause}"));
-    let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(file).map_err(|cause| failed(&cause))?;
-    for certificate in certificates {
-        let certificate = certificate.map_err(|cause| failed(&cause))?;
-        roots.add(certificate).map_err(|cause| failed(&cause))?;
-    }
-    if roots.is_empty() {
-        return Err(failed(&"it holds none"));
-    }
-    Ok(roots)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_stays_one_segment() {
-        assert_eq!(encoded("io.example/weather"), "io.example%2Fweather");
-        assert_eq!(encoded("1.0.0+build ?&#é"), "1.0.0%2Bbuild%20%3F%26%23%C3%A9");
-        assert_eq!((encoded("."), encoded("..")), ("%2E".into(), "%2E%2E".into()));
-    }
 }

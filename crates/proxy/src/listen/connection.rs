@@ -200,11 +200,6 @@ impl Connection {
         });
     }
 
-    /// Whether a caller has proven who it is on this connection.
-    pub fn is_proven(&self) -> bool {
-        self.proven.load(Ordering::Acquire)
-    }
-
     /// The connection is to end.
     pub(super) fn end(&self) {
         self.ending.store(true, Ordering::Release);

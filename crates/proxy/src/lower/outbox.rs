@@ -36,6 +36,7 @@ impl Shelving {
     }
 
     /// Bytes held now.
+    #[cfg(test)]
     pub(super) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }

@@ -5,9 +5,9 @@
 //! this sidecar's own configuration. A gateway that decides nothing, or wrongly, still gets a refusal here.
 
 use super::{
-    Arc, Arrival, By, CallContext, CallRecord, Connection, Core, Face, Incoming, Parts, Reason, Refusal, ReplyBody,
-    Request, Response, Routing, Verb, ViewState, admit, check_announced, check_head, note_arrival, now, read_body,
-    respond, telemetry,
+    Arc, Arrival, Asked, By, CallContext, CallRecord, Connection, Core, Face, Incoming, Parts, Reason, Refusal,
+    ReplyBody, Request, Response, Routing, Verb, ViewState, admit, check_announced, check_head, message_id,
+    note_arrival, now, read_body, respond, telemetry,
 };
 use crate::authenticate::Trusted;
 use crate::authorize::may_use;
@@ -39,31 +39,23 @@ impl Inside {
         request: Request<Incoming>,
         connection: Arc<Connection>,
     ) -> Response<ReplyBody> {
-        let routing = self.core.catalogues.routing().load_full();
-        let (parts, body) = request.into_parts();
-        let traceparent = parts.headers.get("traceparent").and_then(|v| v.to_str().ok());
-        let record = self
-            .core
-            .observer
-            .open(connection.peer().ip(), routing.revisions(), traceparent);
-        let mut arrival = Arrival::default();
-        let admitted = self.admitted(&mut arrival, routing, parts, body, &connection, &record);
-        let admitted = respond::caught(admitted).await;
+        let asked = self.core.asked(request, connection);
+        let (mut arrival, record) = (Arrival::default(), asked.record.clone());
+        let admitted = respond::caught(self.admitted(&mut arrival, asked)).await;
         self.core.answered(&arrival, admitted, record)
     }
 
-    async fn admitted(
-        &self,
-        arrival: &mut Arrival,
-        routing: Arc<Routing>,
-        parts: Parts,
-        body: Incoming,
-        connection: &Arc<Connection>,
-        record: &CallRecord,
-    ) -> Result<Response<ReplyBody>, Refusal> {
+    async fn admitted(&self, arrival: &mut Arrival, asked: Asked) -> Result<Response<ReplyBody>, Refusal> {
+        let Asked {
+            routing,
+            parts,
+            body,
+            connection,
+            record,
+        } = asked;
         let core = &self.core;
         let _unproven = connection.unproven()?;
-        let Vouched { view, caller, counted } = self.vouched(&routing, &parts, connection, record)?;
+        let Vouched { view, caller, counted } = self.vouched(&routing, &parts, &connection, &record)?;
         check_head(&parts, &core.limits)?;
         check_target(&parts)?;
         check_announced(&body, core.limits.body_bytes)?;
@@ -72,17 +64,15 @@ impl Inside {
         let body = read_body(body, core.limits.body_bytes, &core.limits).await?;
         let scanned = admit::scan(&body, &core.limits, view.tolerates_duplicates);
         let face = scanned.as_ref().ok().map(|_| Face::Modern);
-        note_arrival(record, &body, face, scanned.as_ref().ok());
+        note_arrival(&record, &body, face, scanned.as_ref().ok());
         let message = scanned?;
-        arrival.id = message
-            .id
-            .map(|id| body.slice(id.span.start as usize..id.span.end as usize));
+        arrival.id = message_id(&message, &body);
         let context = CallContext {
             routing,
             view,
             caller,
             mirrored: None,
-            record: record.clone(),
+            record,
             place: Some(place),
             session: None,
             by: By::Sidecar,

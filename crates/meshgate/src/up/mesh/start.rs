@@ -50,7 +50,7 @@ pub(super) async fn control(
         ..ControlParts::new(&folder)
     };
     let control = Control::start(parts).await.map_err(|error| not_started(&error))?;
-    let address = ApiAddress::leave(&folder, control.addresses().api)?;
+    let address = ApiAddress::leave(&folder, control.addresses().api, false)?;
     Ok((control, address))
 }
 

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use meshgate_identity::Peer;
 use meshgate_identity::svid::SvidKey;
 use meshgate_testkit::ca::TestCa;
 
@@ -19,7 +20,8 @@ fn caller(application: &str) -> Arc<Caller> {
 }
 
 fn claims(value: &HeaderValue, svid: &Svid) -> context::ContextClaims {
-    context::verify(value.to_str().unwrap(), svid.as_peer(), &audience(), SystemTime::now()).unwrap()
+    let signer = Peer::of(Some(svid.chain())).unwrap();
+    context::verify(value.to_str().unwrap(), &signer, &audience(), SystemTime::now()).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
