@@ -10,9 +10,10 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use meshgate_proxy::admin::connect as connect_admin;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::exit::{Failure, SYSTEM, UNAVAILABLE};
@@ -81,7 +82,7 @@ async fn asked<T: DeserializeOwned>(state: &StatePath, request: Builder, body: B
 }
 
 async fn admin_bytes(socket: &Path, request: Builder, body: Bytes) -> Result<(StatusCode, Bytes), Failure> {
-    let stream = UnixStream::connect(socket).await.map_err(|_| nobody(socket))?;
+    let stream = connect_admin(socket).await.map_err(|_| nobody(socket))?;
     let request = request
         .header(http::header::HOST, "localhost")
         .body(Full::new(body))

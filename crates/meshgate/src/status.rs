@@ -134,6 +134,7 @@ fn shown(status: &Status) -> String {
     }
     lines.push(String::new());
     lines.push(servers.trim_fmt());
+    lines.extend(endpoints(&status.servers));
 
     let load = &status.load;
     lines.push(String::new());
@@ -167,6 +168,36 @@ fn configuration(configuration: &Configuration) -> Vec<String> {
         lines.extend(configuration.waits_for_restart.iter().map(findings::told));
     }
     lines
+}
+
+/// How it stands with each sidecar; nothing where there are none.
+fn endpoints(servers: &[ServerStatus]) -> Vec<String> {
+    let mut all = table(&[
+        "ENDPOINT",
+        "VERSION",
+        "STATE",
+        "ADDRESS",
+        "CALLS",
+        "CONNECTIONS",
+        "STREAMS",
+    ]);
+    for server in servers {
+        for endpoint in &server.endpoints {
+            all.add_row([
+                server.name.clone(),
+                endpoint.version.clone(),
+                endpoint.state.clone(),
+                endpoint.address.clone(),
+                endpoint.in_flight.to_string(),
+                endpoint.connections.to_string(),
+                endpoint.stream_connections.to_string(),
+            ]);
+        }
+    }
+    if all.is_empty() {
+        return Vec::new();
+    }
+    vec![String::new(), all.trim_fmt()]
 }
 
 fn row(server: &ServerStatus) -> [String; 8] {

@@ -11,6 +11,8 @@ mod mesh;
 mod reload;
 mod summary;
 mod tls;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod watch;
 
@@ -266,14 +268,17 @@ impl Assembly {
             metrics: keep.metrics_address(),
             mesh: Some(mesh.clone()),
         };
-        let code = work(running, &mut signals).await;
+        let code = tokio::select! {
+            code = work(running, &mut signals) => Ok(code),
+            who = mesh.ended() => Err(Failure::new(SYSTEM, format!("`{who}` has ended by itself; the log says why"))),
+        };
         let drain_time_max = mesh.running().mesh.limits.drain;
         let code = tokio::select! {
             () = mesh.end(drain_time_max) => code,
-            () = signals.next() => forced(),
+            () = signals.next() => Ok(forced()),
         };
         keep.close().await;
-        Ok(code)
+        code
     }
 }
 

@@ -9,6 +9,7 @@
 //! What it says is spelled out in [`shape`], apart from the types it is taken from, because programs read it.
 
 pub mod shape;
+mod socket;
 
 use std::convert::Infallible;
 use std::io;
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::shape::{Compared, Configuration, Reloaded, Status, Tools};
+pub use self::socket::connect;
 
 #[cfg(test)]
 mod tests;
@@ -94,13 +96,13 @@ impl AdminSocket {
     /// was killed is replaced.
     ///
     /// # Errors
-    /// When the path cannot be taken, for instance because it is longer than the system allows for a socket.
+    /// When the path cannot be taken.
     pub fn bind(path: &Path) -> io::Result<Self> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let listener = UnixListener::bind(path)?;
+        let listener = socket::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         Ok(Self {
             listener,

@@ -177,7 +177,8 @@ impl Gateway {
         Some(move |pipe| -> BoxFuture<'static, ()> { Box::pin(door.clone().serve(pipe, address)) })
     }
 
-    /// Serves until the drain has asked to finish and every call has ended or was broken off, then ends the servers.
+    /// Serves until the drain has asked to finish and every call has ended or was broken off, then ends the servers. Ends
+    /// before it was asked when one of its listeners does.
     pub async fn serve(self) {
         let (core, lower) = (self.core, self.lower);
         let mut listening = JoinSet::new();
@@ -220,7 +221,15 @@ impl Gateway {
         let mut keeping = JoinSet::new();
         keeping.spawn(core.hub.clone().run(core.catalogues.events()));
         keeping.spawn(sweep(lower.clone(), self.sight.clone()));
-        core.drain.asked().await;
+        tokio::select! {
+            biased;
+            () = core.drain.asked() => {}
+            // Half a gateway would go unnoticed: one that is missing a listener ends, and whoever started it is told.
+            Some(_) = listening.join_next() => {
+                tracing::error!("the gateway ends, because one of its listeners has ended by itself");
+                listening.abort_all();
+            }
+        }
         lower.drain();
         while listening.join_next().await.is_some() {}
         lower.close().await;

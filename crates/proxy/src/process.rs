@@ -160,11 +160,27 @@ pub struct Running {
 }
 
 /// The task that serves, on the runtime of calls; it goes with this.
-struct Served(JoinHandle<()>);
+struct Served {
+    task: JoinHandle<()>,
+    over: CancellationToken,
+}
+
+impl Served {
+    fn begin(serving: &Handle, work: impl Future<Output = ()> + Send + 'static) -> Self {
+        let over = CancellationToken::new();
+        // However it ends: by itself, by a fault, or with its runtime.
+        let ends = over.clone().drop_guard();
+        let task = serving.spawn(async move {
+            let _ends = ends;
+            work.await;
+        });
+        Self { task, over }
+    }
+}
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
@@ -269,10 +285,14 @@ impl Running {
         });
     }
 
-    /// Resolves when it has ended by itself, which it should not.
-    pub async fn ended(&mut self) {
-        // Why it ended is in the log; whoever waits here ends the process.
-        let _ = (&mut self.served.0).await;
+    /// Resolves when it serves no longer, and says whether that was by itself, which it should not: why is in the log, and
+    /// whoever waits here ends the process, or starts it again.
+    pub fn ended(&self) -> impl Future<Output = bool> + Send + use<> {
+        let (over, draining) = (self.served.over.clone(), self.draining.subscribe());
+        async move {
+            over.cancelled().await;
+            !*draining.borrow()
+        }
     }
 
     /// Tells that it drains, lets calls end until `deadline`, ends its servers, and lets go of the control plane.
@@ -292,7 +312,7 @@ impl Running {
                 "calls were broken off at the deadline"
             );
         }
-        if tokio::time::timeout(LET_GO_TIME, &mut self.served.0).await.is_err() {
+        if tokio::time::timeout(LET_GO_TIME, &mut self.served.task).await.is_err() {
             tracing::warn!("servers did not end in time; their processes are killed");
         }
         self.closing.cancel();
@@ -346,7 +366,7 @@ async fn started(begun: Begun) -> Result<Running, ProcessStartError> {
         closing,
         keeping,
         drainer,
-        served: Served(served),
+        served,
     })
 }
 

@@ -169,8 +169,7 @@ impl Sidecar {
         let inside = self.inside;
         let service = move |request, connection| inside.clone().answer(request, connection);
         if let Err(error) = self.bound.serve(service, core.drain.clone()).await {
-            tracing::error!(%address, %error, "the mesh port has ended");
-            core.drain.asked().await;
+            tracing::error!(%address, %error, "the sidecar ends, because its mesh port has");
         }
         keeping.shutdown().await;
         core.hub.close().await;

@@ -46,7 +46,7 @@ pub use self::probe::own_id;
 use self::stale::Stale;
 use self::turns::Turns;
 use crate::call::{Caller, Outbound, Reply};
-use crate::hop::{self, HopOptions};
+use crate::hop::{self, EndpointStatus, HopOptions};
 use crate::lift::Own;
 use crate::refusal::{Executed, Reason, Refusal};
 use crate::supervise::SupervisorProgram;
@@ -170,6 +170,8 @@ pub struct UpstreamStatus {
     pub waiting: usize,
     /// Calls that wait for their client to answer what the server asked, and the sessions of single callers.
     pub parked: ParkedLevels,
+    /// The sidecars in front of it.
+    pub endpoints: Vec<EndpointStatus>,
     /// The last lines of a child's standard error.
     pub stderr: Vec<String>,
     /// Lines of a child that were no message, since it was started.
@@ -288,6 +290,7 @@ impl Upstream {
     pub fn status(&self) -> UpstreamStatus {
         let connected = self.shared.current.load_full();
         let stdio = connected.as_ref().and_then(|connected| connected.stdio());
+        let sidecars = self.shared.dialler.known_sidecars();
         let mut next_attempt = None;
         let state = match &*self.shared.phase.borrow() {
             Phase::Up => State::Up,
@@ -313,6 +316,7 @@ impl Upstream {
             in_flight: self.shared.turns.in_flight(),
             waiting: self.shared.turns.waiting(),
             parked: self.shared.own.levels(),
+            endpoints: sidecars.map(|sidecars| sidecars.status()).unwrap_or_default(),
             stderr: stdio.map(|link| link.stderr_tail()).unwrap_or_default(),
             noise: stdio.map_or(0, |link| link.strays().noise.load(Ordering::Relaxed)),
         }

@@ -29,12 +29,14 @@ use meters::{Kind, Known, Meters};
 
 mod configuration;
 mod member;
+mod merge;
 mod meters;
 mod parked;
 mod spans;
 
 pub use self::configuration::ConfigurationMetrics;
 pub use self::member::{MemberLevels, MemberMetrics};
+pub use self::merge::merged;
 pub use self::parked::{ParkedLevels, ParkedMetrics};
 use self::spans::SpanLevels;
 

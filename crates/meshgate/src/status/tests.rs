@@ -1,8 +1,20 @@
 #![allow(clippy::unwrap_used)]
 
-use meshgate_proxy::admin::shape::{ListenerStatus, Load, ViewStatus};
+use meshgate_proxy::admin::shape::{EndpointStatus, ListenerStatus, Load, ViewStatus};
 
 use super::*;
+
+fn endpoint((version, state, in_flight): (&str, &str, usize)) -> EndpointStatus {
+    EndpointStatus {
+        instance: "0000000000000001".into(),
+        version: version.into(),
+        address: "127.0.0.1:7320".into(),
+        state: state.into(),
+        in_flight,
+        connections: 1,
+        stream_connections: 0,
+    }
+}
 
 #[test]
 fn a_status_reads_like_a_page() {
@@ -43,6 +55,7 @@ fn a_status_reads_like_a_page() {
                 why: Some("connection\nrefused".into()),
                 away_seconds: Some(61),
                 restarts: 2,
+                endpoints: [("v1", "up", 3), ("v2", "out", 0)].map(endpoint).into(),
                 ..ServerStatus::default()
             },
         ],
@@ -62,6 +75,10 @@ listening on http://127.0.0.1:7300
  SERVER     STATE  ERA     REACH       TOOLS  CALLS  RESTARTS  NOTE
  documents  up     modern  stdio (43)  4      0      0         2026-07-28
  projects   away           http               0      2         for 61 s: connection refused
+
+ ENDPOINT  VERSION  STATE  ADDRESS         CALLS  CONNECTIONS  STREAMS
+ projects  v1       up     127.0.0.1:7320  3      1            0
+ projects  v2       out    127.0.0.1:7320  0      1            0
 
 0 connection(s), 0 call(s) running, 0 session(s), 0 stream(s), 0 child process(es), 0 record(s) lost"
     );

@@ -6,9 +6,10 @@
 //! and how a sidecar reaches its server goes past the control plane to the sidecar, as it would be typed beside it.
 
 mod beside;
+mod members;
 mod start;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,17 +18,18 @@ use meshgate_control::shapes::{MeshStatus, ProxyShape};
 use meshgate_control::{Addresses, Outcome, Plane, Terms};
 use meshgate_model::diff::{self, Change, FieldChange, How};
 use meshgate_model::finding::codes;
-use meshgate_model::{Config, Finding, Reach, Severity, Snapshot};
+use meshgate_model::{Config, Finding, Severity, Snapshot, SpiffeId};
 use meshgate_proxy::admin::Sight;
 use meshgate_proxy::admin::shape::PartReloaded;
 use meshgate_proxy::assembly::{Comparison, Control as GatewayControl};
 use meshgate_proxy::catalogue::{Applied, Catalogues};
-use meshgate_proxy::process::{ProcessParts, Running};
+use meshgate_proxy::process::ProcessParts;
 use parking_lot::Mutex;
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 use tokio::time::{interval, timeout};
 
 use self::beside::{Beside, Step, programs, sidecars, steps};
+use self::members::Members;
 use self::start::Starter;
 use super::reload::{Taken, Wanted};
 use crate::api::ApiAddress;
@@ -61,6 +63,8 @@ pub(crate) struct Mesh {
     running: Mutex<Arc<Snapshot>>,
     gateway: Arc<GatewayControl>,
     sight: Arc<dyn Sight>,
+    /// Who of the proxies has ended by itself.
+    ended: watch::Receiver<Option<SpiffeId>>,
     catalogues: Arc<Catalogues>,
     /// What runs, until it ends. The lock is held by the one change, or the end, that is under way.
     runs: tokio::sync::Mutex<Option<Runs>>,
@@ -71,14 +75,6 @@ struct Runs {
     members: Members,
     control: meshgate_control::Running,
     _address: ApiAddress,
-}
-
-/// The proxies of this process.
-struct Members {
-    gateway: Running,
-    sidecars: BTreeMap<Beside, (Reach, Running)>,
-    /// Sidecars that end their calls.
-    leaving: JoinSet<()>,
 }
 
 impl Mesh {
@@ -109,7 +105,8 @@ impl Mesh {
             started: snapshot.clone(),
             running: Mutex::new(snapshot),
             gateway,
-            sight: members.gateway.sight(),
+            sight: members.sight(),
+            ended: members.ended(),
             catalogues: members.gateway.catalogues().clone(),
             runs: tokio::sync::Mutex::new(Some(Runs {
                 members,
@@ -154,9 +151,9 @@ impl Mesh {
     /// The servers that have answered their sidecars of this process.
     async fn asked(&self, time_max: Duration) -> Vec<String> {
         let runs = self.runs.lock().await;
-        let sidecars = runs.iter().flat_map(|runs| runs.members.sidecars.values());
+        let sidecars = runs.iter().flat_map(|runs| runs.members.sidecars());
         let sidecars: Vec<_> = sidecars
-            .map(|(_, running)| (running.catalogues().clone(), running.sight()))
+            .map(|running| (running.catalogues().clone(), running.sight()))
             .collect();
         drop(runs);
         let mut answered = Vec::new();
@@ -276,40 +273,33 @@ impl Mesh {
         touched: &BTreeSet<Arc<str>>,
     ) -> Vec<PartReloaded> {
         members.gateway.set_started(programs(snapshot));
-        let running = members
-            .sidecars
-            .iter()
-            .map(|(beside, (reach, _))| (beside.clone(), reach.clone()));
-        let now: BTreeMap<Beside, Reach> = running.collect();
         let mut failed = Vec::new();
-        for step in steps(&now, &sidecars(snapshot), touched) {
+        for step in steps(&members.reaches(), &sidecars(snapshot), touched) {
             match step {
                 Step::Start(beside, reach) => match self.starter.sidecar(&beside, reach.clone()).await {
-                    Ok(running) => drop(members.sidecars.insert(beside, (reach, running))),
+                    Ok(running) => members.join(beside, reach, running),
                     Err(failure) => failed.push(away(&beside, &failure)),
                 },
-                Step::Reach(beside, reach) => {
-                    if let Some((before, running)) = members.sidecars.get_mut(&beside) {
-                        running.set_reach(reach.clone());
-                        *before = reach;
-                    }
-                }
+                Step::Reach(beside, reach) => members.set_reach(&beside, reach),
                 Step::Renew(beside) => {
-                    if let Some((_, running)) = members.sidecars.get(&beside) {
+                    if let Some(running) = members.sidecar(&beside) {
                         running.renew();
                     }
                 }
-                Step::Stop(beside) => {
-                    if let Some((_, running)) = members.sidecars.remove(&beside) {
-                        let time_max = snapshot.mesh.limits.drain;
-                        members.leaving.spawn(async move {
-                            running.drain(time_max).await;
-                        });
-                    }
-                }
+                Step::Stop(beside) => members.leave(&beside, snapshot.mesh.limits.drain),
             }
         }
         failed
+    }
+
+    /// Resolves when one of the proxies has ended by itself, and says which.
+    pub(crate) async fn ended(&self) -> SpiffeId {
+        let mut ended = self.ended.clone();
+        // While the mesh is there somebody can tell.
+        match ended.wait_for(Option::is_some).await.map(|who| (*who).clone()) {
+            Ok(Some(who)) => who,
+            _ => std::future::pending().await,
+        }
     }
 
     /// Lets all calls end, then the parts, then the control plane.
@@ -412,18 +402,5 @@ fn servers(changes: &[Change]) -> Applied {
         added: named(How::Added),
         removed: named(How::Removed),
         renewed: named(How::Changed),
-    }
-}
-
-impl Members {
-    /// Lets all calls end. The gateway goes first, so that no call it still has finds its sidecar gone.
-    async fn drain(mut self, time_max: Duration) {
-        self.gateway.drain(time_max).await;
-        for (_, (_, running)) in self.sidecars {
-            self.leaving.spawn(async move {
-                running.drain(time_max).await;
-            });
-        }
-        while self.leaving.join_next().await.is_some() {}
     }
 }

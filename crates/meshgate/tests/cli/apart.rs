@@ -115,7 +115,7 @@ impl Mesh {
             _control: control,
             parts,
         };
-        mesh.until(&["status", "-o", "json"], |ended| {
+        mesh.place.until(&["status", "-o", "json"], |ended| {
             let status = json(ended);
             let proxies = status["controlPlane"]["proxies"].as_array().unwrap();
             proxies.len() == 2
@@ -124,23 +124,6 @@ impl Mesh {
                     .all(|proxy| proxy["current"] == true && proxy["state"] == "up")
         });
         mesh
-    }
-
-    fn until(&self, args: &[&str], wanted: impl Fn(&Ended) -> bool) -> Ended {
-        let latest = Instant::now() + Duration::from_secs(30);
-        loop {
-            let ended = self.place.run(args);
-            if wanted(&ended) {
-                return ended;
-            }
-            assert!(
-                Instant::now() < latest,
-                "{args:?} never ended as wanted: {}{}",
-                ended.out,
-                ended.err
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
     }
 }
 
@@ -203,11 +186,65 @@ fn a_bad_file_is_refused_at_its_line_with_a_remedy_and_changes_nothing() {
 }
 
 #[test]
+fn an_api_with_a_certificate_is_asked_by_name_from_anywhere_and_from_its_own_directory() {
+    let place = Place::new();
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let issued = rcgen::generate_simple_self_signed(names).unwrap();
+    let certificate = place.file("api.crt", &issued.cert.pem());
+    place.file("api.key", &issued.signing_key.serialize_pem());
+    let control = Part::start(
+        &place,
+        "state",
+        &[
+            "control",
+            "--listen",
+            "127.0.0.1:0",
+            "--api",
+            "0.0.0.0:0",
+            "--api-certificate",
+            "api.crt",
+            "--api-key",
+            "api.key",
+        ],
+    );
+    let port = control.hear("operators ").rsplit_once(':').unwrap().1.to_owned();
+    place.file(
+        "view.yaml",
+        &mesh_of(&[]).replace("accessLog: {file: records.jsonl}", "accessLog: off"),
+    );
+    // From its own directory, and from elsewhere with its address and its token.
+    let here = ["apply", "-f", "view.yaml", "--control-ca", "api.crt"];
+    let applied = place.run(&here);
+    assert_eq!(applied.code, 0, "{}{}", applied.out, applied.err);
+    let url = format!("https://localhost:{port}");
+    let token = place.state().join("control/operator-token");
+    let elsewhere = |ca: Option<&std::path::Path>, url: &str| {
+        let mut command = place.command(&["get", "Mesh", "-o", "json", "--control", url]);
+        command.env("MESHGATE_STATE", place.path().join("elsewhere"));
+        command.env("MESHGATE_OPERATOR_TOKEN_FILE", &token);
+        if let Some(ca) = ca {
+            command.env("MESHGATE_API_CA", ca);
+        }
+        Ended::from(command.output().unwrap())
+    };
+    let got = elsewhere(Some(&certificate), &url);
+    assert_eq!(json(&got)[0]["name"], "test", "{}", got.err);
+    let doubted = elsewhere(None, &url);
+    assert!(
+        doubted.code == 69 && doubted.err.contains("is not believed here") && doubted.err.contains("--control-ca"),
+        "{}",
+        doubted.err
+    );
+    let plain = elsewhere(Some(&certificate), &format!("http://localhost:{port}"));
+    assert_eq!(plain.code, 69, "{}", plain.err);
+}
+
+#[test]
 fn a_sidecar_that_is_gone_is_found_by_the_check() {
     let mut mesh = Mesh::start();
     assert_eq!(mesh.place.run(&["check"]).code, 0);
     drop(mesh.parts.pop());
-    let found = mesh.until(&["check"], |ended| ended.code == 1);
+    let found = mesh.place.until(&["check"], |ended| ended.code == 1);
     assert!(
         found.out.contains("MG2301") && found.out.contains("help:"),
         "{}",

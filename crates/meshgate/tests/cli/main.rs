@@ -18,10 +18,15 @@ mod up;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longer than anything takes that a test waits for.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A directory of its own, with a state directory in it and none of the caller's settings.
 struct Place {
     directory: tempfile::TempDir,
+    state: PathBuf,
 }
 
 struct Ended {
@@ -42,9 +47,14 @@ impl From<Output> for Ended {
 
 impl Place {
     fn new() -> Self {
-        Self {
-            directory: tempfile::tempdir().unwrap(),
-        }
+        Self::with_state("state")
+    }
+
+    /// With the state directory at this path below it.
+    fn with_state(below: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join(below);
+        Self { directory, state }
     }
 
     fn path(&self) -> &Path {
@@ -52,7 +62,7 @@ impl Place {
     }
 
     fn state(&self) -> PathBuf {
-        self.path().join("state")
+        self.state.clone()
     }
 
     fn file(&self, name: &str, text: &str) -> PathBuf {
@@ -83,6 +93,24 @@ impl Place {
 
     fn run(&self, args: &[&str]) -> Ended {
         self.command(args).output().unwrap().into()
+    }
+
+    /// Runs a command until it ends as wanted.
+    fn until(&self, args: &[&str], wanted: impl Fn(&Ended) -> bool) -> Ended {
+        let latest = Instant::now() + PATIENCE;
+        loop {
+            let ended = self.run(args);
+            if wanted(&ended) {
+                return ended;
+            }
+            assert!(
+                Instant::now() < latest,
+                "{args:?} never ended as wanted: {}{}",
+                ended.out,
+                ended.err
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 

@@ -55,20 +55,7 @@ pub(crate) fn json(ended: &Ended) -> Value {
 
 /// Runs a command until it ends as wanted.
 pub(crate) fn until(up: &Up, args: &[&str], wanted: impl Fn(&Ended) -> bool) -> Ended {
-    let latest = Instant::now() + Duration::from_secs(20);
-    loop {
-        let ended = up.place.run(args);
-        if wanted(&ended) {
-            return ended;
-        }
-        assert!(
-            Instant::now() < latest,
-            "{args:?} never ended as wanted: {}{}",
-            ended.out,
-            ended.err
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    up.place.until(args, wanted)
 }
 
 /// The proxies of the mesh, once all are up and serve the newest revision.
@@ -121,6 +108,60 @@ fn a_call_passes_two_hops_and_both_tell_of_it_with_one_trace() {
     assert_eq!(sidecar["identity"], names[1]);
     assert_eq!(sidecar["peerIdentity"], names[0]);
     assert_eq!(server.received("tools/call").len(), 1, "it ran once");
+}
+
+#[test]
+fn the_gateway_tells_how_each_sidecar_is_and_everyone_what_it_counts() {
+    let server = adder();
+    let up = up(&mesh_of(&[("ledger", &server)]));
+    proxies(&up);
+    assert_eq!(up.place.run(&["call", "add"]).code, 0);
+    let status = up.status();
+    let endpoints = &status["servers"][0]["endpoints"];
+    let address = status["controlPlane"]["proxies"][1]["address"].as_str().unwrap();
+    assert_eq!(endpoints.as_array().unwrap().len(), 1, "{endpoints}");
+    assert_eq!(
+        (
+            &endpoints[0]["state"],
+            &endpoints[0]["version"],
+            &endpoints[0]["address"]
+        ),
+        (&"up".into(), &"v1".into(), &address.into())
+    );
+    assert_eq!(endpoints[0]["connections"], 1, "{endpoints}");
+    let shown = up.place.run(&["status"]).out;
+    assert!(shown.contains("ENDPOINT") && shown.contains(address), "{shown}");
+    // What passed two hops is counted at each, and told apart.
+    let latest = Instant::now() + Duration::from_secs(10);
+    let calls = loop {
+        let metrics = up.admin("/metrics");
+        let calls = |line: &&str| line.starts_with("meshgate_calls_total") && line.contains("target=\"add\"");
+        let calls: Vec<String> = metrics.lines().filter(calls).map(str::to_owned).collect();
+        assert_eq!(metrics.matches("# TYPE meshgate_calls counter").count(), 1);
+        assert!(metrics.trim_end().ends_with("# EOF"), "{metrics}");
+        if calls.len() == 2 {
+            break calls;
+        }
+        assert!(Instant::now() < latest, "{calls:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let of_sidecar = calls.iter().filter(|line| line.contains("{sidecar=\"ledger/v1\","));
+    assert_eq!(of_sidecar.count(), 1, "{calls:?}");
+}
+
+#[test]
+fn a_state_directory_may_lie_deep_and_a_server_have_the_longest_name() {
+    let server = adder();
+    let place = Place::with_state(&format!("{}/{}", "deep".repeat(40), "deeper".repeat(20)));
+    let name = "l".repeat(63);
+    place.file("mesh.yaml", &mesh_of(&[(&name, &server)]));
+    let mut up = Up::start_args(place, &UP);
+    proxies(&up);
+    assert_eq!(up.status()["servers"][0]["name"], name);
+    assert_eq!(up.place.run(&["call", "add"]).code, 0);
+    up.signal("-TERM");
+    assert_eq!(up.end(), 0);
+    assert!(!up.place.state().join("admin.sock").exists());
 }
 
 #[test]

@@ -151,6 +151,29 @@ pub struct ServerStatus {
     /// Sessions or children of it that belong to a single caller.
     #[serde(default)]
     pub own_sessions: usize,
+    /// The sidecars in front of it, where it has any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<EndpointStatus>,
+}
+
+/// One sidecar, as the gateway that calls it sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointStatus {
+    /// Its start, in hexadecimal; no two are alike.
+    pub instance: String,
+    /// The version of the server that it stands beside.
+    pub version: String,
+    /// Host and port of its mesh port.
+    pub address: String,
+    /// `up`, or `out` when it has no calls because it could not be reached or broke them.
+    pub state: String,
+    /// Calls and streams on their way to it.
+    pub in_flight: usize,
+    /// Connections that calls share.
+    pub connections: usize,
+    /// Connections that long streams share.
+    pub stream_connections: usize,
 }
 
 /// How busy a gateway is.

@@ -76,6 +76,10 @@ impl Open {
     async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("admin.sock");
+        Self::at(directory, socket).await
+    }
+
+    async fn at(directory: tempfile::TempDir, socket: PathBuf) -> Self {
         let (sight, closing, tasks) = (
             Arc::new(Scripted::default()),
             CancellationToken::new(),
@@ -99,7 +103,7 @@ impl Open {
         }
     }
     async fn socket(&self, path: &str) -> (u16, String) {
-        ask(UnixStream::connect(&self.socket).await.unwrap(), &get(path)).await
+        ask(connect(&self.socket).await.unwrap(), &get(path)).await
     }
     async fn tcp(&self, request: &str) -> (u16, String) {
         ask(TcpStream::connect(self.metrics).await.unwrap(), request).await
@@ -123,6 +127,31 @@ async fn the_socket_answers_status_tools_metrics_and_probes() {
     assert_eq!(open.socket("/metrics").await, (200, open.sight.metrics()));
     assert_eq!(open.socket("/healthz").await.0, 200);
     assert_eq!(open.socket("/other").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_socket_may_lie_as_deep_as_any_file() {
+    let depth = |length: usize| {
+        let directory = tempfile::tempdir().unwrap();
+        let own = directory.path().as_os_str().len() + "//admin.sock".len();
+        (directory, "d".repeat(length - own))
+    };
+    // One below the longest path of a socket, that, one above, and the longest name of a directory.
+    for length in [106, 107, 108, 290] {
+        let (directory, folder) = depth(length);
+        let folder = directory.path().join(folder);
+        std::fs::create_dir(&folder).unwrap();
+        let socket = folder.join("admin.sock");
+        assert_eq!(socket.as_os_str().len(), length);
+        let open = Open::at(directory, socket.clone()).await;
+        assert_eq!(open.socket("/healthz").await.0, 200, "{length}");
+        assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+        open.closing.cancel();
+        open.tasks.close();
+        open.tasks.wait().await;
+        assert!(!socket.exists(), "{length}");
+        assert!(connect(&socket).await.is_err(), "{length}");
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use meshgate_telemetry::{Metrics, Records};
 use crate::admin;
 use crate::admin::shape::{ListenerStatus, Load, ServerStatus, Status, Tool, Tools, ViewStatus};
 use crate::catalogue::ListKind;
+use crate::hop::EndpointStatus;
 use crate::listen::Caps;
 use crate::lower::Lower;
 use crate::serve::Core;
@@ -86,9 +87,22 @@ impl Sight {
                     calls_waiting: status.waiting,
                     calls_parked: status.parked.parked,
                     own_sessions: status.parked.own_sessions,
+                    endpoints: status.endpoints.iter().map(endpoint).collect(),
                 }
             })
             .collect()
+    }
+}
+
+fn endpoint(status: &EndpointStatus) -> admin::shape::EndpointStatus {
+    admin::shape::EndpointStatus {
+        instance: format!("{:016x}", status.instance),
+        version: status.version.to_string(),
+        address: status.address.to_string(),
+        state: if status.works { "up" } else { "out" }.to_owned(),
+        in_flight: status.in_flight,
+        connections: status.connections,
+        stream_connections: status.stream_connections,
     }
 }
 

@@ -216,6 +216,7 @@ impl Sidecars {
         let all = self.pool.shared.all();
         let each = all.iter().map(|end| EndpointStatus {
             instance: end.endpoint.instance,
+            version: Arc::clone(&end.endpoint.version),
             address: Arc::clone(&end.endpoint.address),
             works: !end.health.is_out(),
             in_flight: end.in_flight(),
@@ -231,6 +232,8 @@ impl Sidecars {
 pub struct EndpointStatus {
     /// Its number.
     pub instance: u64,
+    /// The version of the server that it stands beside.
+    pub version: Arc<str>,
     /// Its address.
     pub address: Arc<str>,
     /// Whether it has calls.

@@ -6,7 +6,6 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -24,8 +23,6 @@ pub const TOKEN: &str = "token";
 const KEY_RING: &str = "key-ring";
 /// The socket that `meshgate status` and its like talk to.
 pub const ADMIN_SOCKET: &str = "admin.sock";
-/// Longest path of a unix socket, with its final zero (`sun_path` of unix(7)).
-const SOCKET_PATH_BYTES_MAX: usize = 108;
 const TOKEN_FILE_BYTES_MAX: u64 = 4 * 1024;
 
 /// Why a state directory cannot be used.
@@ -76,10 +73,6 @@ impl Directory {
             .create(directory)
             .map_err(|cause| DirectoryError::new(format!("state directory `{shown}` cannot be made: {cause}")))?;
         require_private(directory)?;
-        if directory.join(ADMIN_SOCKET).as_os_str().as_bytes().len() >= SOCKET_PATH_BYTES_MAX {
-            let message = format!("the path of state directory `{shown}` is too long for its socket");
-            return Err(DirectoryError::new(message).remedy("name a directory with a shorter path with `--state DIR`"));
-        }
         let lock = lock(directory)?;
         Ok(Self {
             path: directory.to_owned(),

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::taker::{Assembled, Bind, Control, Face, Taker};
 use super::{
-    Begun, Certificates, Kept, MeshListen, ProcessParts, ProcessStartError, Running, joined, records, started,
+    Begun, Certificates, Kept, MeshListen, ProcessParts, ProcessStartError, Running, Served, joined, records, started,
 };
 use crate::drain::{Drain, drain};
 use crate::gateway::{Gateway, GatewayParts, MeshParts};
@@ -132,7 +132,7 @@ impl Binding {
             mesh: gateway.mesh_address(),
             told,
         };
-        let served = self.parts.serving.spawn(gateway.serve());
+        let served = Served::begin(&self.parts.serving, gateway.serve());
         Ok(Assembled { face, kept, served })
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::gateway::entropy;
 use super::taker::{Assembled, Bind, Control, Face, Taker};
-use super::{Begun, MeshListen, ProcessParts, ProcessStartError, Running, joined, records, started};
+use super::{Begun, MeshListen, ProcessParts, ProcessStartError, Running, Served, joined, records, started};
 use crate::drain::{Drain, drain};
 use crate::listen::Admission;
 use crate::member::{Member, MemberParts};
@@ -106,7 +106,7 @@ impl Binding {
             mesh: Some(sidecar.address()),
             told,
         };
-        let served = self.parts.serving.spawn(sidecar.serve());
+        let served = Served::begin(&self.parts.serving, sidecar.serve());
         Ok(Assembled { face, kept, served })
     }
 }

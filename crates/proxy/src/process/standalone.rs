@@ -262,7 +262,7 @@ where
 }
 
 /// From the moment all parts serve until they have ended.
-async fn whole(mut running: Vec<Running>, signals: &mut Signals) -> Result<ExitCode, ProcessError> {
+async fn whole(running: Vec<Running>, signals: &mut Signals) -> Result<ExitCode, ProcessError> {
     let closing = CancellationToken::new();
     let mut doors = JoinSet::new();
     let mut connections = 0;
@@ -278,7 +278,7 @@ async fn whole(mut running: Vec<Running>, signals: &mut Signals) -> Result<ExitC
     }
     enough_files(connections);
     let ended = {
-        let ends: Vec<_> = running.iter_mut().map(|part| Box::pin(part.ended())).collect();
+        let ends: Vec<_> = running.iter().map(|part| Box::pin(part.ended())).collect();
         tokio::select! {
             () = signals.next() => false,
             _ = futures_util::future::select_all(ends) => true,

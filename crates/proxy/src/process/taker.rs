@@ -10,9 +10,8 @@ use meshgate_model::{MeshSpec, Snapshot};
 use meshgate_sync::Digest;
 use meshgate_sync::message::{Report, State};
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
 
-use super::{Kept, ProcessStartError};
+use super::{Kept, ProcessStartError, Served};
 use crate::admin::Sight;
 use crate::assembly;
 use crate::catalogue::Catalogues;
@@ -43,7 +42,7 @@ pub(super) struct Face {
 pub(super) struct Assembled {
     pub(super) face: Face,
     pub(super) kept: Vec<Kept>,
-    pub(super) served: JoinHandle<()>,
+    pub(super) served: Served,
 }
 
 /// Begins to serve, with the gateways that may call where it is a sidecar.

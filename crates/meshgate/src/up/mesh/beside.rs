@@ -4,14 +4,9 @@
 //! here. Where it does not say how, sidecars elsewhere join for it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use meshgate_model::{Part, Reach, Snapshot};
-
-/// Longest folder name that is written out; a socket's path has room for little more.
-const FOLDER_CHARS_MAX: usize = 40;
 
 /// A sidecar of this process: its server and the version of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,19 +24,9 @@ impl Beside {
         }
     }
 
-    /// The name of its folder: readable where there is room, and never that of another.
+    /// The name of its folder. Names hold no dot, so the first one ends the name, and no two have one folder.
     pub(super) fn folder(&self) -> String {
-        // Names hold no dot, so the first one ends the name.
-        let name = format!("{}.{}", self.server, self.version);
-        if name.len() <= FOLDER_CHARS_MAX {
-            return name;
-        }
-        let mut folder: String = name.chars().take(FOLDER_CHARS_MAX - 17).collect();
-        folder.push('~');
-        for byte in digest(&SHA256, name.as_bytes()).as_ref().iter().take(8) {
-            let _ = write!(folder, "{byte:02x}");
-        }
-        folder
+        format!("{}.{}", self.server, self.version)
     }
 }
 
@@ -137,13 +122,6 @@ mod tests {
         assert_eq!(wanted, ["here.v2"]);
         let programs: Vec<_> = programs(&snapshot).into_keys().collect();
         assert_eq!(programs, ["direct".into()]);
-    }
-
-    #[test]
-    fn a_long_name_has_a_short_folder_of_its_own() {
-        let long = |last: &str| beside(&format!("{}{last}", "a".repeat(60))).folder();
-        assert!(long("b").len() <= FOLDER_CHARS_MAX, "{}", long("b"));
-        assert_ne!(long("b"), long("c"));
     }
 
     #[test]

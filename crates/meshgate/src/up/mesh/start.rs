@@ -19,8 +19,9 @@ use meshgate_proxy::process::{
 use meshgate_telemetry::Metrics;
 use tokio::task::JoinSet;
 
+use super::MeshOptions;
 use super::beside::{Beside, programs, sidecars};
-use super::{Members, MeshOptions};
+use super::members::Members;
 use crate::api::ApiAddress;
 use crate::exit::{CONFIGURATION, Failure, STATE, SYSTEM};
 
@@ -101,15 +102,11 @@ impl Starter {
         let gateway = GatewayProcess::start(start, self.parts.clone())
             .await
             .map_err(|error| part_failed(&error))?;
-        let mut members = Members {
-            gateway,
-            sidecars: Default::default(),
-            leaving: JoinSet::new(),
-        };
+        let mut members = Members::new(gateway);
         while let Some(started) = starting.join_next().await {
             let (beside, reach, started) = started.map_err(|error| Failure::new(SYSTEM, error.to_string()))?;
             let running = started.map_err(|error| part_failed(&error))?;
-            members.sidecars.insert(beside, (reach, running));
+            members.join(beside, reach, running);
         }
         Ok(members)
     }
