@@ -295,7 +295,7 @@ async fn plane(parts: &ControlParts, store: Arc<dyn Store>, seal: Arc<Seal>) -> 
         own,
         alarms,
         clock,
-        founding: tokio::sync::Mutex::new(()),
+        founding: Arc::default(),
     })
 }
 
@@ -309,6 +309,7 @@ fn enrolment(plane: &Arc<Plane>) -> Enrolment {
         keys: plane.keys.clone(),
         own: plane.own.clone(),
         alarms: plane.alarms.clone(),
+        founding: plane.founding.clone(),
         clock: plane.clock.clone(),
     })
 }

@@ -17,7 +17,7 @@ use meshgate_model::SpiffeId;
 use meshgate_sync::proto::{self, enrol_request};
 use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, Semaphore};
 
 use crate::alarms::{AlarmKind, Alarms};
 use crate::ca::{Authority, AuthorityError, Order, Serial, public_key_of};
@@ -101,6 +101,8 @@ pub struct Parts {
     pub own: Arc<Own>,
     /// What operators have to know.
     pub alarms: Alarms,
+    /// Held with others while a certificate is given, so that the trust domain does not change meanwhile.
+    pub founding: Arc<RwLock<()>>,
     /// The time.
     pub clock: Clock,
 }
@@ -150,6 +152,7 @@ impl Enrolment {
 
     async fn answer(&self, request: proto::EnrolRequest, from: SocketAddr) -> Result<proto::EnrolReply, EnrolError> {
         let public_key = public_key_of(&request.csr)?;
+        let _founded = self.parts.founding.read().await;
         let proven = match &request.proof {
             Some(enrol_request::Proof::JoinToken(text)) => self.by_token(text).await?,
             Some(enrol_request::Proof::Held(held)) => self.by_held(held, &request.csr).await?,

@@ -79,8 +79,9 @@ pub struct Plane {
     pub(crate) distributor: Arc<Distributor>,
     pub(crate) alarms: Alarms,
     pub(crate) clock: Clock,
-    /// Held while documents change, and with them perhaps the trust domain: between, nothing fits together.
-    pub(crate) founding: tokio::sync::Mutex<()>,
+    /// Held alone while documents change, and with them perhaps the trust domain: between, nothing fits together. Whoever
+    /// enrols holds it with others, so that nobody joins a mesh that begins anew.
+    pub(crate) founding: Arc<tokio::sync::RwLock<()>>,
 }
 
 impl Plane {
@@ -89,7 +90,7 @@ impl Plane {
     /// # Errors
     /// When the configuration has moved on, and when the store fails.
     pub async fn apply(&self, documents: Config, terms: &Terms) -> Result<Applied, PlaneError> {
-        let _one = self.founding.lock().await;
+        let _one = self.founding.write().await;
         let domain = self.authority.trust_domain();
         let fixed = self.ledger.has_members().then_some(&domain);
         let applied = self.registry.apply(documents, terms, fixed).await?;
@@ -102,7 +103,7 @@ impl Plane {
     /// # Errors
     /// As [`apply`](Self::apply).
     pub async fn delete(&self, gone: &[Title], terms: &Terms) -> Result<Applied, PlaneError> {
-        let _one = self.founding.lock().await;
+        let _one = self.founding.write().await;
         let domain = self.authority.trust_domain();
         let fixed = self.ledger.has_members().then_some(&domain);
         let applied = self.registry.delete(gone, terms, fixed).await?;

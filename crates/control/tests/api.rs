@@ -302,8 +302,32 @@ async fn the_trust_domain_is_that_of_the_first_documents_until_somebody_has_join
         "{}",
         moved.text
     );
+    let finding = moved.json()["findings"][0].clone();
+    assert_eq!(
+        (&finding["document"], &finding["path"]),
+        (&"Mesh/corp".into(), &"spec.trustDomain".into())
+    );
+    let message = finding["message"].as_str().unwrap();
+    assert!(
+        message.contains("other.example") && message.contains("corp.example"),
+        "{message}"
+    );
+    let remedy = finding["remedy"].as_str().unwrap();
+    assert!(remedy.contains("trustDomain: corp.example"), "{remedy}");
+    // A mesh whose document goes, and with it the name of its domain, would be another one too.
+    let gone = mesh.operator("DELETE", "/v1/documents/Mesh/corp", &Value::Null).await;
+    assert_eq!(
+        (gone.status, errors(&gone)),
+        (422, vec!["MG0107".to_owned()]),
+        "{}",
+        gone.text
+    );
     let mesh = mesh.restart().await;
     assert_eq!(domain(&mesh), "corp.example");
+    // Who has joined serves on, and what it is told is of the domain that it knows.
+    mesh.apply(&format!("{head}{{trustDomain: corp.example, accessLog: off}}"))
+        .await;
+    mesh.member(common::gateway("default")).await;
 }
 
 #[tokio::test]

@@ -12,8 +12,9 @@ use futures_util::StreamExt as _;
 use meshgate_identity::Denied;
 use meshgate_identity::context::{self, Caller as Named};
 use meshgate_identity::denied::Subject;
-use meshgate_proxy::hop::{Answer, Carries, HopLimits};
-use meshgate_proxy::refusal::{By, Executed, Reason};
+use meshgate_proxy::hop::{Answer, Carries, HopLimits, Sidecars};
+use meshgate_proxy::refusal::{By, Executed, Reason, Refusal};
+use tokio::task::JoinHandle;
 
 use self::mesh_support::{Mesh, Scripted, ask, ask_with, by, call, svid, until, within};
 
@@ -26,6 +27,35 @@ fn limits() -> HopLimits {
         pause_max: Duration::from_millis(40),
         ..HopLimits::default()
     }
+}
+
+/// A sidecar and the way to it, which is open.
+async fn one(limits: HopLimits) -> (Mesh, Scripted, Arc<Sidecars>) {
+    let mesh = Mesh::new();
+    let sidecar = mesh.scripted(1).await;
+    mesh.there(&[&sidecar]);
+    let hop = Arc::new(mesh.sidecars(limits));
+    within(hop.ready()).await.unwrap();
+    (mesh, sidecar, hop)
+}
+
+/// Two sidecars and the way to them, which is open to both.
+async fn two(limits: HopLimits) -> (Mesh, [Scripted; 2], Arc<Sidecars>) {
+    let mesh = Mesh::new();
+    let both = [mesh.scripted(1).await, mesh.scripted(2).await];
+    mesh.there(&both.each_ref());
+    let hop = Arc::new(mesh.sidecars(limits));
+    let is_open = || hop.status().len() == 2 && hop.status().iter().all(|end| end.connections == 1);
+    until("both are open", is_open).await;
+    (mesh, both, hop)
+}
+
+/// A call that waits at the sidecar.
+async fn waiting(hop: &Arc<Sidecars>, sidecar: &Scripted) -> JoinHandle<Result<(u64, Answer), Refusal>> {
+    let hop = hop.clone();
+    let waits = tokio::spawn(async move { call(&hop, "wait").await });
+    sidecar.is_waiting(1).await;
+    waits
 }
 
 fn body_of(answer: Answer) -> Bytes {
@@ -61,11 +91,7 @@ async fn a_call_carries_a_context_that_only_its_connections_peer_can_have_made()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_was_refused_goes_to_another_sidecar_and_runs_once() {
-    let mesh = Mesh::new();
-    let (one, two) = (mesh.scripted(1).await, mesh.scripted(2).await);
-    mesh.there(&[&one, &two]);
-    let hop = mesh.sidecars(limits());
-    within(hop.ready()).await.unwrap();
+    let (_mesh, [one, two], hop) = two(limits()).await;
     let refusal = within(call(&hop, "refuse")).await.unwrap_err();
     assert_eq!((refusal.reason, refusal.executed), (Reason::ServerAway, Executed::No));
     let asked = one.seen.heads.lock().len() + two.seen.heads.lock().len();
@@ -76,11 +102,7 @@ async fn a_stream_that_was_refused_goes_to_another_sidecar_and_runs_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_is_broken_off_may_have_run_and_is_not_made_again() {
-    let mesh = Mesh::new();
-    let (one, two) = (mesh.scripted(1).await, mesh.scripted(2).await);
-    mesh.there(&[&one, &two]);
-    let hop = mesh.sidecars(limits());
-    within(hop.ready()).await.unwrap();
+    let (_mesh, [one, two], hop) = two(limits()).await;
     let refusal = within(call(&hop, "break")).await.unwrap_err();
     assert_eq!(
         (refusal.reason, refusal.executed),
@@ -107,11 +129,7 @@ async fn a_request_that_only_reads_is_made_once_more_and_no_oftener() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_sidecar_loses_what_it_was_doing_and_nothing_else() {
-    let mesh = Mesh::new();
-    let (one, two) = (mesh.scripted(1).await, mesh.scripted(2).await);
-    mesh.there(&[&one, &two]);
-    let hop = Arc::new(mesh.sidecars(limits()));
-    until("both are open", || hop.status().iter().all(|end| end.connections == 1)).await;
+    let (mesh, [one, two], hop) = two(limits()).await;
     let mut waiting = tokio::task::JoinSet::new();
     for owner in [1, 2, 1, 2, 1, 2] {
         let hop = hop.clone();
@@ -145,14 +163,11 @@ async fn a_killed_sidecar_loses_what_it_was_doing_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_endpoint_is_never_taken_out() {
-    let mesh = Mesh::new();
-    let sidecar = mesh.scripted(1).await;
-    mesh.there(&[&sidecar]);
-    let hop = mesh.sidecars(HopLimits {
+    let (_mesh, sidecar, hop) = one(HopLimits {
         failures_to_eject: 2,
         ..limits()
-    });
-    within(hop.ready()).await.unwrap();
+    })
+    .await;
     for _ in 0..6 {
         assert_eq!(
             within(call(&hop, "break")).await.unwrap_err().executed,
@@ -165,16 +180,8 @@ async fn the_last_endpoint_is_never_taken_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_goodbye_sends_the_next_call_over_another_connection_and_ends_no_call() {
-    let mesh = Mesh::new();
-    let sidecar = mesh.scripted(1).await;
-    mesh.there(&[&sidecar]);
-    let hop = Arc::new(mesh.sidecars(limits()));
-    within(hop.ready()).await.unwrap();
-    let waits = {
-        let hop = hop.clone();
-        tokio::spawn(async move { call(&hop, "wait").await })
-    };
-    sidecar.is_waiting(1).await;
+    let (_mesh, sidecar, hop) = one(limits()).await;
+    let waits = waiting(&hop, &sidecar).await;
     for round in 1..5 {
         sidecar.goodbye.send_replace(round);
         for _ in 0..50 {
@@ -224,15 +231,12 @@ async fn another_connection_opens_at_the_cap_of_streams_and_not_before() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_stalls_holds_up_itself_only() {
-    let mesh = Mesh::new();
-    let sidecar = mesh.scripted(1).await;
-    mesh.there(&[&sidecar]);
-    let hop = mesh.sidecars(HopLimits {
+    let (_mesh, sidecar, hop) = one(HopLimits {
         stream_buffer_bytes: 64 << 10,
         streams_per_connection: 20,
         ..limits()
-    });
-    within(hop.ready()).await.unwrap();
+    })
+    .await;
     let mut stalled = Vec::new();
     // Each has a megabyte to say, the window of which nobody opens.
     for _ in 0..18 {
@@ -261,11 +265,7 @@ async fn a_reader_that_stalls_holds_up_itself_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_is_given_up_is_cancelled_there() {
-    let mesh = Mesh::new();
-    let sidecar = mesh.scripted(1).await;
-    mesh.there(&[&sidecar]);
-    let hop = mesh.sidecars(limits());
-    within(hop.ready()).await.unwrap();
+    let (_mesh, sidecar, hop) = one(limits()).await;
     tokio::select! {
         _ = call(&hop, "wait") => panic!("answered"),
         () = sidecar.is_waiting(1) => {}
@@ -347,11 +347,7 @@ async fn what_one_sidecar_cannot_take_is_tried_once_elsewhere_and_what_it_forbid
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_goes_on_goes_to_its_owner_and_elsewhere_only_when_that_is_gone() {
-    let mesh = Mesh::new();
-    let (one, two) = (mesh.scripted(1).await, mesh.scripted(2).await);
-    mesh.there(&[&one, &two]);
-    let hop = mesh.sidecars(limits());
-    within(hop.ready()).await.unwrap();
+    let (mesh, [_one, two], hop) = two(limits()).await;
     for owner in [1, 2, 2, 1, 1, 1, 2] {
         let answer = within(ask(&hop, "echo", Carries::Calls, Some(owner), LONG)).await;
         assert_eq!(by(answer), owner);
@@ -367,11 +363,7 @@ async fn what_goes_on_goes_to_its_owner_and_elsewhere_only_when_that_is_gone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn subscriptions_have_connections_of_their_own() {
-    let mesh = Mesh::new();
-    let sidecar = mesh.scripted(1).await;
-    mesh.there(&[&sidecar]);
-    let hop = mesh.sidecars(limits());
-    within(hop.ready()).await.unwrap();
+    let (_mesh, _sidecar, hop) = one(limits()).await;
     let open = within(ask(&hop, "events:1000", Carries::Streams, None, LONG))
         .await
         .unwrap();
@@ -383,11 +375,7 @@ async fn subscriptions_have_connections_of_their_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d26_certificates_that_are_replaced_under_load_fail_no_call_and_their_connections_go() {
-    let mesh = Mesh::new();
-    let sidecar = mesh.scripted(1).await;
-    mesh.there(&[&sidecar]);
-    let hop = Arc::new(mesh.sidecars(limits()));
-    within(hop.ready()).await.unwrap();
+    let (mesh, sidecar, hop) = one(limits()).await;
     let stop = tokio_util::sync::CancellationToken::new();
     let mut callers = tokio::task::JoinSet::new();
     for _ in 0..8 {
@@ -431,14 +419,11 @@ async fn d26_certificates_that_are_replaced_under_load_fail_no_call_and_their_co
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_connection_is_replaced_before_it_goes() {
-    let mesh = Mesh::new();
-    let sidecar = mesh.scripted(1).await;
-    mesh.there(&[&sidecar]);
-    let hop = mesh.sidecars(HopLimits {
+    let (_mesh, sidecar, hop) = one(HopLimits {
         connection_age: Duration::from_millis(100),
         ..limits()
-    });
-    within(hop.ready()).await.unwrap();
+    })
+    .await;
     while sidecar.connections() < 4 {
         assert_eq!(by(within(call(&hop, "echo")).await), 1);
     }
@@ -446,16 +431,8 @@ async fn an_old_connection_is_replaced_before_it_goes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a105_the_connection_to_a_denied_sidecar_is_cut_and_no_new_one_is_made() {
-    let mesh = Mesh::new();
-    let sidecar = mesh.scripted(1).await;
-    mesh.there(&[&sidecar]);
-    let hop = Arc::new(mesh.sidecars(limits()));
-    within(hop.ready()).await.unwrap();
-    let waits = {
-        let hop = hop.clone();
-        tokio::spawn(async move { call(&hop, "wait").await })
-    };
-    sidecar.is_waiting(1).await;
+    let (mesh, sidecar, hop) = one(limits()).await;
+    let waits = waiting(&hop, &sidecar).await;
     let subject = Subject::Id(sidecar.id.parse().unwrap());
     let denied = Denied::new([(subject, Arc::from("stolen"))]).unwrap();
     mesh.gateway.replace_denied(denied);
@@ -493,15 +470,12 @@ async fn another_part_at_the_address_of_a_sidecar_never_gets_a_byte_of_a_call() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_that_falls_silent_is_given_up_with_what_it_had_and_another_serves_on() {
-    let mesh = Mesh::new();
-    let (one, two) = (mesh.scripted(1).await, mesh.scripted(2).await);
-    mesh.there(&[&one, &two]);
-    let hop = mesh.sidecars(HopLimits {
+    let (_mesh, _both, hop) = two(HopLimits {
         ping_time: Duration::from_millis(100),
         ping_answer_time: Duration::from_millis(300),
         ..limits()
-    });
-    until("both are open", || hop.status().iter().all(|end| end.connections == 1)).await;
+    })
+    .await;
     let lost = within(ask(&hop, "freeze", Carries::Calls, Some(1), LONG))
         .await
         .unwrap_err();
@@ -513,11 +487,7 @@ async fn an_end_that_falls_silent_is_given_up_with_what_it_had_and_another_serve
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_calls_that_are_given_up_cost_their_connection_nothing() {
-    let mesh = Mesh::new();
-    let sidecar = mesh.scripted(1).await;
-    mesh.there(&[&sidecar]);
-    let hop = mesh.sidecars(limits());
-    within(hop.ready()).await.unwrap();
+    let (_mesh, sidecar, hop) = one(limits()).await;
     for _ in 0..1_500 {
         // Its events are on their way when it is given up.
         let (_, answer) = within(call(&hop, "events:3")).await.unwrap();

@@ -25,7 +25,7 @@ const SWEEP_EVERY: u32 = 120;
 /// Makes what is in the store known: to ourselves, and to all proxies.
 pub(super) async fn publish(plane: &Plane) -> Result<(), StartError> {
     // The store tells of a commit before whoever made it has taken it over, so they are waited for.
-    let _founded = plane.founding.lock().await;
+    let _founded = plane.founding.write().await;
     plane.authority.settled().await;
     plane.keys.settled().await;
     plane.registry.refresh().await?;

@@ -68,6 +68,7 @@ impl World {
                 keys,
                 own,
                 alarms: alarms.clone(),
+                founding: Arc::default(),
                 clock,
             }),
             now_ms,

@@ -85,10 +85,15 @@ pub(super) fn against(
 
 /// Certificates name the trust domain, so it cannot be another one while somebody has a certificate.
 pub(super) fn moved_domain(fixed: &TrustDomain, wanted: &BTreeMap<Arc<str>, Arc<Snapshot>>) -> Option<Finding> {
-    let said = &wanted.values().next()?.mesh.trust_domain;
+    let mesh = &wanted.values().next()?.mesh;
+    let said = &mesh.trust_domain;
     let message = format!("the trust domain would be `{said}`, and parts of the mesh have certificates of `{fixed}`");
     let remedy = format!("write `trustDomain: {fixed}` in the document of kind `Mesh`; another domain is another mesh");
-    (said != fixed).then(|| Finding::of_assembly(codes::TRUST_DOMAIN, SOURCE, message, remedy))
+    (said != fixed).then(|| Finding {
+        document: Some(format!("Mesh/{}", mesh.name)),
+        path: "spec.trustDomain".to_owned(),
+        ..Finding::of_assembly(codes::TRUST_DOMAIN, SOURCE, message, remedy)
+    })
 }
 
 /// The application `local` can always prove itself: each gateway makes a token for it, which is known only there.

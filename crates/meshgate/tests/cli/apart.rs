@@ -228,7 +228,7 @@ fn an_api_with_a_certificate_is_asked_by_name_from_anywhere_and_from_its_own_dir
         Ended::from(command.output().unwrap())
     };
     let got = elsewhere(Some(&certificate), &url);
-    assert_eq!(json(&got)[0]["name"], "test", "{}", got.err);
+    assert_eq!(json(&got)[0]["document"]["metadata"]["name"], "test", "{}", got.err);
     let doubted = elsewhere(None, &url);
     assert!(
         doubted.code == 69 && doubted.err.contains("is not believed here") && doubted.err.contains("--control-ca"),

@@ -154,7 +154,8 @@ fn a_state_directory_may_lie_deep_and_a_server_have_the_longest_name() {
     let server = adder();
     let place = Place::with_state(&format!("{}/{}", "deep".repeat(40), "deeper".repeat(20)));
     let name = "l".repeat(63);
-    place.file("mesh.yaml", &mesh_of(&[(&name, &server)]));
+    let text = mesh_of(&[(&name, &server)]).replace("spec: {stdio:", "spec: {alias: ledger, stdio:");
+    place.file("mesh.yaml", &text);
     let mut up = Up::start_args(place, &UP);
     proxies(&up);
     assert_eq!(up.status()["servers"][0]["name"], name);

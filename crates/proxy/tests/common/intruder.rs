@@ -25,18 +25,10 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// With the tool `echo`, and `slow`, which answers when somebody says `release`.
+    /// Both, and the sidecar has heard of its server.
     pub async fn open() -> Self {
-        let server = ScriptedServer::modern()
-            .tool("echo", HI)
-            .tool_as("slow", r#"{"name":"slow","inputSchema":{"type":"object"}}"#, |_| {
-                let result = format!(r#"{{"jsonrpc":"2.0","id":$ID,"result":{HI}}}"#);
-                let release = meshgate_testkit::Step::Until("release".to_owned());
-                Answer::stream([release, meshgate_testkit::Step::message(result)])
-            })
-            .start()
-            .await;
-        let sidecar = RunningSidecar::start(&mesh(&[("only", &server.url())], UNHURRIED)).await;
+        let server = server().await;
+        let sidecar = RunningSidecar::start(&beside(&server)).await;
         let overheard = sidecar.gateway().await.context(&local());
         Self {
             server,
@@ -47,8 +39,26 @@ impl Scene {
 
     /// The calls that the server has heard of.
     pub fn calls(&self) -> usize {
-        let all = self.server.recorded().into_iter();
-        all.filter(|request| request.method() == "tools/call").count()
+        calls(&self.server)
+    }
+
+    /// Waits until the server has heard of so many calls.
+    pub async fn reached(&self, count: usize) {
+        let waiting = async {
+            while self.calls() < count {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting)
+            .await
+            .expect("the calls reach the server");
+    }
+
+    /// Lets the server answer the calls of `slow` that it has.
+    pub async fn release(&self) {
+        let body = br#"{"jsonrpc":"2.0","method":"release"}"#;
+        let json = [("content-type", "application/json")];
+        meshgate_testkit::raw::post(self.server.address(), "/mcp", &json, body).await;
     }
 
     /// A request that the sidecar would forward for its gateway.
@@ -65,9 +75,41 @@ impl Scene {
     }
 }
 
+/// A server with the tool `echo`, and `slow`, which answers when somebody says `release`.
+pub async fn server() -> ScriptedServer {
+    ScriptedServer::modern()
+        .tool("echo", HI)
+        .tool_as("slow", r#"{"name":"slow","inputSchema":{"type":"object"}}"#, |_| {
+            let result = format!(r#"{{"jsonrpc":"2.0","id":$ID,"result":{HI}}}"#);
+            let release = meshgate_testkit::Step::Until("release".to_owned());
+            Answer::stream([release, meshgate_testkit::Step::message(result)])
+        })
+        .start()
+        .await
+}
+
+/// The calls that a server has heard of.
+pub fn calls(server: &ScriptedServer) -> usize {
+    let all = server.recorded().into_iter();
+    all.filter(|request| request.method() == "tools/call").count()
+}
+
+/// The mesh file of a sidecar before a server.
+pub fn beside(server: &ScriptedServer) -> String {
+    mesh(&[("only", &server.url())], UNHURRIED)
+}
+
+/// The parameters of a call of `echo`.
+pub const ECHO: &str = r#""name":"echo","arguments":{}"#;
+
 /// A call of `echo` without a context.
 pub fn bare() -> Ask {
-    Ask::new("7", "tools/call", r#""name":"echo","arguments":{}"#)
+    Ask::new("7", "tools/call", ECHO)
+}
+
+/// A call of `slow` without a context.
+pub fn slow() -> Ask {
+    Ask::new("7", "tools/call", r#""name":"slow","arguments":{}"#)
 }
 
 /// Sends one request over a connection of this TLS client; the status and body of the answer, when there is one.
