@@ -19,7 +19,7 @@ mod request;
 mod tests;
 
 pub use builtin::{BuiltIn, Phase, Rotation};
-pub use certificate::{Serial, serial_of, spki_digest};
+pub use certificate::{Serial, spki_digest};
 pub use request::public_key_of;
 
 /// Why nothing was signed.

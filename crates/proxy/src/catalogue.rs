@@ -82,15 +82,6 @@ impl ListKind {
             Self::Templates => "uriTemplate",
         }
     }
-
-    /// The capability that offers it.
-    pub fn capability(self) -> &'static str {
-        match self {
-            Self::Tools => "tools",
-            Self::Prompts => "prompts",
-            Self::Resources | Self::Templates => "resources",
-        }
-    }
 }
 
 /// One item of a list as its server sent it.

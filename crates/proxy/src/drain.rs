@@ -89,11 +89,6 @@ impl Drainer {
 }
 
 impl Drain {
-    /// A drain that never comes, for tests and for tools that end by themselves.
-    pub fn never() -> Self {
-        drain().1
-    }
-
     /// Resolves when work is asked to finish; at once when it already is.
     pub async fn asked(&self) {
         self.asked.cancelled().await;
@@ -114,11 +109,6 @@ impl Drain {
         Work {
             _token: self.work.token(),
         }
-    }
-
-    /// How much work is under way.
-    pub fn under_way(&self) -> usize {
-        self.work.len()
     }
 }
 

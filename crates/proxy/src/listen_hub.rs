@@ -127,11 +127,6 @@ impl Hub {
         tasks.shutdown().await;
     }
 
-    /// Subscriptions that are open at servers.
-    pub fn feeds(&self) -> usize {
-        self.rooms.lock().feeds.len()
-    }
-
     fn listening(&self, path: Option<&Arc<str>>) -> Vec<Arc<Outlet>> {
         let rooms = self.rooms.lock();
         let views = rooms.views.iter().filter(|(of, _)| path.is_none_or(|path| path == *of));

@@ -14,7 +14,6 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshgate_identity::identity::Identity;
 use meshgate_model::{MeshSpec, Reach, Role, SpiffeId};
 use meshgate_telemetry::{AccessLog, Metrics, Records, Spans};
 use thiserror::Error;
@@ -27,7 +26,7 @@ use crate::admin::Sight;
 use crate::assembly::{self, StartError};
 use crate::catalogue::Catalogues;
 use crate::drain::{Drained, Drainer};
-use crate::member::{Directory, Follow, JoinError, Member, MemberParts, Standing, rotate};
+use crate::member::{Directory, Follow, JoinError, Member, MemberParts, rotate};
 use crate::supervise::SupervisorProgram;
 
 mod certificates;
@@ -188,21 +187,6 @@ impl Running {
     /// Who it is.
     pub fn id(&self) -> SpiffeId {
         self.member.id()
-    }
-
-    /// Its certificate, and whom it trusts.
-    pub fn identity(&self) -> &Arc<Identity> {
-        &self.member.identity
-    }
-
-    /// This start of it; no two are alike.
-    pub fn instance(&self) -> NonZeroU64 {
-        self.member.instance
-    }
-
-    /// How it stands with its membership.
-    pub fn standing(&self) -> Standing {
-        self.member.standing()
     }
 
     /// What the admin interface sees.

@@ -14,7 +14,7 @@ use common::inside::{
 use common::intruder::{ECHO, Scene, bare, beside, calls, server, slow};
 use futures_util::future::join_all;
 use meshgate_identity::Identity;
-use meshgate_proxy::drain::Drain;
+use meshgate_proxy::drain::drain;
 use meshgate_proxy::limits::Limits;
 use meshgate_proxy::sidecar::{Admission, Sidecar, StartError};
 use meshgate_proxy::supervise::SupervisorProgram;
@@ -157,12 +157,7 @@ async fn two_sidecars_of_one_process_share_nothing_and_only_a_server_has_one() {
     let gateway = Arc::new(Identity::new(svid(&ca.issue(GATEWAY)), bundle(&ca)).unwrap());
     let made = Sidecar::bind(
         &snapshot,
-        parts(
-            &gateway,
-            Admission::default(),
-            SupervisorProgram::default(),
-            Drain::never(),
-        ),
+        parts(&gateway, Admission::default(), SupervisorProgram::default(), drain().1),
     );
     assert!(matches!(made.err().unwrap(), StartError::Identity { .. }));
 }

@@ -190,11 +190,6 @@ impl Client {
         self.seen
     }
 
-    /// Whether a stream is open.
-    pub fn is_connected(&self) -> bool {
-        matches!(self.link, Link::Up(_))
-    }
-
     /// What to do now.
     pub fn due(&mut self, now: Duration) -> Due {
         match &self.link {

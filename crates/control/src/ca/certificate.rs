@@ -13,7 +13,6 @@ use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SanType, SerialNumber, date_time_ymd,
 };
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::AuthorityError;
@@ -62,14 +61,6 @@ impl std::fmt::Display for Serial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
-}
-
-/// The serial number of a certificate in DER; `None` when it is none of ours.
-pub fn serial_of(certificate: &[u8]) -> Option<Serial> {
-    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-    let raw = parsed.raw_serial();
-    let bytes = raw.get(raw.iter().position(|byte| *byte != 0)?..)?;
-    bytes.try_into().ok().map(Serial)
 }
 
 /// SHA-256 of a public key.

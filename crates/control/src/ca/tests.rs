@@ -10,9 +10,10 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use meshgate_identity::manifest::SnapshotKey;
-use meshgate_identity::{SvidKey, TrustBundle};
+use meshgate_identity::{Peer, SvidKey, TrustBundle};
 use meshgate_model::{SpiffeId, TrustDomain};
 use rcgen::{CertificateParams, DnType, IsCa, KeyPair, SanType};
+use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::*;
@@ -81,7 +82,8 @@ async fn a_leaf_names_one_part_and_may_do_nothing_else() {
     assert!(usage.digital_signature() && !usage.key_cert_sign() && !usage.crl_sign());
     let usage = leaf.extended_key_usage().unwrap().unwrap().value;
     assert!(usage.server_auth && usage.client_auth && !usage.any);
-    assert_eq!(serial_of(&signed.chain[0]), Some(signed.serial));
+    let seen = Peer::of(Some(&[CertificateDer::from(&*signed.chain[0])])).unwrap();
+    assert_eq!(seen.serial(), signed.serial.to_string());
     assert_eq!(Serial::parse(&signed.serial.to_string()), Some(signed.serial));
     let seconds = |time: SystemTime| i64::try_from(crate::store::unix_ms(time) / 1000).unwrap();
     assert_eq!(leaf.validity().not_before.timestamp(), seconds(now() - BACKDATED));

@@ -60,7 +60,7 @@ codes! {
     UNSETTLED = "MG2002", Warning, "the control plane is young and waits for its proxies",
         "For a minute after its start, in which every proxy has the time to come back, gateways add endpoints and take none \
          away. Calls go on.",
-        "wait";
+        "wait a minute";
     SET_BACK = "MG2003", Error, "the store of the control plane is older than what proxies have seen",
         "A backup was put back. Proxies take what it says only from a higher epoch, and what was applied since the backup is missing.",
         "restart the control plane, which raises the epoch, and apply what is missing";

@@ -5,9 +5,9 @@
 //! this sidecar's own configuration. A gateway that decides nothing, or wrongly, still gets a refusal here.
 
 use super::{
-    Arc, Arrival, Asked, By, CallContext, CallRecord, Connection, Core, Face, Incoming, Parts, Reason, Refusal,
-    ReplyBody, Request, Response, Routing, Verb, ViewState, admit, check_announced, check_head, message_id,
-    note_arrival, now, read_body, respond, telemetry,
+    Arc, Arrival, Asked, By, CallContext, Connection, Core, Face, Incoming, Parts, Reason, Refusal, ReplyBody, Request,
+    Response, Verb, ViewState, admit, check_announced, check_head, message_id, note_arrival, now, read_body, respond,
+    telemetry,
 };
 use crate::authenticate::Trusted;
 use crate::authorize::may_use;
@@ -46,16 +46,16 @@ impl Inside {
     }
 
     async fn admitted(&self, arrival: &mut Arrival, asked: Asked) -> Result<Response<ReplyBody>, Refusal> {
+        let core = &self.core;
+        let _unproven = asked.connection.unproven()?;
+        let Vouched { view, caller, counted } = self.vouched(&asked)?;
         let Asked {
             routing,
             parts,
             body,
-            connection,
             record,
+            ..
         } = asked;
-        let core = &self.core;
-        let _unproven = connection.unproven()?;
-        let Vouched { view, caller, counted } = self.vouched(&routing, &parts, &connection, &record)?;
         check_head(&parts, &core.limits)?;
         check_target(&parts)?;
         check_announced(&body, core.limits.body_bytes)?;
@@ -83,20 +83,15 @@ impl Inside {
 
     /// Steps 4 and 8, from the head alone: who calls, and whether this sidecar lets it use the view it names. What is unknown
     /// here and what is forbidden look the same.
-    fn vouched(
-        &self,
-        routing: &Arc<Routing>,
-        parts: &Parts,
-        connection: &Connection,
-        record: &CallRecord,
-    ) -> Result<Vouched, Refusal> {
+    fn vouched(&self, asked: &Asked) -> Result<Vouched, Refusal> {
+        let (routing, connection, record) = (&asked.routing, &asked.connection, &asked.record);
         let peer = connection
             .mesh()
             .ok_or_else(|| Refusal::new(Reason::Internal, "the connection is not one of the mesh"))?;
         record.note(|r| r.peer_identity = Some(peer.text().clone()));
         self.trusted.admit(peer)?;
         connection.prove();
-        let told = self.trusted.caller(&parts.headers, peer)?;
+        let told = self.trusted.caller(&asked.parts.headers, peer)?;
         let caller = &told.caller;
         record.note(|r| {
             r.application = caller.application.clone();
