@@ -41,7 +41,19 @@ impl Config {
     /// # Errors
     /// What is wrong with the form of each.
     pub fn of_objects<'a>(objects: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, Vec<Finding>> {
-        let source: Arc<str> = SOURCE.into();
+        Self::of_objects_from(SOURCE, objects)
+    }
+
+    /// The same for documents from elsewhere, as findings name it: what is typed on a command line is made into one. A part
+    /// of a mesh that is started with a line reads no mesh file, and what it would read one with stays out of its memory.
+    ///
+    /// # Errors
+    /// As [`of_objects`](Self::of_objects).
+    pub fn of_objects_from<'a>(
+        source: &str,
+        objects: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Self, Vec<Finding>> {
+        let source: Arc<str> = source.into();
         let mut findings = Vec::new();
         let mut config = Self {
             sources: vec![source.clone()],

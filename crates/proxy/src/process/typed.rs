@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use meshgate_model::{Finding, Reach, Role};
+use meshgate_model::{Config, Finding, Reach, Role};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
@@ -161,7 +161,10 @@ impl SidecarArgs {
             "metadata": { "name": server },
             "spec": spec,
         });
-        read(COMMAND_LINE, &document.to_string(), None)
+        let text = document.to_string();
+        chosen(COMMAND_LINE, &text, None, || {
+            Config::of_objects_from(COMMAND_LINE, [text.as_bytes()])
+        })
     }
 }
 
@@ -183,11 +186,16 @@ fn of_file(file: &Path, wanted: Option<&str>) -> Result<Vec<TypedServer>, TypedE
             file: name.clone(),
             why: cause.to_string(),
         })?;
-    read(&name, &text, wanted)
+    chosen(&name, &text, wanted, || meshgate_model::parse(&name, &text))
 }
 
-/// The sidecars that a mesh file says to run.
-fn read(source_name: &str, text: &str, wanted: Option<&str>) -> Result<Vec<TypedServer>, TypedError> {
+/// The sidecars that documents say to run, once they are read.
+fn chosen(
+    source_name: &str,
+    text: &str,
+    wanted: Option<&str>,
+    read: impl FnOnce() -> Result<Config, Vec<Finding>>,
+) -> Result<Vec<TypedServer>, TypedError> {
     let refused = |findings| TypedError::Findings {
         source_name: source_name.to_owned(),
         text: text.to_owned(),
@@ -198,9 +206,7 @@ fn read(source_name: &str, text: &str, wanted: Option<&str>) -> Result<Vec<Typed
         name: "default".into(),
         started: Arc::new(BTreeMap::new()),
     };
-    let (snapshot, _) = meshgate_model::parse(source_name, text)
-        .and_then(|config| config.compile_as(&role))
-        .map_err(refused)?;
+    let (snapshot, _) = read().and_then(|config| config.compile_as(&role)).map_err(refused)?;
     let servers = snapshot.servers.values().filter_map(|server| match &server.reach {
         Reach::Sidecar {
             version,

@@ -100,10 +100,11 @@ fn a_typed_line_is_read_by_the_rules_of_a_mesh_file() {
         let Err(TypedError::Findings { findings, .. }) = typed(words) else {
             panic!("{words:?}")
         };
-        assert!(
-            findings.iter().any(|finding| finding.code == code),
-            "{words:?}: {findings:?}"
-        );
+        let found = findings.iter().find(|finding| finding.code == code);
+        let Some(found) = found else {
+            panic!("{words:?}: {findings:?}")
+        };
+        assert_eq!(&*found.source, "command line", "{words:?}");
     }
 }
 
