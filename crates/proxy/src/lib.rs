@@ -13,6 +13,7 @@ pub mod refusal;
 pub mod call;
 pub mod drain;
 pub mod observe;
+mod gathered;
 pub mod listen;
 pub mod supervise;
 pub mod hop;

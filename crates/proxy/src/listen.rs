@@ -54,6 +54,9 @@ use crate::limits::Limits;
 
 /// Connections the kernel may queue for us.
 const BACKLOG: i32 = 1024;
+/// What is read at once from a connection inside the mesh, in bytes: a whole TLS record (RFC 8446 §5.1) and a half. rustls by
+/// itself asks for 4 KiB at a time.
+pub(crate) const READ_BYTES: usize = 24 << 10;
 /// How long accepting pauses when the process is out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(250);
 

@@ -157,15 +157,18 @@ impl Body for ReplyBody {
 
 /// An answer with a whole JSON body.
 pub fn json_answer(status: StatusCode, body: Bytes) -> Response<ReplyBody> {
-    json(status, ReplyBody::full(body))
+    json(status, ReplyBody::full(body), Hop::Gateway)
 }
 
-fn json(status: StatusCode, body: ReplyBody) -> Response<ReplyBody> {
+/// Between parts of the mesh there is nobody who keeps answers, and each field is one more that both ends spell.
+fn json(status: StatusCode, body: ReplyBody, hop: Hop) -> Response<ReplyBody> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
-    headers.insert(CACHE_CONTROL, NO_STORE);
+    if hop == Hop::Gateway {
+        headers.insert(CACHE_CONTROL, NO_STORE);
+    }
     response
 }
 
@@ -207,9 +210,9 @@ pub async fn modern(id: Bytes, answering: Answering, hop: Hop) -> Result<Respons
     };
     Ok(match first {
         Told::Notice(notice) => event_answer(frame_events(&id, Some(notice), saying, hop)),
-        Told::Result(body) => json_answer(StatusCode::OK, body),
-        Told::Pieces(pieces) | Told::Lowered(pieces) => json(StatusCode::OK, ReplyBody::pieces(pieces)),
-        Told::Error(body, code) => json_answer(modern_status(code), body),
+        Told::Result(body) => json(StatusCode::OK, ReplyBody::full(body), hop),
+        Told::Pieces(pieces) | Told::Lowered(pieces) => json(StatusCode::OK, ReplyBody::pieces(pieces), hop),
+        Told::Error(body, code) => json(modern_status(code), ReplyBody::full(body), hop),
     })
 }
 

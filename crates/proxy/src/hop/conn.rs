@@ -16,6 +16,7 @@ use h2::{Ping, PingPong};
 use meshgate_identity::Peer;
 use meshgate_identity::identity::{ALPN, Expect, server_name};
 use meshgate_identity::svid::{Svid, connection_life};
+use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -27,10 +28,14 @@ use super::HopOptions;
 use super::limits::HopLimits;
 use super::table::Endpoint;
 use super::wire::{Wire, Written};
+use crate::gathered::{Gathered, Turns, gathered};
+use crate::listen::READ_BYTES;
 use crate::refusal::{Executed, Reason, Refusal};
 use crate::simulated;
 
-type Frames = Connection<TlsStream<Wire>, Bytes>;
+/// TLS over a socket that is read in large pieces, because rustls by itself asks for 4 KiB at a time.
+type Secured = TlsStream<BufReader<Wire>>;
+type Frames = Turns<Connection<Gathered<Secured>, Bytes>, Secured>;
 
 /// How long an ended peer may leave bytes unacknowledged, as on every other way to a server.
 const TCP_SILENCE_MAX: std::time::Duration = std::time::Duration::from_secs(15);
@@ -42,7 +47,7 @@ pub(super) struct Conn {
     pub(super) svid: Arc<Svid>,
     /// What has left through it.
     pub(super) written: Written,
-    in_flight: AtomicUsize,
+    in_flight: Arc<AtomicUsize>,
     streams_max: usize,
     closed: Arc<AtomicBool>,
 }
@@ -123,6 +128,7 @@ async fn dial(endpoint: &Endpoint, options: &HopOptions) -> Result<(Arc<Conn>, W
         tcp,
         written: written.clone(),
     };
+    let wire = BufReader::with_capacity(READ_BYTES, wire);
     let tls = TlsConnector::from(config).connect(server_name(), wire).await;
     let tls = tls.map_err(|error| {
         tracing::debug!(address = &*endpoint.address, %error, "handshake");
@@ -133,9 +139,13 @@ async fn dial(endpoint: &Endpoint, options: &HopOptions) -> Result<(Arc<Conn>, W
         return Err("it does not speak http/2");
     }
     let peer = Peer::of(session.peer_certificates()).map_err(|_| "its certificate cannot be read")?;
-    let (send, mut wire) = settings(limits).handshake(tls).await.map_err(|_| "http/2 broke")?;
+    let (io, outlet) = gathered(tls);
+    let (send, frames) = settings(limits).handshake(io).await.map_err(|_| "http/2 broke")?;
+    let in_flight = Arc::new(AtomicUsize::new(0));
+    let mut wire = outlet.turns(frames, Arc::clone(&in_flight));
     let pings = first_exchange(&mut wire).await?;
-    let streams_max = limits.streams_per_connection.min(wire.max_concurrent_send_streams());
+    let allowed = wire.connection.max_concurrent_send_streams();
+    let streams_max = limits.streams_per_connection.min(allowed);
     let life = connection_life(
         SystemTime::now(),
         [svid.not_after(), peer.not_after()],
@@ -146,7 +156,7 @@ async fn dial(endpoint: &Endpoint, options: &HopOptions) -> Result<(Arc<Conn>, W
         send,
         svid: Arc::clone(&svid),
         written,
-        in_flight: AtomicUsize::new(0),
+        in_flight,
         streams_max,
         closed: Arc::clone(&closed),
     };
@@ -180,7 +190,7 @@ fn settings(limits: &HopLimits) -> Builder {
 
 /// Waits until the other end has answered: then it has taken our certificate and said how many streams it allows.
 async fn first_exchange(wire: &mut Frames) -> Result<PingPong, &'static str> {
-    let mut pings = wire.ping_pong().ok_or("http/2 broke")?;
+    let mut pings = wire.connection.ping_pong().ok_or("http/2 broke")?;
     tokio::select! {
         _ended = wire => Err("it closed the connection at once, as one that does not know us does"),
         pong = pings.ping(Ping::opaque()) => pong.map_err(|_| "it closed the connection at once, as one that does not know us does"),

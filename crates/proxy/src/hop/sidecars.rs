@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_core::Stream;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use meshgate_mcp::{SseDecoder, SseEvent};
@@ -121,7 +121,6 @@ impl Sidecars {
             let mut fields = (ask.fields)()?;
             fields.insert(CONTENT_TYPE, JSON);
             fields.insert(ACCEPT, BOTH);
-            fields.insert(CONTENT_LENGTH, HeaderValue::from(ask.body.len()));
             let context = self.contexts.value(ask.from, &endpoint.spiffe_id, svid)?;
             fields.insert(words::CONTEXT, context);
             Ok(fields)

@@ -30,7 +30,7 @@ pub struct Connection {
     unproven: AtomicUsize,
     unproven_max: usize,
     ending: AtomicBool,
-    in_flight: AtomicUsize,
+    in_flight: Arc<AtomicUsize>,
     /// Answers that have something to send and are not asked for it.
     offered: AtomicUsize,
     /// Frames that carried a part of an answer, over HTTP/2.
@@ -98,7 +98,7 @@ impl Connection {
             unproven: AtomicUsize::new(0),
             unproven_max: limits.h2_unproven_streams,
             ending: AtomicBool::new(false),
-            in_flight: AtomicUsize::new(0),
+            in_flight: Arc::default(),
             offered: AtomicUsize::new(0),
             sent: Arc::default(),
             mesh,
@@ -227,6 +227,11 @@ impl Connection {
 }
 
 impl Connection {
+    /// The count of requests that are in flight.
+    pub(super) fn in_flight(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.in_flight)
+    }
+
     /// Where the wire guard counts the frames it sends.
     pub(super) fn sent(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.sent)

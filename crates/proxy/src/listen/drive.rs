@@ -4,6 +4,7 @@
 //! nothing was in flight for too long, because it is old, because the process drains, or because the wire guard broke
 //! it. In every case but the last a call that is in flight is answered first.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -22,7 +23,7 @@ use hyper_util::server::graceful::GracefulConnection;
 use meshgate_identity::Peer;
 use meshgate_identity::svid::LeafError;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, DuplexStream};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -37,8 +38,9 @@ use super::refused::Refused;
 use super::stream::{Streams, Tracked};
 use super::watch::{Verdict, Watch};
 use super::wire::{self, Guard, Version};
-use super::{Cover, Never, Service};
+use super::{Cover, Never, READ_BYTES, Service};
 use crate::drain::Drain;
+use crate::gathered::{Turns, gathered};
 use crate::limits::Limits;
 use crate::simulated;
 
@@ -119,7 +121,10 @@ impl<S> Edge<S> {
         }
     }
 
-    async fn handshake(&self, tls: Arc<ServerConfig>, stream: TcpStream) -> Result<TlsStream<TcpStream>, Ended> {
+    async fn handshake<T>(&self, tls: Arc<ServerConfig>, stream: T) -> Result<TlsStream<T>, Ended>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
         let accepted = timeout(self.limits.tls_handshake_time, TlsAcceptor::from(tls).accept(stream)).await;
         Ok(accepted.map_err(|_| {
             Refused::one(&self.refused.slow);
@@ -167,6 +172,7 @@ impl<S> Edge<S> {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let unwelcome = || Refused::one(&self.refused.unwelcome);
+        let stream = BufReader::with_capacity(READ_BYTES, stream);
         let stream = self.handshake(door.tls(), stream).await.inspect_err(|_| unwelcome())?;
         let session = stream.get_ref().1;
         if session.alpn_protocol() != Some(b"h2") {
@@ -212,14 +218,7 @@ impl<S> Edge<S> {
         let (mesh, age) = agreed.mesh.unzip();
         let age = age.unwrap_or_else(|| jittered(limits.connection_age_time));
         let connection = Connection::new((peer, self.local), agreed.tls, version, &limits, slot, mesh);
-        let io = TokioIo::new(Guard::new(
-            io,
-            version,
-            first,
-            &limits,
-            Arc::clone(&self.refused),
-            connection.sent(),
-        ));
+        let (refused, sent) = (Arc::clone(&self.refused), connection.sent());
         let service = service_fn({
             let (edge, connection) = (Arc::clone(&self), Arc::clone(&connection));
             move |request: Request<Incoming>| {
@@ -242,6 +241,7 @@ impl<S> Edge<S> {
         // wait on connections where nobody calls.
         match version {
             Version::Http1 => {
+                let io = TokioIo::new(Guard::new(io, version, first, &limits, refused, sent));
                 let mut conn = Box::pin(http1_builder(&limits).serve_connection(io, service));
                 self.steer(conn.as_mut(), &connection, age).await
             }
@@ -253,7 +253,13 @@ impl<S> Edge<S> {
                     refused: Arc::clone(&self.refused),
                 };
                 let _gone = streams.gone.clone().drop_guard();
-                let mut conn = Box::pin(http2_builder(&limits, streams).serve_connection(io, service));
+                let (io, outlet) = gathered(io);
+                let io = TokioIo::new(Guard::new(io, version, first, &limits, refused, sent));
+                let mut builder = http2_builder(&limits, streams);
+                // Between parts of the mesh nobody reads it.
+                builder.auto_date_header(connection.mesh().is_none());
+                let conn = Box::pin(builder.serve_connection(io, service));
+                let mut conn = Box::pin(outlet.turns(conn, connection.in_flight()));
                 self.steer(conn.as_mut(), &connection, age).await
             }
         }
@@ -284,7 +290,7 @@ impl<S> Edge<S> {
     /// Lets the connection run, and asks it to end when it should.
     async fn steer<C>(&self, mut conn: Pin<&mut C>, connection: &Connection, age: Duration) -> Result<(), Ended>
     where
-        C: GracefulConnection<Error = hyper::Error>,
+        C: Steered,
     {
         let mut watch = Watch::new(&self.limits, Instant::now(), age);
         loop {
@@ -296,13 +302,35 @@ impl<S> Edge<S> {
             }
             match watch.look(connection, Instant::now()) {
                 Verdict::GoOn => {}
-                Verdict::Finish => conn.as_mut().graceful_shutdown(),
+                Verdict::Finish => conn.as_mut().finish(),
                 Verdict::BreakOff => {
                     Refused::one(&self.refused.slow);
                     return Err(Ended::Slow("the client"));
                 }
             }
         }
+    }
+}
+
+/// A connection of either version.
+trait Steered: Future<Output = Result<(), hyper::Error>> {
+    /// Lets what is in flight finish, and takes nothing new.
+    fn finish(self: Pin<&mut Self>);
+}
+
+impl<C: GracefulConnection<Error = hyper::Error>> Steered for C {
+    fn finish(self: Pin<&mut Self>) {
+        GracefulConnection::graceful_shutdown(self);
+    }
+}
+
+impl<C, T> Steered for Turns<Pin<Box<C>>, T>
+where
+    C: GracefulConnection<Error = hyper::Error>,
+    T: AsyncWrite + Unpin,
+{
+    fn finish(self: Pin<&mut Self>) {
+        self.get_mut().connection.as_mut().graceful_shutdown();
     }
 }
 
