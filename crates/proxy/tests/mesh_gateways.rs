@@ -178,6 +178,14 @@ async fn a_sidecar_that_is_lost_under_load_loses_what_it_was_doing_and_nothing_r
             let answer = gateway.modern("/mcp", "1", "tools/call", ECHO).await;
             assert_eq!(answer.json()["result"]["content"][0]["text"], "hi", "{}", answer.text());
         }
+        until("an operator sees who is out and who has calls", || {
+            let endpoints = gateway.sight.status().servers.remove(0).endpoints;
+            let seen: Vec<_> = endpoints.iter().map(|one| (&*one.instance, &*one.state)).collect();
+            seen == [("000000000000000b", "out"), ("000000000000000c", "up")]
+                && endpoints[0].connections == 0
+                && endpoints[1].in_flight > 0
+        })
+        .await;
         raw::post(server.address(), "/mcp", &[], b"release").await;
     };
     let (waited, ()) = tokio::join!(waits, load);

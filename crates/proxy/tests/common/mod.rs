@@ -42,6 +42,7 @@ pub struct RunningGateway {
     pub metrics: Arc<Metrics>,
     pub catalogues: Arc<Catalogues>,
     pub control: Arc<Control>,
+    pub sight: Arc<meshgate_proxy::assembly::Sight>,
     drainer: Option<Drainer>,
     serving: JoinHandle<()>,
 }
@@ -134,7 +135,7 @@ impl RunningGateway {
         let address = gateway.addresses()[0];
         let mesh_address = gateway.mesh_address();
         let catalogues = gateway.catalogues();
-        let control = gateway.control();
+        let (control, sight) = (gateway.control(), gateway.sight());
         let serving = tokio::spawn(gateway.serve());
         catalogues.asked_all(Duration::from_secs(10)).await;
         Self {
@@ -144,6 +145,7 @@ impl RunningGateway {
             metrics,
             catalogues,
             control,
+            sight,
             drainer: Some(drainer),
             serving,
         }
