@@ -5,9 +5,7 @@
 //! secret of 256 bits in a file of its own beside the database (mode 0600, or a credential that systemd hands over), so
 //! that backups of the database and of the secret can go different ways.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io;
 use std::path::Path;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -15,6 +13,8 @@ use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use meshgate_identity::file;
+pub(crate) use meshgate_identity::file::write_private;
 use zeroize::Zeroizing;
 
 #[cfg(test)]
@@ -192,51 +192,5 @@ fn parsed(text: &[u8]) -> Option<Zeroizing<[u8; SECRET_BYTES]>> {
 /// # Errors
 /// Also when others may read it, and when it is longer than a kilobyte.
 pub(crate) fn read_private(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    let file = File::open(path)?;
-    let mode = file.metadata()?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            format!("mode {mode:03o} lets others read it; run `chmod 600` on it"),
-        ));
-    }
-    let mut text = Zeroizing::new(Vec::new());
-    file.take(SECRET_FILE_BYTES_MAX + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > SECRET_FILE_BYTES_MAX {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "longer than any such file is",
-        ));
-    }
-    Ok(text)
-}
-
-/// Writes a small file, mode 0600, so that a crash leaves the old content or the new one.
-///
-/// # Errors
-/// What the system says.
-pub(crate) fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
-    let directory = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or_else(|| Path::new("."));
-    let mut staged_name = path.file_name().unwrap_or_default().to_owned();
-    staged_name.push(format!(".{}.new", std::process::id()));
-    let staged = directory.join(staged_name);
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&staged)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        fs::rename(&staged, path)
-    };
-    write().inspect_err(|_| {
-        // The first error is the one that matters; what is left over is overwritten by the next attempt.
-        let _ = fs::remove_file(&staged);
-    })?;
-    File::open(directory)?.sync_all()
+    file::read_private(path, SECRET_FILE_BYTES_MAX)
 }

@@ -206,8 +206,7 @@ impl KeyRing {
     /// Reads the ring at `path`; a file that others may read is refused.
     pub fn load(path: &Path) -> Result<Self, KeyRingError> {
         let shown = || path.display().to_string();
-        let bytes = file::require_private(path)
-            .and_then(|()| file::read_capped(path, KEY_RING_FILE_BYTES_MAX))
+        let bytes = file::read_private(path, KEY_RING_FILE_BYTES_MAX)
             .map_err(|cause| KeyRingError::File { path: shown(), cause })?;
         Self::decode(&bytes).ok_or_else(|| KeyRingError::Damaged { path: shown() })
     }

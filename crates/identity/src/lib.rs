@@ -14,6 +14,7 @@ pub mod bundle;
 pub mod context;
 pub mod denied;
 pub mod enrolment;
+pub mod file;
 pub mod identity;
 pub mod join;
 pub mod keys;
@@ -25,7 +26,6 @@ pub mod svid;
 pub mod tls;
 pub mod token;
 
-mod file;
 mod leaf;
 #[cfg(test)]
 mod tests;

@@ -160,8 +160,7 @@ impl Stored {
 
     fn read<T>(&self, name: &str, decode: impl FnOnce(&[u8]) -> Result<T, Damage>) -> Result<Option<T>, StoredError> {
         let path = self.directory.join(name);
-        let bytes = file::require_private(&path).and_then(|()| file::read_capped(&path, IDENTITY_FILE_BYTES_MAX));
-        let bytes = match bytes {
+        let bytes = match file::read_private(&path, IDENTITY_FILE_BYTES_MAX) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(cause) => {
                 return Err(StoredError::File {

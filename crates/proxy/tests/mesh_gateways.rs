@@ -11,6 +11,7 @@ use common::parked::{ALL, DONE, FORM, Last, asking, asks, call, gone, question};
 use common::{LegacyClient, Post, UNHURRIED, mesh};
 use meshgate_identity::Expect;
 use meshgate_identity::identity::server_name;
+use meshgate_proxy::admin::Sight as _;
 use meshgate_proxy::hop::{Forwarded, HopLimits, HopOptions, Peers};
 use meshgate_testkit::{Answer, Script, ScriptedServer, Step, raw};
 use serde_json::{Value, json};

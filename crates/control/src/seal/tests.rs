@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::*;
 
 #[test]
