@@ -168,15 +168,14 @@ impl Server {
     /// Something has changed. It is sent when [`Server::due`] says.
     pub fn change(&mut self, now: Duration, change: Change) {
         let mut touched = Touched::default();
-        let put = change.put.iter().map(|(resource, _)| resource.key().kind);
-        let urgent = put
-            .chain(change.gone.iter().map(|key| key.kind))
-            .any(crate::Kind::is_urgent);
+        // What is told again as it was hastens nothing: whoever changes one document names all there is.
+        let mut urgent = false;
         for (resource, audience) in change.put {
-            self.catalog.put(resource, audience, &mut touched);
+            let kind = resource.key().kind;
+            urgent |= self.catalog.put(resource, audience, &mut touched) && kind.is_urgent();
         }
         for key in &change.gone {
-            self.catalog.remove(key, &mut touched);
+            urgent |= self.catalog.remove(key, &mut touched) && key.kind.is_urgent();
         }
         let moved = change.revision > self.now_at.revision;
         self.now_at.revision = self.now_at.revision.max(change.revision);

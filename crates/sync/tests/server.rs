@@ -241,6 +241,23 @@ fn a_denial_and_endpoints_do_not_wait_and_cannot_be_used_to_hurry_everything() {
 }
 
 #[test]
+fn endpoints_and_denials_that_are_told_again_as_they_were_hurry_nothing() {
+    let signer = Signer::new(1);
+    let mut server = settled(&signer);
+    let gateway = taken(&mut server, ms(60), GATEWAY, 1);
+    // As a control plane does after each change of a document: it names all there is.
+    let mut all = mesh(&signer);
+    for (resource, _) in &mut all {
+        if resource.key().kind == Kind::Object && &*resource.key().name == "Mesh/corp" {
+            *resource = object("Mesh", "corp", 2);
+        }
+    }
+    server.replace(s(1), 11, all);
+    assert_eq!(server.due(), Some(s(1) + limits::QUIET));
+    assert_eq!(server.tick(s(1) + limits::QUIET), [gateway]);
+}
+
+#[test]
 fn only_those_whose_set_has_changed_are_woken() {
     let signer = Signer::new(1);
     let mut server = settled(&signer);

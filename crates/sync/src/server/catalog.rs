@@ -154,11 +154,12 @@ pub(super) struct Catalog {
 
 impl Catalog {
     /// Puts one in; nothing is touched when it is there already.
-    pub(super) fn put(&mut self, resource: Arc<Resource>, audience: Audience, touched: &mut Touched) {
+    /// Whether that changes anything.
+    pub(super) fn put(&mut self, resource: Arc<Resource>, audience: Audience, touched: &mut Touched) -> bool {
         let key = resource.key().clone();
         if let Some(before) = self.entries.get(&key) {
             if before.resource.digest() == resource.digest() && before.audience == audience {
-                return;
+                return false;
             }
             touched.add(&before.audience);
             let before = before.audience.clone();
@@ -171,14 +172,19 @@ impl Catalog {
             keys.insert(key.clone());
         });
         self.entries.insert(key, Entry { resource, audience });
+        true
     }
 
-    pub(super) fn remove(&mut self, key: &Key, touched: &mut Touched) {
-        let Some(entry) = self.entries.remove(key) else { return };
+    /// Whether it was there.
+    pub(super) fn remove(&mut self, key: &Key, touched: &mut Touched) -> bool {
+        let Some(entry) = self.entries.remove(key) else {
+            return false;
+        };
         touched.add(&entry.audience);
         self.index(&entry.audience, |keys| {
             keys.remove(key);
         });
+        true
     }
 
     fn index(&mut self, audience: &Audience, mut change: impl FnMut(&mut BTreeSet<Key>)) {
