@@ -6,7 +6,7 @@ use std::time::Duration;
 pub const RECORDS_WAITING_MAX: usize = 16 * 1024;
 
 /// Records whose room is kept while there are few of them; what a rush needed beyond that is let go.
-pub const RECORDS_KEPT_MAX: usize = 1024;
+pub const RECORDS_KEPT_MAX: usize = 128;
 
 /// Bytes of formatted lines whose room is kept while there are few of them.
 pub const LINES_KEPT_BYTES_MAX: usize = 64 * 1024;
