@@ -37,6 +37,9 @@ use crate::simulated;
 type Secured = TlsStream<BufReader<Wire>>;
 type Frames = Turns<Connection<Gathered<Secured>, Bytes>, Secured>;
 
+/// Why there is no connection to an end that took it, and ended it before it had answered.
+const ENDED_AT_ONCE: &str = "it closed the connection at once, as one that does not know us does";
+
 /// How long an ended peer may leave bytes unacknowledged, as on every other way to a server.
 const TCP_SILENCE_MAX: std::time::Duration = std::time::Duration::from_secs(15);
 
@@ -98,13 +101,25 @@ impl Conn {
     }
 }
 
+/// Why no connection stands.
+pub(super) struct Unopened {
+    /// For the calls that waited for it.
+    pub(super) refusal: Refusal,
+    /// Whether the other end took the connection and ended it: as one does that has just said goodbye to all it had.
+    pub(super) was_taken: bool,
+}
+
 /// Opens a connection to an endpoint. What is refused here has not been sent.
-pub(super) async fn open(endpoint: &Endpoint, options: &HopOptions) -> Result<(Arc<Conn>, Watch), Refusal> {
-    match timeout(options.limits.connect_time, dial(endpoint, options)).await {
-        Ok(Ok(opened)) => Ok(opened),
-        Ok(Err(why)) => Err(away(why)),
-        Err(_) => Err(away("it did not accept a connection in time")),
-    }
+pub(super) async fn open(endpoint: &Endpoint, options: &HopOptions) -> Result<(Arc<Conn>, Watch), Unopened> {
+    let why = match timeout(options.limits.connect_time, dial(endpoint, options)).await {
+        Ok(Ok(opened)) => return Ok(opened),
+        Ok(Err(why)) => why,
+        Err(_) => "it did not accept a connection in time",
+    };
+    Err(Unopened {
+        refusal: away(why),
+        was_taken: why == ENDED_AT_ONCE,
+    })
 }
 
 fn away(why: &str) -> Refusal {
@@ -192,8 +207,8 @@ fn settings(limits: &HopLimits) -> Builder {
 async fn first_exchange(wire: &mut Frames) -> Result<PingPong, &'static str> {
     let mut pings = wire.connection.ping_pong().ok_or("http/2 broke")?;
     tokio::select! {
-        _ended = wire => Err("it closed the connection at once, as one that does not know us does"),
-        pong = pings.ping(Ping::opaque()) => pong.map_err(|_| "it closed the connection at once, as one that does not know us does"),
+        _ended = wire => Err(ENDED_AT_ONCE),
+        pong = pings.ping(Ping::opaque()) => pong.map_err(|_| ENDED_AT_ONCE),
     }?;
     Ok(pings)
 }

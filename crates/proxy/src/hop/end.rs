@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::conn::{Conn, Watch, Worn, open};
+use super::conn::{Conn, Unopened, Watch, Worn, open};
 use super::health::Health;
 use super::lane::{Lane, Next};
 use super::pool::Shared;
@@ -168,14 +168,14 @@ impl End {
     /// Opens a connection, and carries it until it has ended.
     async fn open(self: Arc<Self>, carries: Carries, pool: &Arc<Shared>) {
         let opened = tokio::select! {
-            () = self.cut.cancelled() => Err(stopped()),
+            () = self.cut.cancelled() => Err(Unopened { refusal: stopped(), was_taken: false }),
             opened = open(&self.endpoint, &pool.options) => opened,
         };
         let (conn, watch) = match opened {
             Ok(opened) => opened,
-            Err(refusal) => {
-                tracing::debug!(endpoint = &*self.endpoint.address, why = %refusal, "no connection");
-                self.lane(carries).failed(refusal, &pool.options.limits);
+            Err(unopened) => {
+                tracing::debug!(endpoint = &*self.endpoint.address, why = %unopened.refusal, "no connection");
+                self.lane(carries).failed(unopened, &pool.options.limits);
                 pool.unreachable(&self);
                 return;
             }

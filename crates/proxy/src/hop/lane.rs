@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::conn::Conn;
+use super::conn::{Conn, Unopened};
 use super::health;
 use super::limits::HopLimits;
 use crate::refusal::{Executed, Reason, Refusal};
@@ -111,19 +111,22 @@ impl Lane {
         wanted
     }
 
-    /// None stands.
-    pub(super) fn failed(&self, refusal: Refusal, limits: &HopLimits) {
+    /// None stands. Who waited is refused, and so are others for a while; but where the first attempt was taken and ended,
+    /// whoever waited makes a second one at once.
+    pub(super) fn failed(&self, unopened: Unopened, limits: &HopLimits) {
         {
             let mut opening = self.opening.lock();
             opening.under_way = false;
             opening.failures = opening.failures.saturating_add(1);
+            let again = unopened.was_taken && opening.failures == 1;
             let pause = health::pause(
                 opening.failures,
                 limits.pause_min,
                 limits.pause_max,
                 simulated::random(),
             );
-            opening.failed = Some((refusal, Instant::now() + pause));
+            let pause = if again { Duration::ZERO } else { pause };
+            opening.failed = Some((unopened.refusal, Instant::now() + pause));
         }
         self.opened.send_modify(|count| *count += 1);
     }
@@ -176,4 +179,39 @@ fn full(limits: &HopLimits) -> Refusal {
     )
     .rule("hop/connections")
     .retry(Duration::from_secs(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unopened(was_taken: bool) -> Unopened {
+        Unopened {
+            refusal: gone(),
+            was_taken,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_tries_again_at_once_where_the_first_attempt_was_taken_and_ended_and_only_once() {
+        let (lane, limits) = (Lane::default(), HopLimits::default());
+        assert!(matches!(lane.next(&limits), Next::Open));
+        assert!(matches!(lane.next(&limits), Next::Wait));
+        lane.failed(unopened(true), &limits);
+        assert!(matches!(lane.next(&limits), Next::Open));
+        lane.failed(unopened(true), &limits);
+        assert!(matches!(lane.next(&limits), Next::GiveUp(_)));
+        tokio::time::advance(limits.pause_max * 2).await;
+        assert!(matches!(lane.next(&limits), Next::Open));
+        lane.failed(unopened(true), &limits);
+        assert!(matches!(lane.next(&limits), Next::GiveUp(_)), "the third in a row");
+
+        let lane = Lane::default();
+        assert!(matches!(lane.next(&limits), Next::Open));
+        lane.failed(unopened(false), &limits);
+        assert!(
+            matches!(lane.next(&limits), Next::GiveUp(_)),
+            "nobody was there, or nobody answered: that takes time, and others may be tried"
+        );
+    }
 }
