@@ -49,6 +49,11 @@ pub struct Limits {
     pub head_fields: usize,
     /// A request body.
     pub body_bytes: usize,
+    /// How much of a body is taken from an HTTP/2 client that is refused by its head, before it is answered. Some clients lose
+    /// the answer when their stream ends while they are sending; this is what they send at once.
+    pub h2_refused_bytes: usize,
+    /// And for how long.
+    pub h2_refused_time: Duration,
     /// A request body must be whole after waiting this long for its bytes.
     pub body_time: Duration,
     /// A request body may not arrive slower than this, once `body_grace_time` is used up.
@@ -138,6 +143,8 @@ impl Default for Limits {
             head_bytes: 8 * KIB,
             head_fields: 64,
             body_bytes: 4 * MIB,
+            h2_refused_bytes: 64 * KIB,
+            h2_refused_time: Duration::from_millis(100),
             body_time: Duration::from_secs(30),
             body_bytes_per_second: KIB,
             body_grace_time: Duration::from_secs(5),

@@ -36,7 +36,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
-pub use self::body::{check_announced, read_body};
+pub use self::body::{check_announced, read_body, take_rest};
 pub use self::caps::{Caps, network};
 pub use self::connection::{Connection, Unproven};
 use self::descriptors::Descriptors;

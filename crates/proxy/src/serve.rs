@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method as Verb, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method as Verb, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use meshgate_mcp::{Envelope, Message, Method, Revision, meta};
 use meshgate_telemetry::{self as telemetry, Hop, TraceContext};
@@ -21,13 +21,14 @@ use crate::catalogue::{Routing, ViewState, gateway_identity};
 use crate::classify::Reshape;
 use crate::hop::Peers;
 use crate::limit::{Counted, Place};
-use crate::listen::{Connection, check_announced, check_head, read_body};
+use crate::listen::{Connection, check_head};
 use crate::lower::{Inward, Lower};
 use crate::observe::CallRecord;
 use crate::refusal::{By, Reason, Refusal};
 use crate::resolve::{self, Call, TraceKeys};
 use crate::respond::{self, ReplyBody};
 
+mod arrival;
 mod checks;
 mod forward;
 mod legacy;
@@ -38,6 +39,7 @@ mod proof;
 mod shaped;
 mod shared;
 
+use self::arrival::Arrival;
 use self::checks::{check_arguments, check_mirrored};
 pub use self::mesh::Inside;
 use self::notes::{note_arrival, note_destination};
@@ -90,18 +92,10 @@ pub struct CallContext {
     pub by: By,
 }
 
-/// What is known of a request while it is being admitted; how a refusal is answered depends on it.
-#[derive(Default)]
-struct Arrival {
-    id: Option<Bytes>,
-    legacy: bool,
-}
-
 /// A request that has come in: what it is admitted by.
 struct Asked {
     routing: Arc<Routing>,
     parts: Parts,
-    body: Incoming,
     connection: Arc<Connection>,
     record: CallRecord,
 }
@@ -113,10 +107,10 @@ impl Edge {
         request: Request<Incoming>,
         connection: Arc<Connection>,
     ) -> Response<ReplyBody> {
-        let asked = self.core.asked(request, connection);
-        let (mut arrival, record) = (Arrival::default(), asked.record.clone());
+        let (mut arrival, asked) = self.core.asked(request, connection);
+        let (record, version) = (asked.record.clone(), asked.parts.version);
         let admitted = respond::caught(self.admitted(&mut arrival, asked)).await;
-        self.core.answered(&arrival, admitted, record)
+        self.core.answered(arrival, admitted, (record, version)).await
     }
 
     /// Steps 3 to 6: from a request to a message of a known caller, then to the face of its era.
@@ -124,7 +118,6 @@ impl Edge {
         let Asked {
             routing,
             parts,
-            body,
             connection,
             record,
         } = asked;
@@ -137,7 +130,7 @@ impl Edge {
         }
         arrival.legacy = attaches(&parts)?;
         if !arrival.legacy {
-            check_announced(&body, core.limits.body_bytes)?;
+            arrival.check_announced(&core.limits)?;
             admit::check_form(&parts.headers)?;
         }
         let Proven { view, caller, counted } = self.proven(&routing, &parts, &connection)?;
@@ -167,7 +160,7 @@ impl Edge {
         }
         // Taken before the body is read: bodies are what calls cost memory with.
         context.place = Some(core.place(counted.as_ref(), context.view.view.limits_lifted)?);
-        let body = read_body(body, core.limits.body_bytes, &core.limits).await?;
+        let body = arrival.read(&core.limits).await?;
         if let Some(home) = home {
             arrival.legacy = true;
             over.map_or(Ok(()), Err)?;
@@ -217,29 +210,33 @@ impl Edge {
 
 impl Core {
     /// Steps 1 and 2: the routing that the whole call sees, and its record.
-    fn asked(&self, request: Request<Incoming>, connection: Arc<Connection>) -> Asked {
+    fn asked(&self, request: Request<Incoming>, connection: Arc<Connection>) -> (Arrival, Asked) {
         let routing = self.catalogues.routing().load_full();
         let (parts, body) = request.into_parts();
         let traceparent = parts.headers.get("traceparent").and_then(|v| v.to_str().ok());
         let record = self
             .observer
             .open(connection.peer().ip(), routing.revisions(), traceparent);
-        Asked {
+        let asked = Asked {
             routing,
             parts,
-            body,
             connection,
             record,
-        }
+        };
+        (Arrival::of(body), asked)
     }
 
     /// The answer to a request, or to a refused one, under its record.
-    fn answered(
+    async fn answered(
         &self,
-        arrival: &Arrival,
+        mut arrival: Arrival,
         admitted: Result<Response<ReplyBody>, Refusal>,
-        record: CallRecord,
+        (record, version): (CallRecord, Version),
     ) -> Response<ReplyBody> {
+        // HTTP/1.1 has its own way to linger, after the answer; in HTTP/2 the stream ends with it.
+        if admitted.is_err() && version == Version::HTTP_2 {
+            arrival.take_rest(&self.limits).await;
+        }
         let response = admitted.unwrap_or_else(|refusal| {
             let refusal = refusal.at(self.by());
             record.refused(&refusal);

@@ -44,6 +44,8 @@ fn table() -> Vec<(&'static str, &'static str)> {
         head_bytes: "d08_a_head_at_its_limits_reaches_the_service",
         head_fields: "d08_a_head_at_its_limits_reaches_the_service",
         body_bytes: "d08_a_body_may_be_as_long_as_its_limit",
+        h2_refused_bytes: "what_is_taken_of_who_is_refused_has_a_size_and_a_time",
+        h2_refused_time: "what_is_taken_of_who_is_refused_has_a_size_and_a_time",
         body_time: "a_body_that_does_not_end_is_given_up",
         body_bytes_per_second: "a_body_has_its_grace_and_then_its_pace",
         body_grace_time: "a_body_has_its_grace_and_then_its_pace",

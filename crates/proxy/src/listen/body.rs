@@ -56,6 +56,26 @@ where
     }
 }
 
+/// Takes what a client that is refused by its head has sent by now, within the limits for it. Answers whether that was all.
+pub async fn take_rest<B>(body: B, limits: &Limits) -> bool
+where
+    B: Body<Data = Bytes>,
+{
+    let mut body = std::pin::pin!(body);
+    let deadline = Instant::now() + limits.h2_refused_time;
+    let mut room = limits.h2_refused_bytes;
+    loop {
+        match timeout_at(deadline, body.frame()).await {
+            Ok(None | Some(Err(_))) => return true,
+            Ok(Some(Ok(frame))) => match room.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(left) => room = left,
+                None => return false,
+            },
+            Err(_) => return false,
+        }
+    }
+}
+
 /// What has been read.
 enum Read {
     Nothing,

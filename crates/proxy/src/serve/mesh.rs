@@ -6,8 +6,7 @@
 
 use super::{
     Arc, Arrival, Asked, By, CallContext, Connection, Core, Face, Incoming, Parts, Reason, Refusal, ReplyBody, Request,
-    Response, Verb, ViewState, admit, check_announced, check_head, message_id, note_arrival, now, read_body, respond,
-    telemetry,
+    Response, Verb, ViewState, admit, check_head, message_id, note_arrival, now, respond, telemetry,
 };
 use crate::authenticate::Trusted;
 use crate::authorize::may_use;
@@ -39,10 +38,10 @@ impl Inside {
         request: Request<Incoming>,
         connection: Arc<Connection>,
     ) -> Response<ReplyBody> {
-        let asked = self.core.asked(request, connection);
-        let (mut arrival, record) = (Arrival::default(), asked.record.clone());
+        let (mut arrival, asked) = self.core.asked(request, connection);
+        let (record, version) = (asked.record.clone(), asked.parts.version);
         let admitted = respond::caught(self.admitted(&mut arrival, asked)).await;
-        self.core.answered(&arrival, admitted, record)
+        self.core.answered(arrival, admitted, (record, version)).await
     }
 
     async fn admitted(&self, arrival: &mut Arrival, asked: Asked) -> Result<Response<ReplyBody>, Refusal> {
@@ -50,18 +49,14 @@ impl Inside {
         let _unproven = asked.connection.unproven()?;
         let Vouched { view, caller, counted } = self.vouched(&asked)?;
         let Asked {
-            routing,
-            parts,
-            body,
-            record,
-            ..
+            routing, parts, record, ..
         } = asked;
         check_head(&parts, &core.limits)?;
         check_target(&parts)?;
-        check_announced(&body, core.limits.body_bytes)?;
+        arrival.check_announced(&core.limits)?;
         admit::check_form(&parts.headers)?;
         let place = core.place(counted.as_ref(), view.view.limits_lifted)?;
-        let body = read_body(body, core.limits.body_bytes, &core.limits).await?;
+        let body = arrival.read(&core.limits).await?;
         let scanned = admit::scan(&body, &core.limits, view.tolerates_duplicates);
         let face = scanned.as_ref().ok().map(|_| Face::Modern);
         note_arrival(&record, &body, face, scanned.as_ref().ok());

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use http_body::Frame;
 use http_body_util::{Full, StreamBody};
 
-use super::read_body;
+use super::{read_body, take_rest};
 use crate::limits::Limits;
 use crate::refusal::Reason;
 
@@ -75,4 +75,18 @@ async fn a_broken_body_says_whether_it_was_slow_or_wrong() {
         let read = read_body(StreamBody::new(broken), 1000, &Limits::default()).await;
         assert_eq!(read.unwrap_err().reason, reason);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_taken_of_who_is_refused_has_a_size_and_a_time() {
+    let limits = Limits::default();
+    let most = limits.h2_refused_bytes;
+    for (bytes, whole) in [(0, true), (most - 1, true), (most, true), (most + 1, false)] {
+        let body = Full::new(Bytes::from(vec![b' '; bytes]));
+        assert_eq!(take_rest(body, &limits).await, whole, "{bytes}");
+    }
+    let began = tokio::time::Instant::now();
+    let silent = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>());
+    assert!(!take_rest(silent, &limits).await);
+    assert_eq!(began.elapsed(), limits.h2_refused_time);
 }
