@@ -201,10 +201,14 @@ fn verdict(role: Role, status: u16, body: &[u8]) -> Verdict {
         Role::Sidecar(_) => "sidecar",
     };
     let decided = matches!(said("reason"), Some("not_found" | "forbidden" | "invalid_params"));
-    if said("by") == Some(by) && said("executed") == Some("no") && decided {
-        Verdict::Refuses
-    } else {
-        other()
+    if said("executed") != Some("no") || !decided {
+        return other();
+    }
+    match said("by") {
+        Some(who) if who == by => Verdict::Refuses,
+        // The gateway has let it through: its sidecar has heard of the change before it did.
+        Some("sidecar") => Verdict::Serves,
+        _ => other(),
     }
 }
 
@@ -223,6 +227,9 @@ mod tests {
         assert_eq!(refused("sidecar", "invalid_params"), Verdict::Refuses);
         assert!(matches!(refused("gateway", "invalid_params"), Verdict::Other(_)));
         assert!(matches!(refused("sidecar", "server_away"), Verdict::Other(_)));
+        let through =
+            br#"{"error":{"data":{"dev.meshgate/refusal":{"by":"sidecar","executed":"no","reason":"forbidden"}}}}"#;
+        assert_eq!(verdict(Role::Gateway, 403, through), Verdict::Serves, "the sidecar's");
     }
 
     #[test]
