@@ -200,18 +200,24 @@ async fn a_change_reaches_those_it_is_for_and_apply_waits_for_them() {
     );
 }
 
-#[tokio::test]
-async fn a_restarted_control_plane_takes_nobody_away_before_they_had_time_to_come_back() {
-    let mesh = Mesh::start().await;
+/// A gateway, and a sidecar that was named to it; then both have lost their streams.
+async fn named_and_lost(mesh: &Mesh) -> (common::Member, common::Member) {
     let edge = mesh.member(gateway("default")).await;
     let documents = mesh.member(server("documents", "v1")).await;
     let sidecar = documents.stream(7).await.unwrap();
     sidecar.up().await;
     let mut watching = edge.stream(1).await.unwrap();
-    let settled =
+    let named =
         |held: &Held| endpoints(held, "server/documents").is_some_and(|(settled, all)| settled && all.len() == 1);
-    assert!(watching.until(settled).await);
+    assert!(watching.until(named).await);
     drop((sidecar, watching));
+    (edge, documents)
+}
+
+#[tokio::test]
+async fn a_restarted_control_plane_takes_nobody_away_before_they_had_time_to_come_back() {
+    let mesh = Mesh::start().await;
+    let (edge, documents) = named_and_lost(&mesh).await;
     let mesh = mesh.restart().await;
     let edge = common::Member {
         address: mesh.sync(),
@@ -255,14 +261,7 @@ async fn a_restarted_control_plane_takes_nobody_away_before_they_had_time_to_com
 #[tokio::test]
 async fn a_sidecar_that_loses_its_stream_is_named_on_to_gateways_that_come_after() {
     let mesh = Mesh::start().await;
-    let edge = mesh.member(gateway("default")).await;
-    let documents = mesh.member(server("documents", "v1")).await;
-    let sidecar = documents.stream(7).await.unwrap();
-    sidecar.up().await;
-    let mut watching = edge.stream(1).await.unwrap();
-    let named = |held: &Held| endpoints(held, "server/documents").is_some_and(|(_, all)| all.len() == 1);
-    assert!(watching.until(named).await);
-    drop((sidecar, watching));
+    let (edge, _documents) = named_and_lost(&mesh).await;
     let gone = |status: &Value| {
         status["proxies"]
             .as_array()
@@ -276,7 +275,7 @@ async fn a_sidecar_that_loses_its_stream_is_named_on_to_gateways_that_come_after
     let mut later = edge.stream(2).await.unwrap();
     assert!(later.until(|held| !held.is_empty()).await);
     assert!(
-        named(&later.held()),
+        endpoints(&later.held(), "server/documents").is_some_and(|(_, all)| all.len() == 1),
         "whether it can be called is found out by who calls it"
     );
 }
