@@ -29,6 +29,18 @@ pub enum AlarmKind {
     RootWaits,
 }
 
+impl AlarmKind {
+    /// All of them, each with the name that its metric has.
+    const ALL: [(Self, &'static str); 6] = [
+        (Self::TokenReused, "token_reused"),
+        (Self::UnknownIssuance, "unknown_issuance"),
+        (Self::LogBroken, "log_broken"),
+        (Self::SetBack, "set_back"),
+        (Self::Guessing, "guessing"),
+        (Self::RootWaits, "root_waits"),
+    ];
+}
+
 /// One alarm.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -75,6 +87,13 @@ impl Alarms {
             last.pop_front();
         }
         last.push_back(alarm);
+    }
+
+    /// How many of each kind are shown.
+    pub fn counts(&self) -> Vec<(&'static str, usize)> {
+        let last = self.last.lock();
+        let of = |kind| last.iter().filter(|alarm| alarm.kind == kind).count();
+        AlarmKind::ALL.map(|(kind, name)| (name, of(kind))).to_vec()
     }
 
     /// The last ones, the newest last.

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use meshgate_identity::{ServiceToken, token_digest};
 use meshgate_model::TrustDomain;
+use meshgate_telemetry::metrics::ControlMetrics;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -23,10 +24,13 @@ use crate::distribute::{self, Distributor};
 use crate::enrol::{self, Enrolment};
 use crate::issuance::Ledger;
 use crate::keys::Keys;
-use crate::limits::{API_CONNECTIONS_MAX, API_HEAD_TIME, SYNC_CONNECTIONS_MAX, SYNC_HANDSHAKE_TIME};
+use crate::limits::{
+    API_CONNECTIONS_MAX, API_HEAD_TIME, PROBE_CONNECTIONS_MAX, SYNC_CONNECTIONS_MAX, SYNC_HANDSHAKE_TIME,
+};
 use crate::listen::{self, Manners, TlsSource};
 use crate::own::{Own, OwnError, Sources};
 use crate::plane::{Plane, PlaneError};
+use crate::probe;
 use crate::registry::Registry;
 use crate::seal::{Seal, SealError};
 use crate::services;
@@ -55,6 +59,8 @@ pub struct ControlParts {
     pub sync: SocketAddr,
     /// Where operators come to; anything but loopback needs `api_tls`.
     pub api: SocketAddr,
+    /// Where scrapers of this machine come to; none is for nobody.
+    pub metrics: Option<SocketAddr>,
     /// TLS of the admin API.
     pub api_tls: Option<TlsSource>,
     /// The trust domain of a new mesh, until its first documents say one. Default: `default.mesh`.
@@ -72,6 +78,7 @@ impl ControlParts {
             key_file: None,
             sync: loopback,
             api: loopback,
+            metrics: None,
             api_tls: None,
             trust_domain: None,
             clock: Arc::new(SystemTime::now),
@@ -85,6 +92,9 @@ pub enum StartError {
     /// The admin API would be open to other machines without TLS.
     #[error("the admin api would listen on {0} without TLS; give it a certificate, or listen on 127.0.0.1")]
     Open(SocketAddr),
+    /// The metrics would be open to other machines.
+    #[error("`metrics` would listen on {0}, and what is there needs no credentials; listen on 127.0.0.1")]
+    OpenMetrics(SocketAddr),
     /// An address cannot be had.
     #[error("`{address}` cannot be listened on: {cause}")]
     Listen {
@@ -127,6 +137,8 @@ pub struct Addresses {
     pub sync: SocketAddr,
     /// For operators.
     pub api: SocketAddr,
+    /// For scrapers, where there is such a listener.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// The control plane.
@@ -150,11 +162,22 @@ impl Control {
         if !parts.api.ip().to_canonical().is_loopback() && parts.api_tls.is_none() {
             return Err(StartError::Open(parts.api));
         }
-        let sync = bind(parts.sync).await?;
-        let api = bind(parts.api).await?;
+        if let Some(open) = parts
+            .metrics
+            .filter(|address| !address.ip().to_canonical().is_loopback())
+        {
+            return Err(StartError::OpenMetrics(open));
+        }
+        let (sync, sync_at) = bind(parts.sync).await?;
+        let (api, api_at) = bind(parts.api).await?;
+        let metrics = match parts.metrics {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
         let addresses = Addresses {
-            sync: local(&sync, parts.sync)?,
-            api: local(&api, parts.api)?,
+            sync: sync_at,
+            api: api_at,
+            metrics: metrics.as_ref().map(|(_, at)| *at),
         };
         let (store, seal) = open(&parts).await?;
         let operator_token = operator_token(&parts.state)?;
@@ -183,6 +206,17 @@ impl Control {
         };
         let router = api::router(plane.clone(), token_digest(operator_token.expose()));
         tasks.spawn(listen::serve(api, manners, router, stop.clone()));
+        if let Some((listener, _)) = metrics {
+            let manners = Manners {
+                tls: None,
+                http2_only: false,
+                connections_max: PROBE_CONNECTIONS_MAX,
+                head_time: API_HEAD_TIME,
+                strangers: None,
+            };
+            let router = probe::router(plane.clone());
+            tasks.spawn(listen::serve(listener, manners, router, stop.clone()));
+        }
         let (distributor, stopped) = (plane.distributor.clone(), stop.clone());
         tasks.spawn(async move { distributor.run(stopped).await });
         let (distributor, stopped) = (plane.distributor.clone(), stop.clone());
@@ -228,16 +262,12 @@ impl Drop for Running {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|cause| StartError::Listen { address, cause })
-}
-
-fn local(socket: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
-    socket
-        .local_addr()
-        .map_err(|cause| StartError::Listen { address, cause })
+/// A listener, and where it is.
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |cause| StartError::Listen { address, cause };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let at = listener.local_addr().map_err(failed)?;
+    Ok((listener, at))
 }
 
 async fn plane(parts: &ControlParts, store: Arc<dyn Store>, seal: Arc<Seal>) -> Result<Plane, StartError> {
@@ -266,6 +296,7 @@ async fn plane(parts: &ControlParts, store: Arc<dyn Store>, seal: Arc<Seal>) -> 
     };
     let own = Arc::new(Own::open(sources).await?);
     let alarms = Alarms::new(clock.clone());
+    let metrics = Arc::new(ControlMetrics::new());
     let distributor = Distributor::new(
         distribute::Parts {
             registry: registry.clone(),
@@ -273,6 +304,7 @@ async fn plane(parts: &ControlParts, store: Arc<dyn Store>, seal: Arc<Seal>) -> 
             ledger: ledger.clone(),
             own: own.clone(),
             alarms: alarms.clone(),
+            metrics: metrics.clone(),
         },
         parts.state.join(NOTES_FILE),
     );
@@ -294,6 +326,7 @@ async fn plane(parts: &ControlParts, store: Arc<dyn Store>, seal: Arc<Seal>) -> 
         keys,
         own,
         alarms,
+        metrics,
         clock,
         founding: Arc::default(),
     })
@@ -309,6 +342,7 @@ fn enrolment(plane: &Arc<Plane>) -> Enrolment {
         keys: plane.keys.clone(),
         own: plane.own.clone(),
         alarms: plane.alarms.clone(),
+        metrics: plane.metrics.clone(),
         founding: plane.founding.clone(),
         clock: plane.clock.clone(),
     })

@@ -17,6 +17,7 @@ use meshgate_sync::message::Report;
 use meshgate_sync::proto::{FromControl, FromProxy};
 use meshgate_sync::resource::{Denial, Whom};
 use meshgate_sync::server::{Change, Next, Said, Server, SessionId, Status, Unopened};
+use meshgate_telemetry::metrics::ControlMetrics;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -52,6 +53,8 @@ pub struct Parts {
     pub own: Arc<Own>,
     /// What operators have to know.
     pub alarms: Alarms,
+    /// Counts.
+    pub metrics: Arc<ControlMetrics>,
 }
 
 /// A proxy that was connected, as it was.
@@ -289,6 +292,7 @@ impl Distributor {
                 ));
             }
         };
+        self.parts.metrics.stream();
         state.wakers.insert(opened.id, woken.clone());
         if let Some(replaced) = opened.replaced.and_then(|id| state.wakers.remove(&id)) {
             replaced.notify_one();
@@ -379,8 +383,12 @@ impl Distributor {
         }
         match state.server.received(self.now(), id, message) {
             Ok(Said::Reported(report)) => self.reported(&mut state, id, &report),
-            Ok(Said::Taken(_)) => self.answers.send_modify(|count| *count += 1),
+            Ok(Said::Taken(_)) => {
+                self.parts.metrics.answer(true);
+                self.answers.send_modify(|count| *count += 1);
+            }
             Ok(Said::Refused(refused)) => {
+                self.parts.metrics.answer(false);
                 let identity = state.server.status(id).map(|status| status.identity.to_string());
                 tracing::warn!(
                     identity = identity.unwrap_or_default(),

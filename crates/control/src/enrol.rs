@@ -15,6 +15,7 @@ use meshgate_identity::JoinToken;
 use meshgate_identity::enrolment::{HeldError, verify_held};
 use meshgate_model::SpiffeId;
 use meshgate_sync::proto::{self, enrol_request};
+use meshgate_telemetry::metrics::ControlMetrics;
 use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{RwLock, Semaphore};
@@ -101,6 +102,8 @@ pub struct Parts {
     pub own: Arc<Own>,
     /// What operators have to know.
     pub alarms: Alarms,
+    /// Counts.
+    pub metrics: Arc<ControlMetrics>,
     /// Held with others while a certificate is given, so that the trust domain does not change meanwhile.
     pub founding: Arc<RwLock<()>>,
     /// The time.
@@ -143,7 +146,13 @@ impl Enrolment {
             .map_err(|_| EnrolError::Message("came too late"))?;
         let address = from.ip().to_canonical();
         self.may_try(address)?;
+        let proof = match &request.proof {
+            Some(enrol_request::Proof::JoinToken(_)) => "join_token",
+            Some(enrol_request::Proof::Held(_)) => "held",
+            None => "none",
+        };
         let done = self.answer(request, from).await;
+        self.parts.metrics.enrolment(proof, done.is_ok());
         if let Err(error) = &done {
             self.count(address, error);
         }

@@ -26,6 +26,7 @@ pub mod shapes;
 pub mod services;
 pub mod plane;
 pub mod api;
+pub mod probe;
 pub mod assembly;
 // tidy: module order ends
 

@@ -49,6 +49,9 @@ pub const DENIED_MAX: usize = meshgate_sync::limits::DENIALS_MAX;
 /// Longest reason of a denial, in bytes.
 pub const DENIAL_REASON_BYTES_MAX: usize = meshgate_sync::limits::TEXT_BYTES_MAX;
 
+/// Connections of scrapers and probes; the next one waits.
+pub const PROBE_CONNECTIONS_MAX: usize = 32;
+
 /// Failed enrolments of one address within a minute before it has to wait. What they guess at has 256 bits, so this is about
 /// noise and work; and behind one address may be many hosts, one of them bad.
 pub const ENROL_FAILURES_MAX: u32 = 30;

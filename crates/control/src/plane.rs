@@ -9,6 +9,7 @@ use meshgate_identity::JoinToken;
 use meshgate_model::{Config, Part, SpiffeId};
 use meshgate_sync::message::State;
 use meshgate_sync::server::{Progress, Status};
+use meshgate_telemetry::metrics::{ControlLevels, ControlMetrics, Follows};
 
 use crate::alarms::Alarms;
 use crate::ca::{Authority as _, AuthorityError, BuiltIn, Phase};
@@ -78,6 +79,7 @@ pub struct Plane {
     pub(crate) own: Arc<Own>,
     pub(crate) distributor: Arc<Distributor>,
     pub(crate) alarms: Alarms,
+    pub(crate) metrics: Arc<ControlMetrics>,
     pub(crate) clock: Clock,
     /// Held alone while documents change, and with them perhaps the trust domain: between, nothing fits together. Whoever
     /// enrols holds it with others, so that nobody joins a mesh that begins anew.
@@ -90,6 +92,12 @@ impl Plane {
     /// # Errors
     /// When the configuration has moved on, and when the store fails.
     pub async fn apply(&self, documents: Config, terms: &Terms) -> Result<Applied, PlaneError> {
+        let done = self.applied(documents, terms).await;
+        self.count(terms, done.as_ref());
+        done
+    }
+
+    async fn applied(&self, documents: Config, terms: &Terms) -> Result<Applied, PlaneError> {
         let _one = self.founding.write().await;
         let domain = self.authority.trust_domain();
         let fixed = self.ledger.has_members().then_some(&domain);
@@ -98,11 +106,29 @@ impl Plane {
         Ok(applied)
     }
 
+    fn count(&self, terms: &Terms, done: Result<&Applied, &PlaneError>) {
+        if terms.dry_run {
+            return;
+        }
+        self.metrics.change(match done.map(|applied| applied.outcome) {
+            Ok(Outcome::Applied) => "applied",
+            Ok(Outcome::Unchanged | Outcome::WouldApply) => "unchanged",
+            Ok(Outcome::Refused) => "refused",
+            Err(_) => "failed",
+        });
+    }
+
     /// Takes documents away.
     ///
     /// # Errors
     /// As [`apply`](Self::apply).
     pub async fn delete(&self, gone: &[Title], terms: &Terms) -> Result<Applied, PlaneError> {
+        let done = self.deleted(gone, terms).await;
+        self.count(terms, done.as_ref());
+        done
+    }
+
+    async fn deleted(&self, gone: &[Title], terms: &Terms) -> Result<Applied, PlaneError> {
         let _one = self.founding.write().await;
         let domain = self.authority.trust_domain();
         let fixed = self.ledger.has_members().then_some(&domain);
@@ -287,6 +313,41 @@ impl Plane {
     /// When the store fails.
     pub async fn advance_epoch(&self) -> Result<u64, PlaneError> {
         Ok(self.keys.advance_epoch(self.distributor.epoch_seen()).await?)
+    }
+
+    /// All metrics as OpenMetrics text.
+    pub fn metrics(&self) -> String {
+        self.metrics.encode(&self.levels())
+    }
+
+    fn levels(&self) -> ControlLevels {
+        let (connected, _) = self.distributor.proxies();
+        let mut levels = ControlLevels {
+            revision: self.registry.current().number,
+            epoch: self.keys.epoch(),
+            settled: self.distributor.is_settled(),
+            root_rotation: match self.authority.rotation().map(|rotation| rotation.phase) {
+                None => 0,
+                Some(Phase::Distributing) => 1,
+                Some(Phase::Signing) => 2,
+            },
+            own_ends: unix_ms(self.own.identity().current().not_after()) / 1000,
+            intermediate_ends: unix_ms(self.authority.intermediate_ends()) / 1000,
+            alarms: self.alarms.counts(),
+            ..ControlLevels::default()
+        };
+        for status in &connected {
+            let follows = match (&status.refused, status.current) {
+                (Some(_), _) => Follows::Refusing,
+                (None, true) => Follows::Current,
+                (None, false) => Follows::Behind,
+            };
+            match status.identity.part() {
+                Part::Gateway(_) => levels.gateways.push(follows),
+                _ => levels.sidecars.push(follows),
+            }
+        }
+        levels
     }
 
     /// How the mesh is.

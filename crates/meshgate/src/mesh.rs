@@ -36,6 +36,9 @@ pub(crate) struct ControlRunArgs {
     /// Where operators reach its API. Beyond loopback it needs a certificate.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7311")]
     pub(crate) api: SocketAddr,
+    /// Where `/metrics`, `/healthz` and `/readyz` answer without credentials; loopback only [default: nowhere].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) metrics: Option<SocketAddr>,
     /// Certificate chain of the API (PEM), leaf first; read again when it changes.
     #[arg(long, value_name = "FILE", requires = "api_key")]
     pub(crate) api_certificate: Option<PathBuf>,
@@ -74,6 +77,7 @@ pub(crate) fn control(args: &ControlRunArgs, state: Option<&Path>) -> Result<Exi
         key_file: args.key_file.clone(),
         sync: args.listen,
         api: args.api,
+        metrics: args.metrics,
         api_tls: source,
         trust_domain: args.trust_domain.clone(),
         ..ControlParts::new(folder)
@@ -94,9 +98,12 @@ async fn serve(parts: ControlParts, api_tls: Option<Arc<ReloadingTls>>) -> Resul
     let running = Control::start(parts).await.map_err(|error| not_started(&error))?;
     let addresses = running.addresses();
     let _address = ApiAddress::leave(&folder, addresses.api, api_tls.is_some())?;
+    let metrics = addresses.metrics.map(|at| format!("\n  metrics   {at}"));
     out::note(&format!(
-        "control plane of this mesh\n  proxies   {}\n  operators {}",
-        addresses.sync, addresses.api
+        "control plane of this mesh\n  proxies   {}\n  operators {}{}",
+        addresses.sync,
+        addresses.api,
+        metrics.unwrap_or_default()
     ));
     let mut look = tokio::time::interval(std::time::Duration::from_secs(5));
     loop {
@@ -121,9 +128,12 @@ fn not_started(error: &StartError) -> Failure {
     let failure = |code| Failure::new(code, format!("the control plane cannot be started: {error}"));
     match error {
         StartError::Listen { .. } => {
-            failure(SYSTEM).remedy("free the address, or choose others with `--listen` and `--api`")
+            failure(SYSTEM).remedy("free the address, or choose others with `--listen`, `--api` and `--metrics`")
         }
         StartError::Open(_) => failure(CONFIGURATION).remedy("give `--api-certificate` and `--api-key`"),
+        StartError::OpenMetrics(_) => {
+            failure(CONFIGURATION).remedy("a scraper of another machine reaches it through an agent on this one")
+        }
         StartError::Store(_) => failure(IN_USE),
         _ => failure(STATE),
     }

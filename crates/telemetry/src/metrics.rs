@@ -28,6 +28,7 @@ use crate::record::{AccessRecord, Era, Outcome, Refused, Target};
 use meters::{Kind, Known, Meters};
 
 mod configuration;
+mod control;
 mod member;
 mod merge;
 mod meters;
@@ -35,6 +36,7 @@ mod parked;
 mod spans;
 
 pub use self::configuration::ConfigurationMetrics;
+pub use self::control::{ControlLevels, ControlMetrics, Follows};
 pub use self::member::{MemberLevels, MemberMetrics};
 pub use self::merge::merged;
 pub use self::parked::{ParkedLevels, ParkedMetrics};

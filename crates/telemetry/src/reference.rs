@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::metrics::{Metrics, ParkedLevels};
+use crate::metrics::{ControlLevels, ControlMetrics, Metrics, ParkedLevels};
 use crate::record::{AccessRecord, Era, Outcome, Refused, Target};
 use crate::trace::TraceContext;
 
@@ -26,6 +26,16 @@ const HEAD: &str = "# Metrics and records
 In the text format of OpenMetrics, on the admin socket of the state directory and, where the `Mesh` names one, on the admin
 listener (`/metrics`). A counter's sample ends in `_total`; a histogram has `_bucket`, `_sum` and `_count`. Names of tools
 and methods get a label of their own while they are among the first seen; later ones share `other`.
+
+| metric | type | unit | labels | |
+|---|---|---|---|---|
+";
+
+const CONTROL: &str = "
+### Of the control plane
+
+At `/metrics` of the listener that `meshgate control --metrics ADDRESS:PORT` opens on loopback, with `/healthz` and `/readyz`; in
+`meshgate up --mesh` they are where those of the gateway are.
 
 | metric | type | unit | labels | |
 |---|---|---|---|---|
@@ -124,7 +134,18 @@ struct Shown {
 /// The page, as the text of its file.
 pub fn markdown() -> String {
     let mut page = HEAD.to_owned();
-    for metric in shown() {
+    push_table(&mut page, &shown());
+    page.push_str(CONTROL);
+    push_table(&mut page, &shown_by_control());
+    page.push_str(RECORDS);
+    for (name, meaning) in FIELDS {
+        let _ = writeln!(page, "| `{name}` | {meaning} |");
+    }
+    page
+}
+
+fn push_table(page: &mut String, metrics: &[Shown]) {
+    for metric in metrics {
         let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         let _ = writeln!(
             page,
@@ -136,14 +157,23 @@ pub fn markdown() -> String {
             metric.help
         );
     }
-    page.push_str(RECORDS);
-    for (name, meaning) in FIELDS {
-        let _ = writeln!(page, "| `{name}` | {meaning} |");
-    }
-    page
 }
 
-/// Every metric, in the order of a scrape.
+/// Every metric of a control plane, in the order of a scrape.
+fn shown_by_control() -> Vec<Shown> {
+    let metrics = ControlMetrics::new();
+    metrics.enrolment("join_token", true);
+    metrics.change("applied");
+    metrics.answer(true);
+    metrics.stream();
+    let levels = ControlLevels {
+        alarms: vec![("guessing", 1)],
+        ..ControlLevels::default()
+    };
+    read(&metrics.encode(&levels))
+}
+
+/// Every metric of a proxy, in the order of a scrape.
 fn shown() -> Vec<Shown> {
     let metrics = Metrics::new();
     let server: Arc<str> = "server".into();

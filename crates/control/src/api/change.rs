@@ -49,6 +49,9 @@ async fn answer(plane: &Plane, apply: Apply) -> Result<(StatusCode, Json<Applied
     let documents = match read {
         Ok(documents) => documents,
         Err(findings) => {
+            if !apply.dry_run {
+                plane.metrics.change("refused");
+            }
             let refused = AppliedShape {
                 outcome: Outcome::Refused,
                 revision: plane.registry.current().number,

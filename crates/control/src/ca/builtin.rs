@@ -170,6 +170,11 @@ impl BuiltIn {
         self.keep(kept).await
     }
 
+    /// Until when the intermediate that signs is good.
+    pub fn intermediate_ends(&self) -> SystemTime {
+        self.state.read().intermediate.not_after
+    }
+
     /// Waits until the change that runs is done: what was committed is what is answered then.
     pub(crate) async fn settled(&self) {
         let _turn = self.turn.lock().await;

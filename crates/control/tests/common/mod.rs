@@ -155,6 +155,7 @@ fn parts(directory: &tempfile::TempDir, ahead_ms: &Arc<AtomicU64>) -> ControlPar
     let ahead = ahead_ms.clone();
     ControlParts {
         clock: Arc::new(move || SystemTime::now() + Duration::from_millis(ahead.load(Ordering::SeqCst))),
+        metrics: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
         ..ControlParts::new(directory.path().join("control"))
     }
 }

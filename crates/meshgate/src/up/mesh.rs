@@ -105,7 +105,7 @@ impl Mesh {
             started: snapshot.clone(),
             running: Mutex::new(snapshot),
             gateway,
-            sight: members.sight(),
+            sight: members.sight(control.plane()),
             ended: members.ended(),
             catalogues: members.gateway.catalogues().clone(),
             runs: tokio::sync::Mutex::new(Some(Runs {

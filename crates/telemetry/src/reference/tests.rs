@@ -23,7 +23,7 @@ fn every_registered_metric_is_on_the_page_with_its_labels() {
             "`{name}` is not on the page; touch it in `shown`"
         );
     }
-    for metric in shown() {
+    for metric in shown().into_iter().chain(shown_by_control()) {
         assert!(
             metric.samples > 0,
             "`{}` has no sample, so its labels are unknown; touch it in `shown`",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshgate_control::Plane;
 use meshgate_model::{Reach, SpiffeId};
 use meshgate_proxy::admin::Sight;
 use meshgate_proxy::admin::shape::{Status, Tools};
@@ -101,9 +102,10 @@ impl Members {
         self.ended.subscribe()
     }
 
-    /// The gateway as it is seen, with the figures of the sidecars beside its own.
-    pub(super) fn sight(&self) -> Arc<dyn Sight> {
+    /// The gateway as it is seen, with the figures of the sidecars and of the control plane beside its own.
+    pub(super) fn sight(&self, plane: &Arc<Plane>) -> Arc<dyn Sight> {
         Arc::new(WholeSight {
+            plane: plane.clone(),
             gateway: self.gateway.sight(),
             sidecars: self.seen.clone(),
         })
@@ -124,6 +126,7 @@ impl Members {
 
 /// What the admin interface sees of a mesh in one process.
 struct WholeSight {
+    plane: Arc<Plane>,
     gateway: Arc<dyn Sight>,
     sidecars: Seen,
 }
@@ -143,9 +146,11 @@ impl Sight for WholeSight {
             .iter()
             .map(|(beside, sight)| (format!("{}/{}", beside.server, beside.version), sight.metrics()))
             .collect();
+        let control = self.plane.metrics();
         let texts: Vec<_> = named
             .iter()
             .map(|(name, text)| (("sidecar", name.as_str()), text.as_str()))
+            .chain([(("part", "control"), control.as_str())])
             .collect();
         merged(&self.gateway.metrics(), &texts)
     }
