@@ -164,6 +164,7 @@ codes! {
     SHARING = "MG0315", "a server without sessions is to have one for each caller";
     QUESTION_HOST = "MG0316", "a host of pages is not a name of DNS";
     VERSION = "MG0317", "the version of a server does not follow its grammar";
+    BYPASS = "MG0318", "a server can be called past its sidecar, which is on another machine";
     VIEW_PATH = "MG0401", "the path of a view does not follow its grammar";
     VIEW_PATH_TWICE = "MG0402", "two views have the same path";
     UNKNOWN_SERVER = "MG0403", "a server is named that does not exist";

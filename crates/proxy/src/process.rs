@@ -44,7 +44,7 @@ pub use self::sidecar::{SidecarProcess, SidecarStart};
 use self::sight::MemberSight;
 pub use self::standalone::{ProcessError, run_gateway, run_sidecar};
 use self::taker::{Assembled, Control, Face, Taker};
-pub use self::typed::{GatewayArgs, MemberArgs, SidecarArgs, TypedError, TypedServer};
+pub use self::typed::{GatewayArgs, MemberArgs, SidecarArgs, Typed, TypedError, TypedServer};
 
 /// How long others are given to hear that this part drains, once the control plane knows.
 const HEARD_TIME: Duration = Duration::from_millis(300);

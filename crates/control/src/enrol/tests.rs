@@ -68,6 +68,7 @@ impl World {
                 keys,
                 own,
                 alarms: alarms.clone(),
+                metrics: Arc::default(),
                 founding: Arc::default(),
                 clock,
             }),

@@ -77,3 +77,29 @@ async fn a_change_made_for_another_number_is_not_made() {
         assert_eq!(applied.is_ok(), good, "{number}");
     }
 }
+
+#[tokio::test]
+async fn another_trust_domain_is_one_finding_where_parts_have_certificates_and_none_where_nobody_has() {
+    let mesh = |domain: &str| {
+        let text = format!(
+            "apiVersion: meshgate.dev/v1alpha1\nkind: Mesh\nmetadata: {{name: corp}}\nspec: {{trustDomain: {domain}}}\n"
+        );
+        meshgate_model::parse("/mesh.yaml", &text).unwrap().and(server("a"))
+    };
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let registry = open(&store).await;
+    registry.apply(mesh("one.mesh"), &Terms::default(), None).await.unwrap();
+    let fixed = "one.mesh".parse().unwrap();
+    let refused = registry
+        .apply(mesh("two.mesh"), &Terms::default(), Some(&fixed))
+        .await
+        .unwrap();
+    assert_eq!(refused.outcome, Outcome::Refused);
+    let [finding] = &refused.findings[..] else {
+        panic!("{:?}", refused.findings)
+    };
+    assert_eq!(finding.code, meshgate_model::finding::codes::TRUST_DOMAIN);
+    assert!(finding.remedy.contains("trustDomain: one.mesh"), "{}", finding.remedy);
+    let applied = registry.apply(mesh("two.mesh"), &Terms::default(), None).await.unwrap();
+    assert_eq!((applied.outcome, applied.findings), (Outcome::Applied, Vec::new()));
+}

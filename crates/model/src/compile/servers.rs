@@ -138,9 +138,18 @@ fn reach(document: &Document, spec: &ServerSpec, report: &mut Report) -> Reach {
         );
     }
     let told = spec.stdio.is_some() || spec.http.is_some();
+    let beside = told.then(|| Box::new(directly(document, spec, report)));
+    if let Some(host) = spec.http.as_ref().and_then(|http| elsewhere(&http.url)) {
+        report.warn(
+            (document, steps!["spec", "http", "url"]),
+            codes::BYPASS,
+            format!("the sidecar is not on the server's machine, so whoever reaches `{host}` calls the server past it"),
+            "start the sidecar beside the server, or let the network keep everybody else away from it",
+        );
+    }
     Reach::Sidecar {
         version: version.into(),
-        beside: told.then(|| Box::new(directly(document, spec, report))),
+        beside,
     }
 }
 
@@ -295,6 +304,13 @@ fn url(document: &Document, url: &str, report: &mut Report) {
         let message = format!("calls to `{}` leave this machine without TLS", authority.host());
         report.warn(at, codes::PLAIN_HTTP, message, "use `https://` where the server has it");
     }
+}
+
+/// The host of a URL, where that is another machine.
+fn elsewhere(url: &str) -> Option<String> {
+    let uri: http::Uri = url.parse().ok()?;
+    let host = uri.host().filter(|host| !host.is_empty() && !is_this_machine(host))?;
+    Some(host.to_owned())
 }
 
 fn is_this_machine(host: &str) -> bool {

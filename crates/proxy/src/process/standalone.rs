@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::gateway::{GatewayProcess, GatewayStart};
 use super::sidecar::{SidecarProcess, SidecarStart};
-use super::typed::{GatewayArgs, MemberArgs, SidecarArgs, TypedError, TypedServer};
+use super::typed::{GatewayArgs, MemberArgs, SidecarArgs, Typed, TypedError, TypedServer};
 use super::{MeshListen, ProcessParts, ProcessStartError, Running, log};
 use crate::admin::{AdminSocket, MetricsListener};
 use crate::member::{
@@ -150,7 +150,7 @@ pub fn run_gateway(args: &GatewayArgs, state: Option<&Path>) -> Result<ExitCode,
 /// # Errors
 /// When one of them does not start.
 pub fn run_sidecar(args: &SidecarArgs, state: Option<&Path>) -> Result<ExitCode, ProcessError> {
-    let servers = args.servers()?;
+    let Typed { servers, warnings } = args.servers()?;
     if servers.len() > SIDECARS_MAX {
         return Err(ProcessError::Many(servers.len()));
     }
@@ -170,6 +170,9 @@ pub fn run_sidecar(args: &SidecarArgs, state: Option<&Path>) -> Result<ExitCode,
         });
     }
     run(args.member.workers, async |parts| {
+        for warning in warnings {
+            tracing::warn!(code = warning.code, remedy = warning.remedy, "{}", warning.message);
+        }
         // Side by side: one that waits for its control plane does not hold up another that starts from its disk.
         let starting = starts
             .into_iter()

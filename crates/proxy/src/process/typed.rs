@@ -97,6 +97,15 @@ pub struct TypedServer {
     pub reach: Reach,
 }
 
+/// What was typed, and what is worth knowing about it.
+#[derive(Clone, Debug)]
+pub struct Typed {
+    /// The servers, in the order of their names; one at least.
+    pub servers: Vec<TypedServer>,
+    /// Warnings about them, by the rules of a mesh file.
+    pub warnings: Vec<Finding>,
+}
+
 /// What was typed means nothing.
 #[derive(Debug, Error)]
 pub enum TypedError {
@@ -131,7 +140,7 @@ impl SidecarArgs {
     ///
     /// # Errors
     /// When there is none, or what is said of one breaks the rules of a mesh file.
-    pub fn servers(&self) -> Result<Vec<TypedServer>, TypedError> {
+    pub fn servers(&self) -> Result<Typed, TypedError> {
         match (&self.file, &self.server) {
             (Some(file), wanted) => of_file(file, wanted.as_deref()),
             (None, Some(server)) => self.of_line(server),
@@ -139,7 +148,7 @@ impl SidecarArgs {
         }
     }
 
-    fn of_line(&self, server: &str) -> Result<Vec<TypedServer>, TypedError> {
+    fn of_line(&self, server: &str) -> Result<Typed, TypedError> {
         let mut spec = Map::new();
         let sidecar = self
             .version
@@ -176,7 +185,7 @@ fn variable(entry: &str) -> (String, Value) {
     }
 }
 
-fn of_file(file: &Path, wanted: Option<&str>) -> Result<Vec<TypedServer>, TypedError> {
+fn of_file(file: &Path, wanted: Option<&str>) -> Result<Typed, TypedError> {
     let path = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     let name = path.display().to_string();
     let mut text = String::new();
@@ -195,7 +204,7 @@ fn chosen(
     text: &str,
     wanted: Option<&str>,
     read: impl FnOnce() -> Result<Config, Vec<Finding>>,
-) -> Result<Vec<TypedServer>, TypedError> {
+) -> Result<Typed, TypedError> {
     let refused = |findings| TypedError::Findings {
         source_name: source_name.to_owned(),
         text: text.to_owned(),
@@ -206,7 +215,7 @@ fn chosen(
         name: "default".into(),
         started: Arc::new(BTreeMap::new()),
     };
-    let (snapshot, _) = read().and_then(|config| config.compile_as(&role)).map_err(refused)?;
+    let (snapshot, mut warnings) = read().and_then(|config| config.compile_as(&role)).map_err(refused)?;
     let servers = snapshot.servers.values().filter_map(|server| match &server.reach {
         Reach::Sidecar {
             version,
@@ -225,5 +234,8 @@ fn chosen(
             .unwrap_or_default();
         return Err(TypedError::Nobody(source_name.to_owned(), which));
     }
-    Ok(servers)
+    // What else the file says is for whoever applies it.
+    let documents: Vec<String> = servers.iter().map(|one| format!("Server/{}", one.server)).collect();
+    warnings.retain(|warning| warning.document.as_ref().is_some_and(|of| documents.contains(of)));
+    Ok(Typed { servers, warnings })
 }

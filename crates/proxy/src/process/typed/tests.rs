@@ -13,7 +13,18 @@ struct Line {
 
 fn typed(words: &[&str]) -> Result<Vec<TypedServer>, TypedError> {
     let line = ["sidecar", "--control", "127.0.0.1:7310"].iter().chain(words);
-    Line::try_parse_from(line).unwrap().args.servers()
+    Line::try_parse_from(line)
+        .unwrap()
+        .args
+        .servers()
+        .map(|typed| typed.servers)
+}
+
+/// The codes of the warnings about what was typed.
+fn warned(words: &[&str]) -> Vec<&'static str> {
+    let line = ["sidecar", "--control", "127.0.0.1:7310"].iter().chain(words);
+    let typed = Line::try_parse_from(line).unwrap().args.servers().unwrap();
+    typed.warnings.iter().map(|warning| warning.code).collect()
 }
 
 fn refused(words: &[&str]) -> bool {
@@ -138,4 +149,36 @@ fn several_servers_of_one_host_share_a_file() {
         typed(&["--file", path, "--server", "direct"]),
         Err(TypedError::Nobody(..))
     ));
+}
+
+#[test]
+fn a_server_that_can_be_called_past_its_sidecar_is_warned_of() {
+    let upstream = |url: &str| warned(&["--server", "a", "--upstream", url]);
+    assert_eq!(upstream("https://server.example/mcp"), [codes::BYPASS]);
+    assert_eq!(upstream("http://192.0.2.1:9/mcp"), [codes::PLAIN_HTTP, codes::BYPASS]);
+    for beside in [
+        "http://127.0.0.1:9/mcp",
+        "http://[::1]:9/mcp",
+        "https://localhost/mcp",
+        "unix:/run/a.sock",
+    ] {
+        assert!(upstream(beside).is_empty(), "{beside}");
+    }
+    assert!(warned(&["--server", "a", "--", "cat"]).is_empty());
+}
+
+#[test]
+fn of_a_file_only_the_servers_that_are_started_here_are_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("mesh.yaml");
+    let server = |name: &str| {
+        format!(
+            "---\napiVersion: meshgate.dev/v1alpha1\nkind: Server\nmetadata: {{name: {name}}}\n\
+             spec: {{sidecar: {{}}, http: {{url: 'https://{name}.example/mcp'}}}}\n"
+        )
+    };
+    std::fs::write(&file, [server("one"), server("two")].concat()).unwrap();
+    let path = file.to_str().unwrap();
+    assert_eq!(warned(&["--file", path]), [codes::BYPASS, codes::BYPASS]);
+    assert_eq!(warned(&["--file", path, "--server", "two"]), [codes::BYPASS]);
 }
