@@ -35,7 +35,7 @@ use self::head::{Head, Kind};
 use self::pool::Pool;
 use self::wire::Target;
 pub use self::wire::client_config;
-use super::limits::WireLimits;
+use super::limits::{READ_BYTES, WireLimits};
 use crate::refusal::{Executed, Reason, Refusal};
 
 /// How many pooled connections a request tries before it opens its own.
@@ -289,7 +289,7 @@ async fn read_body(exchange: &mut Exchange, bytes_max: usize) -> Result<Bytes, R
     }
     let mut whole = BytesMut::new();
     loop {
-        let more = poll_fn(|cx| exchange.poll_pieces(cx, &mut |piece| whole.extend_from_slice(piece)));
+        let more = poll_fn(|cx| exchange.poll_pieces(cx, READ_BYTES, &mut |piece| whole.extend_from_slice(piece)));
         if !more.await? {
             return Ok(whole.freeze());
         }

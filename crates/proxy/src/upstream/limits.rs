@@ -67,10 +67,18 @@ pub(crate) const SERVER_EVENTS_PER_SECOND: u32 = EVENTS_PER_SECOND;
 /// Events of one answer in a row before other calls have their turn: less work than one call, so that nobody waits longer
 /// for a turn of a flood than for somebody's call.
 pub(crate) const EVENTS_IN_A_ROW: u32 = 8;
+/// Events of a server's allowance that are given out together: to wake a call costs as much as ten events, so it is not
+/// done for a few; and with as many, whoever is no flood waits for thirty that are no longer than two seconds.
+pub(crate) const EVENTS_RUN: u32 = 32;
 /// How long a stream that was too fast is left alone.
 pub(crate) const EVENTS_PAUSE: Duration = Duration::from_millis(100);
+/// How long a call that brings more each time it is woken waits for its run before what is its own comes alone.
+pub(crate) const FLOOD_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Bytes that are read from a server at once.
 pub(crate) const READ_BYTES: usize = 64 << 10;
+/// Bytes of a stream that are read at once while it brings several events in them: what is read early is only held, and
+/// reading ten times as much is a turn ten times as long.
+pub(crate) const READ_EVENTS_BYTES: usize = 8 << 10;
 /// Longest head of an answer.
 pub(crate) const ANSWER_HEAD_BYTES_MAX: usize = 32 << 10;
 /// Header fields of an answer.

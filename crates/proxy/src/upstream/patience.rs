@@ -94,6 +94,8 @@ struct Answer<S> {
     source: Option<S>,
     patience: Patience,
     alarm: Pin<Box<Sleep>>,
+    /// Whether the server has spoken since the alarm was set.
+    spoke: bool,
     pace: Pace,
     /// Whether the source may end without saying which message was the response.
     ends_itself: bool,
@@ -110,6 +112,7 @@ impl<S> Answer<S> {
             source: Some(source),
             patience,
             alarm,
+            spoke: false,
             pace: Pace::default(),
             ends_itself: false,
             _turn: turn,
@@ -145,7 +148,7 @@ where
             };
             let item = match source.poll_next_unpin(cx) {
                 Poll::Ready(Some(Ok(Received::Notice(message)))) => {
-                    this.alarm.as_mut().reset(this.patience.until());
+                    this.spoke = true;
                     match this.pace.pass(message) {
                         Paced::Waits => continue,
                         Paced::Passes(message) => return this.hand_out(Some(Ok(message))),
@@ -158,6 +161,10 @@ where
                 Poll::Pending => {
                     if let Some(held) = this.pace.poll_held(cx) {
                         return Poll::Ready(Some(Ok(held)));
+                    }
+                    // Once for all that came together: to set a timer costs as much as to read a message.
+                    if std::mem::take(&mut this.spoke) {
+                        this.alarm.as_mut().reset(this.patience.until());
                     }
                     if this.alarm.as_mut().poll(cx).is_pending() {
                         return Poll::Pending;

@@ -8,6 +8,10 @@
 //! stream of subscriptions draws on nobody's allowance: what comes there is for many, and a lost session of a legacy
 //! server or its question may be among it.
 //!
+//! A call that has waited, and still brings more than it may, waits for its next run and is not woken for each event of
+//! its own before: what others notice of thirty floods is how often they are woken, more than what they bring. Its own
+//! events come with the run, or each second. Whoever has been read to the end is no flood.
+//!
 //! Nobody keeps a list of those who wait. The allowance is one number, the time up to which its events are given out;
 //! whoever asks moves it on and knows by it when its run may come.
 
@@ -20,15 +24,15 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::upstream::limits::{
-    CALL_EVENTS_BURST, CALL_EVENTS_PER_SECOND, EVENTS_BURST, EVENTS_IN_A_ROW, EVENTS_PAUSE, EVENTS_PER_SECOND,
-    SERVER_EVENTS_BURST, SERVER_EVENTS_PER_SECOND,
+    CALL_EVENTS_BURST, CALL_EVENTS_PER_SECOND, EVENTS_BURST, EVENTS_PAUSE, EVENTS_PER_SECOND, EVENTS_RUN,
+    FLOOD_PAUSE_MAX, SERVER_EVENTS_BURST, SERVER_EVENTS_PER_SECOND,
 };
 
 const SECOND: u64 = 1_000_000_000;
 /// The time that an event of a server's allowance stands for, in nanoseconds.
 const STEP: u64 = SECOND / SERVER_EVENTS_PER_SECOND as u64;
 /// Events that are given out together.
-const RUN: u32 = EVENTS_IN_A_ROW;
+const RUN: u32 = EVENTS_RUN;
 /// How far the allowance may be ahead of its time when a run is taken at once.
 const AHEAD_MAX: u64 = STEP * (SERVER_EVENTS_BURST - RUN) as u64;
 
@@ -106,6 +110,8 @@ pub(crate) struct Pace {
     /// `None` for a stream of subscriptions.
     share: Option<Share>,
     pause: Option<Pin<Box<Sleep>>>,
+    /// Whether it has waited, and all that came has not been handed on since.
+    behind: bool,
 }
 
 impl Pace {
@@ -115,6 +121,7 @@ impl Pace {
             stream: Steady::new(EVENTS_BURST, EVENTS_PER_SECOND),
             share: server.map(|server| Share::new(Arc::clone(server))),
             pause: None,
+            behind: false,
         }
     }
 
@@ -134,7 +141,13 @@ impl Pace {
                 Ok(()) => return Poll::Ready(()),
                 Err(until) => self.pause = Some(Box::pin(sleep_until(until))),
             }
+            self.behind = true;
         }
+    }
+
+    /// All that has come was handed on: what is too fast now is so for the first time.
+    pub(super) fn caught_up(&mut self) {
+        self.behind = false;
     }
 
     /// Takes an event, or says when to ask again.
@@ -142,7 +155,7 @@ impl Pace {
         // What was too fast is left alone for a while, and not woken for each event anew.
         let due = self.stream.look(now).map_err(|_| now + EVENTS_PAUSE)?;
         if let Some(share) = &mut self.share {
-            share.take(now)?;
+            share.take(now, self.behind)?;
         }
         self.stream.due = Some(due);
         Ok(())
@@ -169,7 +182,7 @@ impl Share {
         }
     }
 
-    fn take(&mut self, now: Instant) -> Result<(), Instant> {
+    fn take(&mut self, now: Instant, behind: bool) -> Result<(), Instant> {
         let earned = match self.own.look(now) {
             Ok(due) => {
                 self.own.due = Some(due);
@@ -181,7 +194,8 @@ impl Share {
             let run = self.next_run.unwrap_or_else(|| self.server.take_run(now));
             if run > now {
                 self.next_run = Some(run);
-                return Err(run.min(earned));
+                let own = if behind { now + FLOOD_PAUSE_MAX } else { earned };
+                return Err(run.min(own));
             }
             self.next_run = None;
             self.run = RUN;

@@ -12,6 +12,7 @@ use super::broken;
 use super::exchange::Exchange;
 use super::pool::Pool;
 use crate::refusal::Refusal;
+use crate::upstream::limits::{READ_BYTES, READ_EVENTS_BYTES};
 
 /// Server-sent events of one answer. Dropping them closes the connection, which is how a modern call is cancelled.
 pub struct Events {
@@ -24,6 +25,8 @@ pub struct Events {
     /// Read and not handed on, because it came too fast. Nothing behind it is read meanwhile.
     held: Option<Box<SseEvent>>,
     pace: Box<Pace>,
+    /// Bytes that the next read may take.
+    read_max: usize,
 }
 
 impl Events {
@@ -35,6 +38,7 @@ impl Events {
             broken: false,
             held: None,
             pace: Box::new(pace),
+            read_max: READ_EVENTS_BYTES,
         }
     }
 
@@ -85,6 +89,7 @@ impl Stream for Events {
                         self.held = Some(Box::new(event));
                         return Poll::Pending;
                     }
+                    self.read_max = READ_EVENTS_BYTES;
                     return Poll::Ready(Some(Ok(event)));
                 }
                 Ok(None) => {}
@@ -94,12 +99,23 @@ impl Stream for Events {
                     return Poll::Ready(Some(Err(broken(format!("server broke its event stream: {error}")))));
                 }
             }
-            let Self { exchange, decoder, .. } = &mut *self;
+            let Self {
+                exchange,
+                decoder,
+                pace,
+                read_max,
+                ..
+            } = &mut *self;
             let Some(exchange) = exchange else {
                 return Poll::Ready(None);
             };
-            match ready!(exchange.poll_pieces(cx, &mut |piece| decoder.push(piece))) {
-                Ok(true) => {}
+            let Poll::Ready(read) = exchange.poll_pieces(cx, *read_max, &mut |piece| decoder.push(piece)) else {
+                pace.caught_up();
+                return Poll::Pending;
+            };
+            match read {
+                // The rest of a long event is read in long pieces.
+                Ok(true) => *read_max = (*read_max * 2).min(READ_BYTES),
                 Ok(false) => self.recycle(),
                 Err(error) => {
                     self.broken = true;

@@ -256,10 +256,11 @@ impl Exchange {
         }
     }
 
-    /// Hands the next pieces of the body to `sink`; `false` at its end.
+    /// Hands the next pieces of the body to `sink`, read from at most `most` bytes; `false` at its end.
     pub(super) fn poll_pieces(
         &mut self,
         cx: &mut Context<'_>,
+        most: usize,
         sink: &mut dyn FnMut(&[u8]),
     ) -> Poll<Result<bool, ReadError>> {
         let Self { conn, body } = self;
@@ -275,7 +276,8 @@ impl Exchange {
             return Poll::Ready(Ok(false));
         }
         ROOM.with_borrow_mut(|room| {
-            match ready!(poll_read(&mut conn.wire, cx, room)) {
+            let end = most.min(room.len());
+            match ready!(poll_read(&mut conn.wire, cx, room.get_mut(..end).unwrap_or_default())) {
                 Ok([]) if *body == Body::Close => {
                     *body = Body::Done;
                     Poll::Ready(Ok(false))
@@ -350,7 +352,7 @@ impl Rest {
         let Self { exchange, tail_bytes } = self;
         let cx = &mut Context::from_waker(Waker::noop());
         while !exchange.body.is_done() {
-            match exchange.poll_pieces(cx, &mut |piece| *tail_bytes += piece.len()) {
+            match exchange.poll_pieces(cx, READ_BYTES, &mut |piece| *tail_bytes += piece.len()) {
                 Poll::Pending => return Fitness::Later,
                 Poll::Ready(Ok(_)) if *tail_bytes <= TAIL_BYTES_MAX => {}
                 Poll::Ready(_) => return Fitness::Gone,

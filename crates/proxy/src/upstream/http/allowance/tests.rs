@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::future::poll_fn;
 
@@ -22,6 +22,9 @@ async fn at_once(pace: &mut Pace, count: u32) -> u32 {
     let mut taken = 0;
     while taken < count && poll_fn(|cx| Poll::Ready(pace.poll_take(cx).is_ready())).await {
         taken += 1;
+    }
+    if taken == count {
+        pace.caught_up();
     }
     taken
 }
@@ -60,8 +63,13 @@ async fn the_calls_of_a_server_bring_its_allowance_together_and_not_one_event_mo
     let [first, second, third, _] = calls.as_mut_slice() else {
         unreachable!()
     };
-    assert_eq!(at_once(first, 1000).await, 1000);
-    assert_eq!(at_once(second, ALL - 1000 - 1).await, ALL - 1001, "one below the limit");
+    let runs = ALL / 2 / RUN * RUN;
+    assert_eq!(at_once(first, runs).await, runs);
+    assert_eq!(
+        at_once(second, ALL - runs - 1).await,
+        ALL - runs - 1,
+        "one below the limit"
+    );
     assert_eq!(at_once(second, 1).await, 1, "the limit");
     assert_eq!(at_once(second, 1).await, 0, "one above");
     assert_eq!((at_once(third, 1).await, at_once(first, 1).await), (0, 0));
@@ -141,6 +149,61 @@ async fn floods_share_the_allowance_equally_and_who_brings_less_than_a_share_get
         // One round of the four more or less.
         assert!(shared.abs_diff(share) <= 4 * RUN, "{all:?}, {share} each");
     }
+}
+
+/// How often a call is woken to bring all that it may in this time, and how much that is. A task of its own, so that it is
+/// woken by nobody else.
+async fn woken(mut pace: Pace, time: Duration) -> (Pace, u32, u32) {
+    let (mut wakes, mut taken) = (0, 0);
+    let brings = async {
+        loop {
+            let take = |cx: &mut Context<'_>| {
+                let polled = pace.poll_take(cx);
+                wakes += u32::from(polled.is_pending());
+                polled
+            };
+            poll_fn(take).await;
+            taken += 1;
+        }
+    };
+    let forever: Result<(), _> = tokio::time::timeout(time, brings).await;
+    assert!(forever.is_err());
+    (pace, wakes, taken)
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_flood_are_woken_for_runs_and_not_for_each_event() {
+    const SECONDS: u32 = 20;
+    let server = Arc::default();
+    let _others = used_up(&server).await;
+    let time = Duration::from_secs(SECONDS.into());
+    let floods: tokio::task::JoinSet<_> = (0..30).map(|_| woken(call(&server), time)).collect();
+    let mut floods = floods.join_all().await;
+    let (wakes, taken) = floods
+        .iter()
+        .fold((0, 0), |sum, (_, wakes, taken)| (sum.0 + wakes, sum.1 + taken));
+    let (runs, own) = (
+        SERVER_EVENTS_PER_SECOND * SECONDS / RUN,
+        CALL_EVENTS_PER_SECOND * SECONDS,
+    );
+    // For each run once, each second once, and twice to find out that it floods.
+    assert!(wakes <= runs + 30 * (SECONDS + 2), "{wakes} times");
+    let most = runs * RUN + 30 * (OWN + own);
+    assert!((most * 9 / 10..=most).contains(&taken), "{taken} of {most}");
+    // One that has been read to the end is no flood any more: its own event comes as soon as it is earned.
+    let (pace, ..) = &mut floods[0];
+    while at_once(pace, 1).await == 0 {
+        tokio::time::advance(Duration::from_millis(1)).await;
+    }
+    pace.caught_up();
+    let asked = Instant::now();
+    poll_fn(|cx| pace.poll_take(cx)).await;
+    let step = Duration::from_secs(1) / CALL_EVENTS_PER_SECOND;
+    assert!(
+        asked.elapsed() <= step + Duration::from_millis(1),
+        "{:?}",
+        asked.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
