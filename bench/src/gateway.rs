@@ -4,6 +4,8 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use clap::builder::PossibleValuesParser;
+
 use crate::{
     Failure, awake,
     fill::Words,
@@ -37,6 +39,9 @@ pub(crate) struct Options {
     /// Instead of all that: what calls notice of a server that misbehaves beside theirs
     #[arg(long)]
     neighbours: bool,
+    /// Only beside servers that misbehave like this, separated by commas; prints the table and writes no page
+    #[arg(long, requires = "neighbours", value_delimiter = ',', value_parser = PossibleValuesParser::new(neighbour::BAD))]
+    beside: Vec<String>,
     /// Put target, generator and upstream before everything else on the machine (`chrt -r`; needs the right to)
     #[arg(long)]
     pub(crate) realtime: bool,
@@ -86,7 +91,7 @@ pub(crate) fn run(options: &Options, set: &'static Set) -> Result<(), Failure> {
         }
     }
     if options.neighbours {
-        return neighbours(&place, &benches, rounds, machine, cores, options.short);
+        return neighbours(&place, &benches, rounds, machine, cores, options);
     }
     let pace = pace(&benches, set)?;
     let samples = measure(&benches, rounds, pace, options.short)?;
@@ -96,7 +101,7 @@ pub(crate) fn run(options: &Options, set: &'static Set) -> Result<(), Failure> {
     println!("{}", report.table());
     if options.short {
         if benches.iter().any(|bench| bench.target.neighbours) {
-            neighbours(&place, &benches, rounds, beside, cores, true)?;
+            neighbours(&place, &benches, rounds, beside, cores, options)?;
         }
         println!(
             "{} targets answered without an error; a short run measures nothing",
@@ -150,14 +155,14 @@ fn measure<'a>(
     Ok(samples)
 }
 
-/// What calls notice of a server that misbehaves beside theirs: prints it, and writes it down unless it is short.
+/// What calls notice of a server that misbehaves beside theirs: prints it, and writes it down where all of it was measured.
 fn neighbours(
     place: &Place,
     benches: &[Bench<'_>],
     rounds: u32,
     mut machine: Machine,
     cores: Cores,
-    short: bool,
+    options: &Options,
 ) -> Result<(), Failure> {
     let calm = Core {
         realtime: false,
@@ -166,7 +171,7 @@ fn neighbours(
     let (_apart, ports) = upstream(place, calm)?;
     let _awake = awake::keep(&place.ourselves, [cores.target, cores.other])?;
     for bench in benches.iter().filter(|bench| bench.target.neighbours) {
-        let mut turns = Turns::default();
+        let mut turns = Turns::beside(&options.beside);
         for round in 1..=rounds {
             bench.neighbours(&ports, &mut turns)?;
             eprintln!("round {round} of {rounds}: neighbours of {}", bench.target.name);
@@ -180,7 +185,7 @@ fn neighbours(
             found: &turns.compared(),
         };
         println!("{}", page.table());
-        if !short {
+        if !options.short && options.beside.is_empty() {
             let name = format!("neighbours-{}", machine.date);
             report::write_page(&place.results, &name, &page.text())?;
         }

@@ -1,7 +1,7 @@
 //! A server that misbehaves, and what the calls to the others notice of it.
 //!
 //! Six gateways run side by side that differ in the last of their ten servers: in two it is as good as the others, in
-//! the other four it misbehaves. They are measured in many short turns, each time with the same two generators: one calls
+//! the other four it misbehaves, or in those of them that somebody wants to look into. They are measured in many short turns, each time with the same two generators: one calls
 //! the last server all the time, the other measures the latency of calls to the first one at a constant rate. Each turn
 //! is compared with that of the first gateway in the same rotation, so whatever else the machine does meets both. The
 //! second good one is compared too: what it shows is noise, and no figure means more than that.
@@ -37,8 +37,8 @@ const LAST: u8 = 9;
 /// Calls a second to it.
 const RATE: u32 = 100;
 
-/// What is beside the calls that are measured.
-pub(crate) const KINDS: [&str; 6] = [GOOD, NULL, "hung", "flooding", "cutting", "crashing"];
+/// What the last server may be that misbehaves.
+pub(crate) const BAD: [&str; 4] = ["hung", "flooding", "cutting", "crashing"];
 const GOOD: &str = "good";
 /// Another good one.
 pub(crate) const NULL: &str = "good again";
@@ -62,17 +62,33 @@ fn calm(core: Core) -> Core {
     }
 }
 
-/// The latencies of each turn in nanoseconds, by kind, over all rounds.
-#[derive(Default)]
-pub(crate) struct Turns([Vec<Vec<u64>>; KINDS.len()]);
+/// The latencies of each turn in nanoseconds, by what is beside the calls that are measured, over all rounds. The good one
+/// comes first.
+pub(crate) struct Turns(Vec<(&'static str, Vec<Vec<u64>>)>);
 
 impl Turns {
+    /// Those beside both good ones and beside these, or beside all where none is named.
+    pub(crate) fn beside(named: &[String]) -> Self {
+        let bad = BAD
+            .into_iter()
+            .filter(|kind| named.is_empty() || named.iter().any(|name| name == kind));
+        Self(
+            [GOOD, NULL]
+                .into_iter()
+                .chain(bad)
+                .map(|kind| (kind, Vec::new()))
+                .collect(),
+        )
+    }
+
     /// Each kind beside the good one.
     pub(crate) fn compared(&self) -> Vec<(&'static str, Comparison)> {
-        let [good, others @ ..] = &self.0;
-        let found = KINDS.into_iter().skip(1).zip(others);
+        let Some(((_, good), others)) = self.0.split_first() else {
+            return Vec::new();
+        };
+        let found = others.iter();
         found
-            .filter_map(|(kind, turns)| Some((kind, compare(good, turns)?)))
+            .filter_map(|(kind, turns)| Some((*kind, compare(good, turns)?)))
             .collect()
     }
 }
@@ -87,16 +103,16 @@ struct Side<'a> {
 impl<'a> Bench<'a> {
     /// One round: the gateways are started anew and each has its turns. `apart` is where the last servers listen.
     pub(crate) fn neighbours(&self, apart: &Ports, turns: &mut Turns) -> Result<(), Failure> {
-        let sides = KINDS
-            .iter()
-            .map(|kind| self.side(kind, apart))
+        let sides = turns.0.iter();
+        let sides = sides
+            .map(|(kind, _)| self.side(kind, apart))
             .collect::<Result<Vec<_>, _>>()?;
         // What is measured first is warm too.
         for side in &sides {
             side.turn()?;
         }
         for rotation in 0..self.plan.turns {
-            let mut came: [Vec<u64>; KINDS.len()] = Default::default();
+            let mut came: Vec<Vec<u64>> = vec![Vec::new(); sides.len()];
             let mut order: Vec<_> = sides.iter().zip(&mut came).collect();
             // Nobody is always behind the same one.
             if rotation % 2 == 1 {
@@ -105,7 +121,7 @@ impl<'a> Bench<'a> {
             for (side, came) in order {
                 *came = side.turn()?;
             }
-            for (all, turn) in turns.0.iter_mut().zip(came) {
+            for ((_, all), turn) in turns.0.iter_mut().zip(came) {
                 all.push(turn);
             }
         }
@@ -174,5 +190,25 @@ impl Side<'_> {
         arguments.push(format!("--warm={WARM}"));
         let outcome = self.bench.outcome(Workload::Echo, &arguments)?;
         Ok(outcome.latencies)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BAD, Turns};
+
+    #[test]
+    fn both_good_ones_are_measured_whatever_is_asked_for_and_all_bad_ones_where_nothing_is() {
+        let kinds = |named: &[&str]| {
+            let named: Vec<String> = named.iter().map(|name| (*name).to_owned()).collect();
+            Turns::beside(&named)
+                .0
+                .into_iter()
+                .map(|(kind, _)| kind)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(kinds(&["flooding"]), ["good", "good again", "flooding"]);
+        assert_eq!(kinds(&["crashing", "hung"]), ["good", "good again", "hung", "crashing"]);
+        assert_eq!(kinds(&[])[2..], BAD);
     }
 }
