@@ -24,9 +24,7 @@ use crate::distribute::{self, Distributor};
 use crate::enrol::{self, Enrolment};
 use crate::issuance::Ledger;
 use crate::keys::Keys;
-use crate::limits::{
-    API_CONNECTIONS_MAX, API_HEAD_TIME, PROBE_CONNECTIONS_MAX, SYNC_CONNECTIONS_MAX, SYNC_HANDSHAKE_TIME,
-};
+use crate::limits::{API_CONNECTIONS_MAX, API_HEAD_TIME, SYNC_CONNECTIONS_MAX, SYNC_HANDSHAKE_TIME};
 use crate::listen::{self, Manners, TlsSource};
 use crate::own::{Own, OwnError, Sources};
 use crate::plane::{Plane, PlaneError};
@@ -82,6 +80,18 @@ impl ControlParts {
             api_tls: None,
             trust_domain: None,
             clock: Arc::new(SystemTime::now),
+        }
+    }
+
+    /// Nothing may be open to other machines that is not closed to strangers.
+    fn check(&self) -> Result<(), StartError> {
+        let is_open = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
+        if is_open(&self.api) && self.api_tls.is_none() {
+            return Err(StartError::Open(self.api));
+        }
+        match self.metrics.filter(is_open) {
+            Some(open) => Err(StartError::OpenMetrics(open)),
+            None => Ok(()),
         }
     }
 }
@@ -159,15 +169,7 @@ impl Control {
     /// # Errors
     /// When an address is taken, and when what is kept cannot be used.
     pub async fn start(parts: ControlParts) -> Result<Running, StartError> {
-        if !parts.api.ip().to_canonical().is_loopback() && parts.api_tls.is_none() {
-            return Err(StartError::Open(parts.api));
-        }
-        if let Some(open) = parts
-            .metrics
-            .filter(|address| !address.ip().to_canonical().is_loopback())
-        {
-            return Err(StartError::OpenMetrics(open));
-        }
+        parts.check()?;
         let (sync, sync_at) = bind(parts.sync).await?;
         let (api, api_at) = bind(parts.api).await?;
         let metrics = match parts.metrics {
@@ -207,15 +209,8 @@ impl Control {
         let router = api::router(plane.clone(), token_digest(operator_token.expose()));
         tasks.spawn(listen::serve(api, manners, router, stop.clone()));
         if let Some((listener, _)) = metrics {
-            let manners = Manners {
-                tls: None,
-                http2_only: false,
-                connections_max: PROBE_CONNECTIONS_MAX,
-                head_time: API_HEAD_TIME,
-                strangers: None,
-            };
             let router = probe::router(plane.clone());
-            tasks.spawn(listen::serve(listener, manners, router, stop.clone()));
+            tasks.spawn(listen::serve(listener, probe::MANNERS, router, stop.clone()));
         }
         let (distributor, stopped) = (plane.distributor.clone(), stop.clone());
         tasks.spawn(async move { distributor.run(stopped).await });

@@ -9,7 +9,7 @@ use meshgate_identity::JoinToken;
 use meshgate_model::{Config, Part, SpiffeId};
 use meshgate_sync::message::State;
 use meshgate_sync::server::{Progress, Status};
-use meshgate_telemetry::metrics::{ControlLevels, ControlMetrics, Follows};
+use meshgate_telemetry::metrics::ControlMetrics;
 
 use crate::alarms::Alarms;
 use crate::ca::{Authority as _, AuthorityError, BuiltIn, Phase};
@@ -24,6 +24,8 @@ use crate::shapes::{
 };
 use crate::store::{Clock, Store, StoreError, unix_ms};
 use crate::tokens::{TokenError, Tokens};
+
+mod levels;
 
 /// Why a control plane did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -313,41 +315,6 @@ impl Plane {
     /// When the store fails.
     pub async fn advance_epoch(&self) -> Result<u64, PlaneError> {
         Ok(self.keys.advance_epoch(self.distributor.epoch_seen()).await?)
-    }
-
-    /// All metrics as OpenMetrics text.
-    pub fn metrics(&self) -> String {
-        self.metrics.encode(&self.levels())
-    }
-
-    fn levels(&self) -> ControlLevels {
-        let (connected, _) = self.distributor.proxies();
-        let mut levels = ControlLevels {
-            revision: self.registry.current().number,
-            epoch: self.keys.epoch(),
-            settled: self.distributor.is_settled(),
-            root_rotation: match self.authority.rotation().map(|rotation| rotation.phase) {
-                None => 0,
-                Some(Phase::Distributing) => 1,
-                Some(Phase::Signing) => 2,
-            },
-            own_ends: unix_ms(self.own.identity().current().not_after()) / 1000,
-            intermediate_ends: unix_ms(self.authority.intermediate_ends()) / 1000,
-            alarms: self.alarms.counts(),
-            ..ControlLevels::default()
-        };
-        for status in &connected {
-            let follows = match (&status.refused, status.current) {
-                (Some(_), _) => Follows::Refusing,
-                (None, true) => Follows::Current,
-                (None, false) => Follows::Behind,
-            };
-            match status.identity.part() {
-                Part::Gateway(_) => levels.gateways.push(follows),
-                _ => levels.sidecars.push(follows),
-            }
-        }
-        levels
     }
 
     /// How the mesh is.

@@ -14,7 +14,18 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use meshgate_telemetry::metrics::CONTENT_TYPE;
 
+use crate::limits::{API_HEAD_TIME, PROBE_CONNECTIONS_MAX};
+use crate::listen::Manners;
 use crate::plane::Plane;
+
+/// How connections are treated.
+pub const MANNERS: Manners = Manners {
+    tls: None,
+    http2_only: false,
+    connections_max: PROBE_CONNECTIONS_MAX,
+    head_time: API_HEAD_TIME,
+    strangers: None,
+};
 
 /// The router.
 pub fn router(plane: Arc<Plane>) -> Router {

@@ -8,7 +8,6 @@
 //! Names of tools come from servers nobody here controls. A label is given only to names that resolved to a server, are
 //! plain, and are among the first thousand; all others share `other`.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -22,11 +21,13 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::limits::{LABEL_BYTES_MAX, METHOD_LABELS_MAX, TARGET_LABELS_MAX};
+use crate::limits::{METHOD_LABELS_MAX, TARGET_LABELS_MAX};
 use crate::record::{AccessRecord, Era, Outcome, Refused, Target};
 
+use cap::Cap;
 use meters::{Kind, Known, Meters};
 
+mod cap;
 mod configuration;
 mod control;
 mod member;
@@ -412,40 +413,5 @@ fn error_type(record: &AccessRecord) -> Arc<str> {
         } => "tool_error".into(),
         AccessRecord { http_status: 400.., .. } => record.http_status.to_string().into(),
         _ => Arc::default(),
-    }
-}
-
-/// The names that have a label of their own.
-#[derive(Debug)]
-struct Cap {
-    known: Mutex<HashSet<Arc<str>>>,
-    names_max: usize,
-}
-
-impl Cap {
-    fn new(names_max: usize) -> Self {
-        Self {
-            known: Mutex::new(HashSet::new()),
-            names_max,
-        }
-    }
-
-    fn label(&self, name: &str) -> Arc<str> {
-        let plain = name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'/'));
-        if !plain || name.len() > LABEL_BYTES_MAX {
-            return OTHER.into();
-        }
-        let mut known = self.known.lock();
-        if let Some(label) = known.get(name) {
-            return label.clone();
-        }
-        if known.len() >= self.names_max {
-            return OTHER.into();
-        }
-        let label: Arc<str> = name.into();
-        known.insert(label.clone());
-        label
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::*;
+use crate::limits::LABEL_BYTES_MAX;
 use crate::record::Refused;
 use crate::trace::TraceContext;
 
