@@ -7,7 +7,7 @@
 //! a piece waits for too long. Ended, the stream is reset, and what it held is freed.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -58,7 +58,9 @@ where
             ..
         } = self.clone();
         let held = Arc::<Held>::default();
-        let watched = unless_stalled(stream, Arc::clone(&held), stall_time, refused);
+        // On the heap before anything else: a task is moved several times before and after it runs, and a future keeps room
+        // for each place that what it waits for is moved to.
+        let watched = unless_stalled(Box::pin(stream), Arc::clone(&held), stall_time, refused);
         self.tasks.spawn(HELD.scope(held, async move {
             gone.run_until_cancelled(watched).await;
         }));
@@ -66,33 +68,58 @@ where
 }
 
 /// Runs a stream until its end, or until a piece of its answer has waited for the client for `stall_time`.
-async fn unless_stalled<F>(stream: F, held: Arc<Held>, stall_time: Duration, refused: Arc<Refused>)
+fn unless_stalled<F>(
+    stream: Pin<Box<F>>,
+    held: Arc<Held>,
+    stall_time: Duration,
+    refused: Arc<Refused>,
+) -> UnlessStalled<F> {
+    UnlessStalled {
+        stream,
+        held,
+        stall_time,
+        refused,
+        stalled: Timer::default(),
+        seen: 0,
+    }
+}
+
+struct UnlessStalled<F> {
+    stream: Pin<Box<F>>,
+    held: Arc<Held>,
+    stall_time: Duration,
+    refused: Arc<Refused>,
+    stalled: Timer,
+    /// The pieces that had been handed over when the stream was last looked at.
+    seen: u64,
+}
+
+impl<F> Future for UnlessStalled<F>
 where
     F: Future<Output = ()>,
 {
-    let mut stream = pin!(stream);
-    let mut stalled = Timer::default();
-    let mut seen = 0;
-    std::future::poll_fn(|cx| {
-        if stream.as_mut().poll(cx).is_ready() {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        if this.stream.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        if !held.waits.load(Ordering::Relaxed) {
-            stalled.stop();
+        if !this.held.waits.load(Ordering::Relaxed) {
+            this.stalled.stop();
             return Poll::Pending;
         }
-        let pieces = held.pieces.load(Ordering::Relaxed);
-        let until = match stalled.until() {
-            Some(until) if pieces == seen => until,
-            _ => Instant::now() + stall_time,
+        let pieces = this.held.pieces.load(Ordering::Relaxed);
+        let until = match this.stalled.until() {
+            Some(until) if pieces == this.seen => until,
+            _ => Instant::now() + this.stall_time,
         };
-        seen = pieces;
-        std::task::ready!(stalled.poll(until, cx));
+        this.seen = pieces;
+        std::task::ready!(this.stalled.poll(until, cx));
         tracing::debug!("a stream is ended: its client does not read it");
-        Refused::one(&refused.slow);
+        Refused::one(&this.refused.slow);
         Poll::Ready(())
-    })
-    .await;
+    }
 }
 
 /// A response body that keeps its request in flight until it has ended, and is handed over in pieces.

@@ -58,7 +58,7 @@ async fn a_stream_whose_piece_waits_for_write_stall_time_ends_and_one_that_moves
     let refused = Arc::new(Refused::default());
     let (held, taken) = (Arc::<Held>::default(), Arc::new(Semaphore::new(0)));
     let mut moving = Box::pin(unless_stalled(
-        stream(Arc::clone(&held), Arc::clone(&taken)),
+        Box::pin(stream(Arc::clone(&held), Arc::clone(&taken))),
         Arc::clone(&held),
         STALL,
         Arc::clone(&refused),
@@ -75,7 +75,7 @@ async fn a_stream_whose_piece_waits_for_write_stall_time_ends_and_one_that_moves
 
     let held = Arc::<Held>::default();
     let mut stalled = Box::pin(unless_stalled(
-        stream(Arc::clone(&held), Arc::new(Semaphore::new(0))),
+        Box::pin(stream(Arc::clone(&held), Arc::new(Semaphore::new(0)))),
         Arc::clone(&held),
         STALL,
         Arc::clone(&refused),
