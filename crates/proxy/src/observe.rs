@@ -27,7 +27,7 @@ pub struct CallRecord(Arc<Mutex<Open>>);
 
 /// The state of a record that is not closed yet.
 pub struct Open {
-    record: Option<AccessRecord>,
+    record: Option<Box<AccessRecord>>,
     started: Instant,
     handed_over: Option<Instant>,
     /// The call does not end with its client's connection.
@@ -70,7 +70,7 @@ impl Observer {
     /// The record of a request that just arrived. `snapshot` is what it is decided by, `revision` the configuration of the
     /// mesh that this was made of; `traceparent` is the HTTP header, if one came.
     pub fn open(&self, peer: IpAddr, (snapshot, revision): (u64, u64), traceparent: Option<&str>) -> CallRecord {
-        let mut record = AccessRecord::new(SystemTime::now(), self.trace(traceparent), snapshot);
+        let mut record = Box::new(AccessRecord::new(SystemTime::now(), self.trace(traceparent), snapshot));
         record.peer = Some(peer);
         record.hop = self.hop;
         if let Some(identity) = &self.identity {
@@ -80,7 +80,7 @@ impl Observer {
         self.opened(record)
     }
 
-    fn opened(&self, record: AccessRecord) -> CallRecord {
+    fn opened(&self, record: Box<AccessRecord>) -> CallRecord {
         CallRecord(Arc::new(Mutex::new(Open {
             record: Some(record),
             started: Instant::now(),

@@ -25,11 +25,11 @@ impl Write for Gate {
     }
 }
 
-fn record(number: u64) -> AccessRecord {
-    AccessRecord {
+fn record(number: u64) -> Box<AccessRecord> {
+    Box::new(AccessRecord {
         method: "tools/call".into(),
         ..AccessRecord::new(SystemTime::UNIX_EPOCH, root(), number)
-    }
+    })
 }
 
 fn root() -> TraceContext {
@@ -115,10 +115,10 @@ async fn a_sink_that_stalls_costs_lines_and_no_count() {
     tokio::time::sleep(DRAIN_INTERVAL * 2).await;
     let wide: Arc<str> = "w".repeat(1_000).into();
     for number in 1..=6_000 {
-        records.push(AccessRecord {
+        records.push(Box::new(AccessRecord {
             view: Some(wide.clone()),
-            ..record(number)
-        });
+            ..*record(number)
+        }));
     }
     tokio::time::sleep(DRAIN_INTERVAL * 4).await;
     assert_eq!(counted(&metrics, "meshgate_calls_total{"), 6_001);
