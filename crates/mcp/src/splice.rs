@@ -185,9 +185,11 @@ impl<'a> Splice<'a> {
 
     /// Turns all changes into ranges, in their order.
     fn settle(&mut self) {
-        for object in joined(std::mem::take(&mut self.objects)) {
+        join(&mut self.objects);
+        for object in &mut self.objects {
             object.resolve(&mut self.edits);
         }
+        self.objects.clear();
         // Stable: additions stand before the removal that starts where they stand, and later replacements behind
         // earlier ones. Of equal starts the longer range comes first, except for pure additions.
         self.edits
@@ -229,9 +231,9 @@ impl<'a> Splice<'a> {
 }
 
 /// Joins the changes of the same object.
-fn joined<'a>(mut objects: SmallVec<[ObjectEdit<'a>; 2]>) -> SmallVec<[ObjectEdit<'a>; 2]> {
+fn join(objects: &mut SmallVec<[ObjectEdit<'_>; 2]>) {
     if objects.len() < 2 {
-        return objects;
+        return;
     }
     objects.sort_by_key(|edit| (edit.span.start, edit.span.end));
     objects.dedup_by(|later, first| {
@@ -251,7 +253,6 @@ fn joined<'a>(mut objects: SmallVec<[ObjectEdit<'a>; 2]>) -> SmallVec<[ObjectEdi
         }
         same
     });
-    objects
 }
 
 /// A member from the opening quote of its key to the end of its value.
@@ -278,7 +279,7 @@ impl<'a> ObjectEdit<'a> {
     }
 
     /// Turns the changes of this object into ranges.
-    fn resolve(mut self, edits: &mut Edits<'a>) {
+    fn resolve(&mut self, edits: &mut Edits<'a>) {
         let Some(filled) = self.filled else {
             let inside = self.span.start as usize + 1;
             self.add(edits, inside, false);
@@ -298,7 +299,7 @@ impl<'a> ObjectEdit<'a> {
                 start: filled.start as usize,
                 end: filled.end as usize,
                 comma: false,
-                with: self.added,
+                with: std::mem::take(&mut self.added),
             });
             return;
         };
@@ -306,13 +307,13 @@ impl<'a> ObjectEdit<'a> {
         self.add(edits, last_kept.end as usize, true);
     }
 
-    fn add(self, edits: &mut Edits<'a>, at: usize, comma: bool) {
+    fn add(&mut self, edits: &mut Edits<'a>, at: usize, comma: bool) {
         if !self.added.is_empty() {
             edits.push(Edit {
                 start: at,
                 end: at,
                 comma,
-                with: self.added,
+                with: std::mem::take(&mut self.added),
             });
         }
     }

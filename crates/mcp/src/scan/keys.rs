@@ -200,9 +200,12 @@ pub(super) fn imitated(level: Level, text: &[u8]) -> Option<&'static str> {
         if exact(level, text) {
             return None;
         }
-        let mut alike = names.iter().filter(|name| name.len() == text.len());
-        let alike = alike.find(|name| name.as_bytes().eq_ignore_ascii_case(text));
-        return alike.filter(|name| name.as_bytes() != text).copied();
+        let alike = || names.iter().filter(|name| name.len() == text.len());
+        // A whole comparison is a fraction of one letter by letter.
+        if alike().any(|name| name.as_bytes() == text) {
+            return None;
+        }
+        return alike().find(|name| name.as_bytes().eq_ignore_ascii_case(text)).copied();
     }
     let text = folded(text)?;
     names
