@@ -110,7 +110,7 @@ pub struct Message {
 ///
 /// # Errors
 /// The first rule that the bytes break, with the place where they break it.
-pub fn scan(src: &[u8], rules: &Rules) -> Result<Message, ScanError> {
+pub fn scan(src: &[u8], rules: &Rules) -> Result<Box<Message>, ScanError> {
     check_size(src, rules)?;
     let mut pass = Pass::new(src, rules);
     pass.start()?;
@@ -123,14 +123,14 @@ pub fn scan(src: &[u8], rules: &Rules) -> Result<Message, ScanError> {
         }
     }
     pass.document(Level::Root)?;
-    envelope::message(pass.into_parts(), src, rules.side)
+    envelope::message(pass.into_found(), src, rules.side)
 }
 
 /// Reads a message again that was scanned before it was changed here, so that its grammar and its limits need no proof:
 /// three levels of members, in a third of the time. `uris` says whether it may hold a name that a URI can stand under.
 ///
 /// `None` only for bytes that never were a message.
-pub fn again(src: &[u8], uris: bool) -> Option<Message> {
+pub fn again(src: &[u8], uris: bool) -> Option<Box<Message>> {
     let mut inner = [None, None];
     let root = read::levels(src, &[&["params", "result", "error"], &["_meta"]], &mut inner)?;
     envelope::again(src, root, inner, uris)
@@ -186,6 +186,19 @@ fn check_size(src: &[u8], rules: &Rules) -> Result<(), ScanError> {
 }
 
 impl Message {
+    /// Before anything is known of it.
+    fn unread() -> Self {
+        Self {
+            envelope: Envelope::Request,
+            root: Object::default(),
+            id: None,
+            method: None,
+            body: None,
+            meta: None,
+            uris: false,
+        }
+    }
+
     /// The method as a row of the method table; `Other` for unknown methods and for responses.
     pub fn method_kind(&self, src: &[u8]) -> crate::Method {
         self.method

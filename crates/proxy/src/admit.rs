@@ -218,7 +218,7 @@ pub fn rules(limits: &Limits, duplicate_arguments: bool) -> Rules {
 }
 
 /// One strict scan of what a client sent.
-pub fn scan(body: &[u8], limits: &Limits, duplicate_arguments: bool) -> Result<Message, Refusal> {
+pub fn scan(body: &[u8], limits: &Limits, duplicate_arguments: bool) -> Result<Box<Message>, Refusal> {
     let rules = rules(limits, duplicate_arguments);
     meshgate_mcp::scan(body, &rules).map_err(|e| {
         let reason = if e.code() == meshgate_mcp::codes::PARSE_ERROR {

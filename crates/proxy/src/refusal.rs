@@ -149,8 +149,9 @@ pub struct Refusal {
     pub message: Cow<'static, str>,
     /// Members of `error.data` that the protocol asks for, as a JSON object (`{"supported":[..]}`).
     pub data: Option<Vec<u8>>,
-    /// Extra response headers that go with it (`www-authenticate`, `allow`).
-    pub header: Option<(http::HeaderName, http::HeaderValue)>,
+    /// Extra response headers that go with it (`www-authenticate`, `allow`). On the heap, because every step of a call has room
+    /// for a refusal, and few have a header.
+    pub header: Option<Box<(http::HeaderName, http::HeaderValue)>>,
 }
 
 impl Refusal {
@@ -211,7 +212,7 @@ impl Refusal {
     /// Adds a response header.
     #[must_use]
     pub fn header(mut self, name: http::HeaderName, value: http::HeaderValue) -> Self {
-        self.header = Some((name, value));
+        self.header = Some(Box::new((name, value)));
         self
     }
 }

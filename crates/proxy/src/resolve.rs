@@ -32,7 +32,7 @@ pub struct Call {
     /// Its bytes.
     pub body: Bytes,
     /// Its scan.
-    pub message: Message,
+    pub message: Box<Message>,
     /// Its method.
     pub method: Method,
 }

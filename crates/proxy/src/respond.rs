@@ -364,7 +364,7 @@ pub fn refused(id: Option<&[u8]>, refusal: &Refusal) -> Response<ReplyBody> {
 /// A refusal with a status of the caller's choice (legacy clients get 200 with errors of the protocol).
 pub fn refused_as(status: StatusCode, id: Option<&[u8]>, refusal: &Refusal) -> Response<ReplyBody> {
     let mut response = json_answer(status, Bytes::from(error_body(id, refusal)));
-    if let Some((name, value)) = &refusal.header {
+    if let Some((name, value)) = refusal.header.as_deref() {
         response.headers_mut().insert(name, value.clone());
     }
     if let Some(after) = refusal.retry {

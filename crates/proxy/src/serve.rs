@@ -4,6 +4,7 @@
 //! caller, read and scan the message, choose the era, and hand a modern request to [`Core::dispatch`], which resolves,
 //! authorises, validates, sends and shapes. Every way out is a [`Refusal`] or a reply, and each ends in the record.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -33,6 +34,7 @@ mod checks;
 mod forward;
 mod legacy;
 mod mesh;
+mod modern;
 mod notes;
 mod own;
 mod proof;
@@ -42,6 +44,7 @@ mod shared;
 use self::arrival::Arrival;
 use self::checks::{check_arguments, check_mirrored};
 pub use self::mesh::Inside;
+use self::modern::Modern;
 use self::notes::{note_arrival, note_destination};
 use self::proof::Proven;
 use self::shaped::shaped;
@@ -100,21 +103,35 @@ struct Asked {
     record: CallRecord,
 }
 
+/// What a request comes to once its message is known.
+enum Going<'a> {
+    /// A modern one: what it is answered with, or its call.
+    Modern(Modern),
+    /// Anything else. On the heap, because it is rare, or slow anyway, and every call would keep room for it.
+    Other(Pin<Box<dyn Future<Output = Result<Response<ReplyBody>, Refusal>> + Send + 'a>>),
+}
+
 impl Edge {
     /// Answers one request. Whatever goes wrong is an answer.
-    pub async fn answer(
+    ///
+    /// No `async fn`, because that would keep room for the request twice: as it is given, and as it is taken apart.
+    pub fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
         connection: Arc<Connection>,
-    ) -> Response<ReplyBody> {
-        let (mut arrival, asked) = self.core.asked(request, connection);
-        let (record, version) = (asked.record.clone(), asked.parts.version);
-        let admitted = respond::caught(self.admitted(&mut arrival, asked)).await;
-        self.core.answered(arrival, admitted, (record, version)).await
+    ) -> impl Future<Output = Response<ReplyBody>> + Send {
+        let (mut arrival, mut asked) = self.core.asked(request, connection);
+        async move {
+            let admitted = respond::caught(self.admitted(&mut arrival, &mut asked)).await;
+            if Core::lingers(&admitted, &asked) {
+                arrival.take_rest(&self.core.limits).await;
+            }
+            self.core.answered(&arrival, admitted, &asked.record)
+        }
     }
 
     /// Steps 3 to 6: from a request to a message of a known caller, then to the face of its era.
-    async fn admitted(&self, arrival: &mut Arrival, asked: Asked) -> Result<Response<ReplyBody>, Refusal> {
+    async fn admitted(&self, arrival: &mut Arrival, asked: &mut Asked) -> Result<Response<ReplyBody>, Refusal> {
         let Asked {
             routing,
             parts,
@@ -123,17 +140,17 @@ impl Edge {
         } = asked;
         let core = &self.core;
         let _unproven = connection.unproven()?;
-        check_head(&parts, &core.limits)?;
+        check_head(parts, &core.limits)?;
         match &self.door {
-            EdgeDoor::Clients(authorities) => authorities.check(&parts)?,
-            EdgeDoor::Peers => forward::note_client(&parts.headers, &record),
+            EdgeDoor::Clients(authorities) => authorities.check(parts)?,
+            EdgeDoor::Peers => forward::note_client(&parts.headers, record),
         }
-        arrival.legacy = attaches(&parts)?;
+        arrival.legacy = attaches(parts)?;
         if !arrival.legacy {
             arrival.check_announced(&core.limits)?;
             admit::check_form(&parts.headers)?;
         }
-        let Proven { view, caller, counted } = self.proven(&routing, &parts, &connection)?;
+        let Proven { view, caller, counted } = self.proven(routing, parts, connection)?;
         record.note(|r| {
             r.view = Some(view.view.name.clone());
             r.application = caller.application.clone();
@@ -141,21 +158,21 @@ impl Edge {
         });
         let over = counted.as_ref().and_then(|counted| counted.over.clone());
         let mut context = CallContext {
-            routing,
+            routing: Arc::clone(routing),
             view,
             caller,
             mirrored: None,
-            record,
+            record: record.clone(),
             place: None,
             session: None,
             by: By::Gateway,
         };
         let home = self.home_elsewhere(&context, &parts.headers);
         if arrival.legacy {
-            over.map_or(Ok(()), Err)?;
+            refuse(over)?;
             return match home {
-                Some(home) => Box::pin(self.to_home(home, &context, &parts, Bytes::new())).await,
-                None => self.attached(context, &parts).await,
+                Some(home) => Box::pin(self.to_home(home, &context, parts, Bytes::new())).await,
+                None => Box::pin(self.attached(context, parts)).await,
             };
         }
         // Taken before the body is read: bodies are what calls cost memory with.
@@ -163,48 +180,56 @@ impl Edge {
         let body = arrival.read(&core.limits).await?;
         if let Some(home) = home {
             arrival.legacy = true;
-            over.map_or(Ok(()), Err)?;
-            return Box::pin(self.to_home(home, &context, &parts, body)).await;
+            refuse(over)?;
+            return Box::pin(self.to_home(home, &context, parts, body)).await;
         }
-        self.said(arrival, context, over, parts, body).await
+        match self.said(arrival, context, over, parts, body)? {
+            Going::Modern(modern) => core.modern_answer(modern).await,
+            Going::Other(answer) => answer.await,
+        }
     }
 
     /// From the body of a request to the face of its era.
-    async fn said(
-        &self,
+    fn said<'a>(
+        &'a self,
         arrival: &mut Arrival,
         mut context: CallContext,
-        over: Option<Refusal>,
-        parts: Parts,
+        over: Option<Box<Refusal>>,
+        parts: &'a mut Parts,
         body: Bytes,
-    ) -> Result<Response<ReplyBody>, Refusal> {
+    ) -> Result<Going<'a>, Refusal> {
         let core = &self.core;
-        if body.trim_ascii_start().first() == Some(&b'[') && self.takes_batches(&context, &parts) {
+        if body.trim_ascii_start().first() == Some(&b'[') && self.takes_batches(&context, parts) {
             arrival.legacy = true;
             note_arrival(&context.record, &body, Some(Face::Legacy), None);
             // Each of its calls takes a place of its own.
             context.place = None;
-            let batch = self.split(context, &parts, &body)?;
-            return Box::pin(self.batched(batch, over, &parts)).await;
+            let batch = self.split(context, parts, &body)?;
+            return Ok(Going::Other(Box::pin(self.batched(batch, over, parts))));
         }
         let scanned = admit::scan(&body, &core.limits, context.view.tolerates_duplicates);
         let face = scanned.as_ref().map(|m| admit::face(&parts.headers, &body, m)).ok();
-        note_arrival(&context.record, &body, face, scanned.as_ref().ok());
+        note_arrival(&context.record, &body, face, scanned.as_deref().ok());
         let message = scanned?;
         arrival.id = message_id(&message, &body);
         if face == Some(Face::Modern) {
             let owner = self.owned_elsewhere(&context, (&body, &message));
-            return match owner.filter(|_| over.is_none()) {
-                Some(owner) => Box::pin(self.to_owner(owner, context, &parts, (body, arrival.id.clone()))).await,
-                None => core.modern(context, over, parts.headers, body, message).await,
-            };
+            return Ok(match owner.filter(|_| over.is_none()) {
+                Some(owner) => Going::Other(Box::pin(self.to_owner(
+                    owner,
+                    context,
+                    parts,
+                    (body, arrival.id.clone()),
+                ))),
+                None => Going::Modern(core.modern(context, over, std::mem::take(&mut parts.headers), body, message)?),
+            });
         }
         arrival.legacy = true;
         admit::check_once(&parts.headers)?;
-        over.map_or(Ok(()), Err)?;
+        refuse(over)?;
         // What a session sends inside takes its own place, because it may outlive this request.
         context.place = None;
-        self.lowered(context, &parts, body, message).await
+        Ok(Going::Other(Box::pin(self.lowered(context, parts, (body, message)))))
     }
 }
 
@@ -226,17 +251,19 @@ impl Core {
         (Arrival::of(body), asked)
     }
 
+    /// Whether the rest of a request is to be taken before it is answered. HTTP/1.1 has its own way to linger, after the
+    /// answer; in HTTP/2 the stream ends with it.
+    fn lingers(admitted: &Result<Response<ReplyBody>, Refusal>, asked: &Asked) -> bool {
+        admitted.is_err() && asked.parts.version == Version::HTTP_2
+    }
+
     /// The answer to a request, or to a refused one, under its record.
-    async fn answered(
+    fn answered(
         &self,
-        mut arrival: Arrival,
+        arrival: &Arrival,
         admitted: Result<Response<ReplyBody>, Refusal>,
-        (record, version): (CallRecord, Version),
+        record: &CallRecord,
     ) -> Response<ReplyBody> {
-        // HTTP/1.1 has its own way to linger, after the answer; in HTTP/2 the stream ends with it.
-        if admitted.is_err() && version == Version::HTTP_2 {
-            arrival.take_rest(&self.limits).await;
-        }
         let response = admitted.unwrap_or_else(|refusal| {
             let refusal = refusal.at(self.by());
             record.refused(&refusal);
@@ -252,7 +279,7 @@ impl Core {
         });
         let status = response.status().as_u16();
         record.note(|r| r.http_status = status);
-        response.map(|body| body.recorded(record))
+        response.map(|body| body.recorded(record.clone()))
     }
 
     /// A place among the calls in flight, and in the caller's share of them.
@@ -260,49 +287,6 @@ impl Core {
         let place = self.calls.enter(lifted)?;
         let share = counted.map(|counted| counted.share(self.calls.share_max()));
         Ok(place.shared(share.transpose()?))
-    }
-
-    /// Step 5 to the end for a modern client.
-    async fn modern(
-        self: &Arc<Self>,
-        mut context: CallContext,
-        over: Option<Refusal>,
-        headers: HeaderMap,
-        body: Bytes,
-        message: Message,
-    ) -> Result<Response<ReplyBody>, Refusal> {
-        match message.envelope {
-            Envelope::Request => {}
-            // The core protocol defines no notification from client to server over HTTP: taken, and dropped.
-            Envelope::Notification => {
-                return over.map_or_else(|| Ok(respond::empty_answer(StatusCode::ACCEPTED)), Err);
-            }
-            Envelope::Result | Envelope::Error => {
-                return Err(Refusal::new(
-                    Reason::InvalidRequest,
-                    "a response is not a request; 2026-07-28 has no client responses",
-                ));
-            }
-        }
-        let has_legacy_face = self.hop == Hop::Gateway;
-        let method = admit::check_modern(&headers, &body, &message, has_legacy_face)?;
-        context.mirrored = Some(headers);
-        // Held until the answer is handed over, but for a subscription: its seat counts it.
-        let place = context.place.take().filter(|_| method != Method::Listen);
-        let call = Call { body, message, method };
-        if let Some(over) = over {
-            return Err(own::offered(&context.view, &call).err().unwrap_or(over));
-        }
-        let id = call.id();
-        let (core, record) = (self.clone(), context.record.clone());
-        // A call that has been silent for long is answered by a stream, so its end may come after this function's.
-        let answering = Box::pin(async move {
-            let answered = respond::caught(core.dispatch_call(Arc::new(context), call)).await;
-            let answered = answered.map_err(|refusal| refusal.at(core.by()));
-            answered.inspect_err(|refusal| record.refused(refusal))
-        });
-        let answer = respond::modern(id, answering, self.hop).await?;
-        Ok(answer.map(|body| body.holding(place)))
     }
 
     /// A modern request in the caller's exposed names; what the face of legacy clients dispatches. Its client's own
@@ -349,7 +333,7 @@ impl Core {
         out.caller = Some(context.caller.clone());
         out.view = Some(view.view.name.clone());
         context.record.handed_over(span);
-        let reply = server.upstream.call_owned(out).await;
+        let reply = server.upstream.call_owned(&out).await;
         let reply = reply.map_err(|refusal| destination.of_whole_call(refusal));
         let era = server.upstream.era();
         if reply.is_err() {
@@ -390,6 +374,11 @@ impl Core {
     }
 }
 
+/// The refusal that is due, if one is.
+fn refuse(over: Option<Box<Refusal>>) -> Result<(), Refusal> {
+    over.map_or(Ok(()), |over| Err(*over))
+}
+
 /// Whether a request is a legacy session's GET or DELETE; everything else that is served is a POST.
 fn attaches(parts: &Parts) -> Result<bool, Refusal> {
     match parts.method {
@@ -426,3 +415,6 @@ fn now() -> Instant {
 fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
+
+#[cfg(test)]
+mod tests;

@@ -227,18 +227,19 @@ impl Upstream {
     ///
     /// A reply of one message from a modern HTTP server has not been scanned; everything else is valid JSON-RPC.
     pub async fn call(&self, out: Outbound) -> Result<Reply, Refusal> {
-        self.call_owned(out).await.map(|(_, reply)| reply)
+        self.call_owned(&out).await.map(|(_, reply)| reply)
     }
 
-    /// The same, and who holds what the call may be gone on with.
-    pub async fn call_owned(&self, out: Outbound) -> Result<(Owner, Reply), Refusal> {
+    /// The same, and who holds what the call may be gone on with. By reference, because each step on the way would keep room
+    /// for the request of its own.
+    pub async fn call_owned(&self, out: &Outbound) -> Result<(Owner, Reply), Refusal> {
         let shared = &self.shared;
-        let turn = match shared.turns.take(&out) {
+        let turn = match shared.turns.take(out) {
             Some(turn) => turn,
-            None => Box::pin(shared.turns.wait(&out)).await?,
+            None => Box::pin(shared.turns.wait(out)).await?,
         };
         let tool = out.name.as_deref().filter(|_| out.method == Method::ToolsCall);
-        let patience = Patience::new(&out, shared.server.deadlines(tool));
+        let patience = Patience::new(out, shared.server.deadlines(tool));
         let connected = match shared.open_connection() {
             Some(connected) => connected,
             None => shared.connected(patience.until()).await?,
@@ -267,7 +268,7 @@ impl Upstream {
             Some(turn) => turn,
             None => self.shared.turns.wait(&out).await?,
         };
-        connected.discover(out, patience, turn).await
+        connected.discover(&out, patience, turn).await
     }
 
     /// Counts connections to the server; a change means that its catalogue may be another one.

@@ -387,6 +387,6 @@ pub fn answer_id(src: &[u8], msg: &Message) -> Option<String> {
 }
 
 /// Reads a message from inside, where everything has been scanned; a message that is not one is worth nothing to a client.
-pub fn read_inside(src: &[u8]) -> Option<Message> {
+pub fn read_inside(src: &[u8]) -> Option<Box<Message>> {
     again(src, true)
 }

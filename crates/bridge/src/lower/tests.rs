@@ -13,7 +13,7 @@ use meshgate_mcp::{LATEST_LEGACY, Message, Method, Revision, Rules, scan};
 use super::Mint;
 
 fn read(src: &str) -> Message {
-    scan(src.as_bytes(), &Rules::SERVER).unwrap()
+    *scan(src.as_bytes(), &Rules::SERVER).unwrap()
 }
 
 fn text(bytes: Vec<u8>) -> String {

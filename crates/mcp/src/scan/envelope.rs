@@ -1,14 +1,14 @@
 //! From the members of the envelope to a message, or to the rule that it breaks.
 
 use super::fault::{Fault, ScanError};
-use super::pass::Parts;
 use super::{Envelope, Message, Side, keys};
 use crate::limits::{CLIENT_ID_CHARS_MAX, CLIENT_ID_MAX};
 use crate::method::Method;
-use crate::value::{Kind, Object, Value};
+use crate::value::{Kind, Object, Span, Value};
 
-pub(super) fn message(parts: Parts, src: &[u8], side: Side) -> Result<Message, ScanError> {
-    let seen = Seen::new(&parts.root, src);
+/// Completes a message whose levels were recorded.
+pub(super) fn message(mut found: Box<Message>, src: &[u8], side: Side) -> Result<Box<Message>, ScanError> {
+    let seen = Seen::new(&found.root, src);
     let is_two = |value: Value| value.raw(src) == br#""2.0""# || value.str(src).as_deref() == Some("2.0");
     let version = seen.jsonrpc.is_some_and(is_two);
     if !version {
@@ -18,40 +18,34 @@ pub(super) fn message(parts: Parts, src: &[u8], side: Side) -> Result<Message, S
         Side::Client => client(&seen, src)?,
         Side::Server => server(&seen)?,
     };
-    let carrier = seen.carrier(envelope);
     if side == Side::Client {
-        check_body(envelope, carrier, parts.body.as_ref(), src)?;
+        check_body(envelope, seen.carrier(envelope), found.body.as_ref(), src)?;
     }
-    let (id, method) = (seen.id, seen.method.filter(|method| method.kind == Kind::String));
-    let (body, meta) = body(carrier, parts.body, parts.meta, src);
-    let uris = parts.uris;
-    Ok(Message {
-        envelope,
-        root: parts.root,
-        id,
-        method,
-        body,
-        meta,
-        uris,
-    })
+    complete(&mut found, &seen, envelope, src);
+    Ok(found)
 }
 
 /// A message that was one before: its levels as they were read, under the envelope that they have.
-pub(super) fn again(src: &[u8], root: Object, inner: [Option<Object>; 2], uris: bool) -> Option<Message> {
+pub(super) fn again(src: &[u8], root: Object, inner: [Option<Object>; 2], uris: bool) -> Option<Box<Message>> {
     let seen = Seen::new(&root, src);
     let envelope = server(&seen).ok()?;
-    let [found, meta] = inner;
-    let (body, meta) = body(seen.carrier(envelope), found, meta, src);
-    let (id, method) = (seen.id, seen.method.filter(|method| method.kind == Kind::String));
-    Some(Message {
-        envelope,
+    let [body, meta] = inner;
+    let mut found = Box::new(Message {
         root,
-        id,
-        method,
         body,
         meta,
         uris,
-    })
+        ..Message::unread()
+    });
+    complete(&mut found, &seen, envelope, src);
+    Some(found)
+}
+
+fn complete(found: &mut Message, seen: &Seen, envelope: Envelope, src: &[u8]) {
+    found.envelope = envelope;
+    found.id = seen.id;
+    found.method = seen.method.filter(|method| method.kind == Kind::String);
+    settle(found, seen.carrier(envelope), src);
 }
 
 /// The members of the envelope that the protocol knows.
@@ -187,30 +181,20 @@ fn check_body(envelope: Envelope, carrier: Option<Value>, body: Option<&Object>,
     }
 }
 
-/// The recorded body, if it is the one that counts. A server may have sent several; then the right one is read again.
-fn body(
-    carrier: Option<Value>,
-    body: Option<Object>,
-    meta: Option<Object>,
-    src: &[u8],
-) -> (Option<Object>, Option<Object>) {
-    let Some(carrier) = carrier.filter(|value| value.kind == Kind::Object) else {
-        return (None, None);
-    };
-    let body = match body {
-        Some(body) if body.span == carrier.span => body,
-        _ => match Object::read(src, carrier.span) {
-            Some(body) => body,
-            None => return (None, None),
-        },
-    };
-    let wanted = body
-        .get(src, "_meta")
+/// Leaves the recorded body, if it is the one that counts. A server may have sent several; then the right one is read again.
+fn settle(found: &mut Message, carrier: Option<Value>, src: &[u8]) {
+    let carrier = carrier.filter(|value| value.kind == Kind::Object);
+    let counts = |object: &Option<Object>, span: Span| object.as_ref().is_some_and(|object| object.span == span);
+    match carrier {
+        Some(carrier) if counts(&found.body, carrier.span) => {}
+        carrier => found.body = carrier.and_then(|carrier| Object::read(src, carrier.span)),
+    }
+    let wanted = found.body.as_ref().and_then(|body| body.get(src, "_meta"));
+    let wanted = wanted
         .filter(|value| value.kind == Kind::Object)
         .map(|value| value.span);
-    let meta = wanted.and_then(|span| match meta {
-        Some(meta) if meta.span == span => Some(meta),
-        _ => Object::read(src, span),
-    });
-    (Some(body), meta)
+    match wanted {
+        Some(span) if counts(&found.meta, span) => {}
+        wanted => found.meta = wanted.and_then(|span| Object::read(src, span)),
+    }
 }

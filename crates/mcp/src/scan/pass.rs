@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::fault::{Fault, ScanError};
 use super::keys::{self, Keys};
 use super::text::Text;
-use super::{Rules, Side};
+use super::{Message, Rules, Side};
 use crate::limits::MEMBERS_MAX;
 use crate::value::{Kind, Member, Object, Span, Value};
 
@@ -55,15 +55,6 @@ impl Frame {
     };
 }
 
-/// What a finished pass recorded.
-pub(super) struct Parts {
-    pub(super) root: Object,
-    pub(super) body: Option<Object>,
-    pub(super) meta: Option<Object>,
-    /// Whether any member bears a name that a URI can stand under.
-    pub(super) uris: bool,
-}
-
 pub(super) struct Pass<'a> {
     pub(super) src: &'a [u8],
     pub(super) at: usize,
@@ -74,17 +65,12 @@ pub(super) struct Pass<'a> {
     outer: SmallVec<[Frame; 8]>,
     keys: Keys,
     nodes: usize,
-    parts: Parts,
+    /// What is recorded of a message. Made where it stays: it is as large as a page of text, and many hands pass it on.
+    found: Box<Message>,
 }
 
 impl<'a> Pass<'a> {
     pub(super) fn new(src: &'a [u8], rules: &'a Rules) -> Self {
-        let parts = Parts {
-            root: Object::default(),
-            body: None,
-            meta: None,
-            uris: false,
-        };
         Self {
             src,
             at: 0,
@@ -93,12 +79,12 @@ impl<'a> Pass<'a> {
             outer: SmallVec::new(),
             keys: Keys::default(),
             nodes: 0,
-            parts,
+            found: Box::new(Message::unread()),
         }
     }
 
-    pub(super) fn into_parts(self) -> Parts {
-        self.parts
+    pub(super) fn into_found(self) -> Box<Message> {
+        self.found
     }
 
     pub(super) fn fault(&self, fault: Fault) -> ScanError {
@@ -260,9 +246,9 @@ impl<'a> Pass<'a> {
         self.outer.push(around);
         if object {
             match level {
-                Level::Root => self.parts.root = Object::default(),
-                Level::Body => (self.parts.body, self.parts.meta) = (Some(Object::default()), None),
-                Level::Meta => self.parts.meta = Some(Object::default()),
+                Level::Root => self.found.root = Object::default(),
+                Level::Body => (self.found.body, self.found.meta) = (Some(Object::default()), None),
+                Level::Meta => self.found.meta = Some(Object::default()),
                 _ => {}
             }
         }
@@ -281,9 +267,9 @@ impl<'a> Pass<'a> {
                 return Err(Fault::Duplicate.at(key.start as usize));
             }
             match frame.level {
-                Level::Root => self.parts.root.span = span,
-                Level::Body => set_span(&mut self.parts.body, span),
-                Level::Meta => set_span(&mut self.parts.meta, span),
+                Level::Root => self.found.root.span = span,
+                Level::Body => set_span(&mut self.found.body, span),
+                Level::Meta => set_span(&mut self.found.meta, span),
                 _ => {}
             }
         }
@@ -321,7 +307,7 @@ impl<'a> Pass<'a> {
         let frame = &mut self.top;
         let name = keys::decoded(self.src, text.inner, text.escaped);
         let at = text.inner.start as usize;
-        self.parts.uris |= keys::names_uris(&name);
+        self.found.uris |= keys::names_uris(&name);
         if self.rules.side == Side::Client {
             if frame.level == Level::Plain || frame.level == Level::Arguments {
                 // Plain words: any key but a repeated one.
@@ -353,9 +339,9 @@ impl<'a> Pass<'a> {
     fn record(&mut self, value: Value) -> Result<(), ScanError> {
         let frame = &self.top;
         let object = match frame.level {
-            Level::Root => &mut self.parts.root,
-            Level::Body => self.parts.body.get_or_insert_default(),
-            Level::Meta => self.parts.meta.get_or_insert_default(),
+            Level::Root => &mut self.found.root,
+            Level::Body => self.found.body.get_or_insert_default(),
+            Level::Meta => self.found.meta.get_or_insert_default(),
             _ => return Ok(()),
         };
         if object.members.len() >= MEMBERS_MAX {

@@ -26,7 +26,7 @@ fn with_id(id: &str) -> String {
 fn accept(src: impl AsRef<[u8]>) -> Message {
     let src = src.as_ref();
     match scan(src, &Rules::CLIENT) {
-        Ok(message) => message,
+        Ok(message) => *message,
         Err(error) => panic!("{error}: {}", String::from_utf8_lossy(&src[..src.len().min(200)])),
     }
 }

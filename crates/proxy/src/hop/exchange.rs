@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason as Code, RecvStream};
 use http::Request;
 use http::response::Parts;
@@ -30,6 +31,8 @@ pub(super) enum Failed {
     Untaken(Refusal),
     /// The other end may have it.
     Taken(Refusal),
+    /// There is no such request.
+    Unmade(Refusal),
 }
 
 /// The body of an answer, as it comes.
@@ -39,24 +42,22 @@ pub struct Inbound {
     ticket: Ticket,
 }
 
-/// Sends a request and waits for the head of its answer. Dropping the future, or the body, cancels the stream.
+/// Sends a request and waits for the head of its answer. Dropping the future, or the body, cancels the stream. The request
+/// is made when it can leave, so that nothing of it is kept while somebody waits.
 pub(super) async fn exchange(
     ticket: Ticket,
-    request: Request<()>,
-    body: Bytes,
+    request: impl FnOnce(&Ticket) -> Result<Request<()>, Refusal>,
+    body: &Bytes,
     until: Instant,
 ) -> Result<(Parts, Inbound), Failed> {
-    let mut send = ticket.conn.send.clone();
-    let over = |error| untaken(&ticket, &error, true);
-    poll_fn(|cx| send.poll_ready(cx)).await.map_err(over)?;
-    let written = ticket.conn.written.count();
-    let bodiless = body.is_empty();
-    let (response, mut outgoing) = send.send_request(request, bodiless).map_err(over)?;
-    if !bodiless {
-        // Kept by reference until it is sent. When the stream is over already, the answer says why.
-        let _over = outgoing.send_data(body, true);
-    }
-    drop(outgoing);
+    let (written, response) = {
+        let mut send = ticket.conn.send.clone();
+        let over = |error| untaken(&ticket, &error, true);
+        poll_fn(|cx| send.poll_ready(cx)).await.map_err(over)?;
+        let request = request(&ticket).map_err(Failed::Unmade)?;
+        let written = ticket.conn.written.count();
+        (written, begun(&mut send, request, body).map_err(over)?)
+    };
     let response = match timeout_at(until, response).await {
         Ok(Ok(response)) => response,
         // Nothing has left since: it was lost before.
@@ -73,6 +74,15 @@ pub(super) async fn exchange(
     };
     let (parts, stream) = response.into_parts();
     Ok((parts, Inbound { stream, ticket }))
+}
+
+fn begun(send: &mut SendRequest<Bytes>, request: Request<()>, body: &Bytes) -> Result<ResponseFuture, h2::Error> {
+    let (response, mut outgoing) = send.send_request(request, body.is_empty())?;
+    if !body.is_empty() {
+        // Kept by reference until it is sent. When the stream is over already, the answer says why.
+        let _over = outgoing.send_data(body.clone(), true);
+    }
+    Ok(response)
 }
 
 /// Nobody has taken the call. A connection that takes none any more gets none any more; what is under way on it goes on.

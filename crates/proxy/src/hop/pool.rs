@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::HopOptions;
-use super::end::{Carries, End, stopped};
+use super::end::{Carries, End, Ticket, stopped};
 use super::exchange::{Failed, Inbound, exchange};
 use super::table::{Endpoint, Known};
 use crate::refusal::{Executed, Reason, Refusal};
@@ -329,11 +329,14 @@ impl Shared {
                     continue;
                 }
             };
-            let mut request = Request::new(());
-            *request.method_mut() = outgoing.method.clone();
-            *request.uri_mut() = outgoing.uri.clone();
-            *request.headers_mut() = fields(&end.endpoint, ticket.svid())?;
-            let sent = exchange(ticket, request, outgoing.body.clone(), outgoing.until).await;
+            let request = |ticket: &Ticket| {
+                let mut request = Request::new(());
+                *request.method_mut() = outgoing.method.clone();
+                *request.uri_mut() = outgoing.uri.clone();
+                *request.headers_mut() = fields(&end.endpoint, ticket.svid())?;
+                Ok(request)
+            };
+            let sent = exchange(ticket, request, outgoing.body, outgoing.until).await;
             tried.push(end.endpoint.instance);
             match sent {
                 Ok((parts, body)) => {
@@ -345,6 +348,7 @@ impl Shared {
                     why = Some(refusal);
                     again = Some(end);
                 }
+                Err(Failed::Unmade(refusal)) => return Err(refusal),
                 Err(Failed::Taken(refusal)) => {
                     self.broke(&end);
                     return Err(refusal);

@@ -131,7 +131,7 @@ impl Sidecars {
                 if !shared.has_other(&tried) {
                     tried.clear();
                 }
-                shared.send(&outgoing, &mut tried, fields).await?
+                Box::pin(shared.send(&outgoing, &mut tried, fields)).await?
             }
             other => other?,
         };
@@ -149,10 +149,10 @@ impl Sidecars {
             to: To::Any,
             ..outgoing
         };
-        match shared.send(&elsewhere, &mut tried, fields).await {
+        match Box::pin(shared.send(&elsewhere, &mut tried, fields)).await {
             Ok(reached) => {
                 let instance = reached.instance;
-                let answer = self.answer(reached, ask.until).await;
+                let answer = Box::pin(self.answer(reached, ask.until)).await;
                 answer.map(|answer| (instance, answer))
             }
             // Nobody else took it either: the first one knew best why.

@@ -272,7 +272,7 @@ fn judge(status: StatusCode, headers: &HeaderMap, (id, body): (u64, &[u8]), name
         return Some(Fault::Status(refused_by_status(status, headers)));
     }
     // Errors of the protocol ride on any status; what the server says to this very request is more than a number.
-    let answer = scan(body, &Rules::SERVER).ok().filter(Message::is_response);
+    let answer = scan(body, &Rules::SERVER).ok().filter(|answer| answer.is_response());
     let answered = answer
         .as_ref()
         .and_then(|message| message.id)
@@ -280,7 +280,7 @@ fn judge(status: StatusCode, headers: &HeaderMap, (id, body): (u64, &[u8]), name
     if answered {
         return None;
     }
-    if named && (status == StatusCode::NOT_FOUND || says_session_unknown(status, body, answer.as_ref())) {
+    if named && (status == StatusCode::NOT_FOUND || says_session_unknown(status, body, answer.as_deref())) {
         return Some(Fault::SessionLost);
     }
     match answer {

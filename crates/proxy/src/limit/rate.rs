@@ -35,7 +35,7 @@ type Cells = HashMap<Box<[u8]>, Arc<Cell>>;
 pub struct Counted {
     cell: Arc<Cell>,
     /// The refusal of a caller over its rate.
-    pub over: Option<Refusal>,
+    pub over: Option<Box<Refusal>>,
 }
 
 /// One call of a caller that is in flight; ends when dropped.
@@ -105,7 +105,7 @@ impl Rate {
     /// Counts `calls` of `key` at `now`, all or none, or says when to come again.
     pub fn admit(&self, key: &[u8], calls: u32, now: Instant) -> Result<(), Refusal> {
         let counted = self.count(key, calls, now)?;
-        counted.over.map_or(Ok(()), Err)
+        counted.over.map_or(Ok(()), |over| Err(*over))
     }
 
     /// The same, and gives the caller back either way: who is over its rate may have to hear of something else first.
@@ -125,9 +125,11 @@ impl Rate {
         let counted = cell
             .empty_at
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, admitted);
-        let over = counted
-            .err()
-            .map(|empty_at| refuse(empty_at.max(now).saturating_add(cost_ns).saturating_sub(full_at)));
+        let over = counted.err().map(|empty_at| {
+            Box::new(refuse(
+                empty_at.max(now).saturating_add(cost_ns).saturating_sub(full_at),
+            ))
+        });
         Ok(Counted { cell, over })
     }
 

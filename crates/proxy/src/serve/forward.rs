@@ -103,7 +103,7 @@ impl Edge {
         }
         let call = Call {
             body: body.clone(),
-            message: message.clone(),
+            message: Box::new(message.clone()),
             method,
         };
         let destination = resolve::destination(&context.view, &call, &context.caller, Some(keys), unix_now()).ok()?;

@@ -46,8 +46,7 @@ impl Edge {
         &self,
         context: CallContext,
         parts: &Parts,
-        body: Bytes,
-        message: Message,
+        (body, message): (Bytes, Box<Message>),
     ) -> Result<Response<ReplyBody>, Refusal> {
         let offered = offered(&context);
         let edge = self.edge(&context, parts, &offered);
@@ -76,7 +75,7 @@ impl Edge {
             .map(|span| {
                 let part = body.slice(span.start as usize..span.end as usize);
                 let message = super::admit::scan(&part, &self.core.limits, tolerant)?;
-                Ok((part, message))
+                Ok((part, *message))
             })
             .collect();
         Ok(Batch {
@@ -89,11 +88,11 @@ impl Edge {
     pub(super) async fn batched(
         &self,
         batch: Batch,
-        over: Option<Refusal>,
+        over: Option<Box<Refusal>>,
         parts: &Parts,
     ) -> Result<Response<ReplyBody>, Refusal> {
         let Batch { whole, messages } = batch;
-        over.map_or(Ok(()), Err)?;
+        super::refuse(over)?;
         // The request itself has been counted as one.
         let more = u32::try_from(messages.len()).unwrap_or(u32::MAX).saturating_sub(1);
         if !whole.view.view.limits_lifted {

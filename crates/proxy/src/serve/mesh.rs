@@ -33,47 +33,50 @@ struct Vouched {
 
 impl Inside {
     /// Answers one request. Whatever goes wrong is an answer.
-    pub async fn answer(
+    pub fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
         connection: Arc<Connection>,
-    ) -> Response<ReplyBody> {
-        let (mut arrival, asked) = self.core.asked(request, connection);
-        let (record, version) = (asked.record.clone(), asked.parts.version);
-        let admitted = respond::caught(self.admitted(&mut arrival, asked)).await;
-        self.core.answered(arrival, admitted, (record, version)).await
+    ) -> impl Future<Output = Response<ReplyBody>> + Send {
+        let (mut arrival, mut asked) = self.core.asked(request, connection);
+        async move {
+            let admitted = respond::caught(self.admitted(&mut arrival, &mut asked)).await;
+            if Core::lingers(&admitted, &asked) {
+                arrival.take_rest(&self.core.limits).await;
+            }
+            self.core.answered(&arrival, admitted, &asked.record)
+        }
     }
 
-    async fn admitted(&self, arrival: &mut Arrival, asked: Asked) -> Result<Response<ReplyBody>, Refusal> {
+    async fn admitted(&self, arrival: &mut Arrival, asked: &mut Asked) -> Result<Response<ReplyBody>, Refusal> {
         let core = &self.core;
         let _unproven = asked.connection.unproven()?;
-        let Vouched { view, caller, counted } = self.vouched(&asked)?;
-        let Asked {
-            routing, parts, record, ..
-        } = asked;
-        check_head(&parts, &core.limits)?;
-        check_target(&parts)?;
+        let Vouched { view, caller, counted } = self.vouched(asked)?;
+        check_head(&asked.parts, &core.limits)?;
+        check_target(&asked.parts)?;
         arrival.check_announced(&core.limits)?;
-        admit::check_form(&parts.headers)?;
+        admit::check_form(&asked.parts.headers)?;
         let place = core.place(counted.as_ref(), view.view.limits_lifted)?;
+        let over = counted.and_then(|counted| counted.over);
         let body = arrival.read(&core.limits).await?;
         let scanned = admit::scan(&body, &core.limits, view.tolerates_duplicates);
         let face = scanned.as_ref().ok().map(|_| Face::Modern);
-        note_arrival(&record, &body, face, scanned.as_ref().ok());
+        note_arrival(&asked.record, &body, face, scanned.as_deref().ok());
         let message = scanned?;
         arrival.id = message_id(&message, &body);
         let context = CallContext {
-            routing,
+            routing: Arc::clone(&asked.routing),
             view,
             caller,
             mirrored: None,
-            record,
+            record: asked.record.clone(),
             place: Some(place),
             session: None,
             by: By::Sidecar,
         };
-        let over = counted.and_then(|counted| counted.over);
-        core.modern(context, over, parts.headers, body, message).await
+        let headers = std::mem::take(&mut asked.parts.headers);
+        let modern = core.modern(context, over, headers, body, message)?;
+        core.modern_answer(modern).await
     }
 
     /// Steps 4 and 8, from the head alone: who calls, and whether this sidecar lets it use the view it names. What is unknown

@@ -100,7 +100,7 @@ impl Connected {
     /// Makes a call; answers with the number of who holds what it may be gone on with, too. What is rare or slow anyway is
     /// boxed: the future of a call is moved to the heap as a whole, and every call would pay for the size of its largest
     /// branch.
-    pub(super) async fn call(&self, out: Outbound, patience: Patience, turn: Turn) -> Result<(Owner, Reply), Refusal> {
+    pub(super) async fn call(&self, out: &Outbound, patience: Patience, turn: Turn) -> Result<(Owner, Reply), Refusal> {
         let reply = match &self.way {
             Way::Http(link) => {
                 let reply = modern::call_http(link, out, patience, turn, &self.stale).await;
@@ -113,11 +113,11 @@ impl Connected {
                 return reply.map(|reply| (None, reply));
             }
             Way::Mesh(sidecars) => {
-                let (instance, reply) = Box::pin(mesh::call(sidecars, out, patience, turn, &self.stale)).await?;
+                let (instance, reply) = mesh::call(sidecars, out, patience, turn, &self.stale).await?;
                 return Ok((Some(instance), reply));
             }
             Way::Stdio(link) => Box::pin(modern::call_stdio(link, out, patience, turn)).await?,
-            Way::Lifted(lifted, _) => match Box::pin(lifted.call(out, patience.until())).await? {
+            Way::Lifted(lifted, _) => match Box::pin(lifted.call(out.clone(), patience.until())).await? {
                 Reply::One(message) => Reply::One(message),
                 Reply::Stream(messages) => Reply::Stream(patience::bounded(messages, patience, turn)),
             },
@@ -145,7 +145,7 @@ impl Connected {
     }
 
     /// Asks for the `DiscoverResult`.
-    pub(super) async fn discover(&self, out: Outbound, patience: Patience, turn: Turn) -> Result<Bytes, Refusal> {
+    pub(super) async fn discover(&self, out: &Outbound, patience: Patience, turn: Turn) -> Result<Bytes, Refusal> {
         let (_, Reply::One(body)) = self.call(out, patience, turn).await? else {
             return Err(broken("server answered `server/discover` with a stream"));
         };

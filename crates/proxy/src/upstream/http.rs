@@ -216,8 +216,18 @@ impl HttpLink {
             };
             match conn.send(request, sent).await {
                 Ok(head) => {
-                    let exchange = Exchange::new(conn, head.framing);
-                    return self.answer(head, exchange, shares).await;
+                    let mut exchange = Exchange::new(conn, head.framing);
+                    if head.encoded {
+                        return Err(broken(
+                            "server compressed its answer though nothing else than plain bytes was accepted",
+                        ));
+                    }
+                    if head.kind == Kind::Events {
+                        return Ok(self.events(head, exchange, shares));
+                    }
+                    let body = read_body(&mut exchange, self.limits.response_bytes_max).await?;
+                    self.pool.put(exchange);
+                    return Ok(whole(head, body));
                 }
                 // The request came back whole: not a byte of it was written.
                 Err(SendError::Unsent(whole)) if !fresh => {
@@ -236,39 +246,28 @@ impl HttpLink {
         }
     }
 
-    async fn answer(
-        &self,
-        head: Head,
-        mut exchange: Exchange,
-        shares: Option<&Arc<Allowance>>,
-    ) -> Result<HttpAnswer, Refusal> {
-        let (status, headers) = (head.status, head.fields);
-        if head.encoded {
-            return Err(broken(
-                "server compressed its answer though nothing else than plain bytes was accepted",
-            ));
+    fn events(&self, head: Head, exchange: Exchange, shares: Option<&Arc<Allowance>>) -> HttpAnswer {
+        let pool = Arc::clone(&self.pool);
+        let events = Events::new(exchange, pool, self.limits.event_bytes_max, Pace::new(shares));
+        HttpAnswer::Stream {
+            status: head.status,
+            headers: head.fields,
+            events,
         }
-        if head.kind == Kind::Events {
-            let pool = Arc::clone(&self.pool);
-            let events = Events::new(exchange, pool, self.limits.event_bytes_max, Pace::new(shares));
-            return Ok(HttpAnswer::Stream {
-                status,
-                headers,
-                events,
-            });
-        }
-        let body = read_body(&mut exchange, self.limits.response_bytes_max).await?;
-        self.pool.put(exchange);
-        if body.is_empty() {
-            return Ok(HttpAnswer::Empty { status, headers });
-        }
-        let json = head.kind == Kind::Json;
-        Ok(HttpAnswer::One {
-            status,
-            headers,
-            json,
-            body,
-        })
+    }
+}
+
+fn whole(head: Head, body: Bytes) -> HttpAnswer {
+    let (status, headers) = (head.status, head.fields);
+    if body.is_empty() {
+        return HttpAnswer::Empty { status, headers };
+    }
+    let json = head.kind == Kind::Json;
+    HttpAnswer::One {
+        status,
+        headers,
+        json,
+        body,
     }
 }
 

@@ -205,7 +205,7 @@ impl Keeper {
             Some(turn) => turn,
             None => shared.turns.wait(&out).await?,
         };
-        connected.discover(out, patience, turn).await?;
+        connected.discover(&out, patience, turn).await?;
         Ok(connected)
     }
 

@@ -25,12 +25,12 @@ const FIELDS: usize = 16;
 /// Makes a call; answers with the number of the sidecar that answered, too.
 pub(super) async fn call(
     sidecars: &Sidecars,
-    out: Outbound,
+    out: &Outbound,
     patience: Patience,
     turn: Turn,
     stale: &Stale,
 ) -> Result<(u64, Reply), Refusal> {
-    let fields = || routing_fields(&out);
+    let fields = || routing_fields(out);
     let ask = Ask {
         fields: &fields,
         body: &out.body,
@@ -52,7 +52,14 @@ pub(super) async fn call(
         } if status.is_success() => Ok(Reply::One(body)),
         Answer::One { status, body, .. } if body.is_empty() => Err(refused_by_status(status, &HeaderMap::new())),
         Answer::One { status, body, .. } => error_body(out.id, status, &HeaderMap::new(), body, stale),
-        Answer::Stream(events) => patience::reply(EventMessages::new(events.into(), out.id), patience, turn).await,
+        Answer::Stream(events) => {
+            Box::pin(patience::reply(
+                EventMessages::new(events.into(), out.id),
+                patience,
+                turn,
+            ))
+            .await
+        }
     };
     Ok((instance, reply?))
 }

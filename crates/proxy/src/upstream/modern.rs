@@ -38,13 +38,15 @@ const VERSION: &[u8] = MODERN.name.as_bytes();
 /// A single JSON answer with a success status is passed on unscanned: whoever reads it next scans it anyway.
 pub(super) async fn call_http(
     link: &HttpLink,
-    out: Outbound,
+    out: &Outbound,
     patience: Patience,
     turn: Turn,
     stale: &Stale,
 ) -> Result<Reply, Refusal> {
-    let fields = routing_fields(link, &out)?;
-    let answer = link.post_fields(fields, out.body, patience.until().into_std()).await?;
+    let fields = routing_fields(link, out)?;
+    let answer = link
+        .post_fields(fields, out.body.clone(), patience.until().into_std())
+        .await?;
     match answer {
         HttpAnswer::One {
             status,
@@ -62,7 +64,7 @@ pub(super) async fn call_http(
                 _ => events,
             };
             let source = EventMessages::new(events.into(), out.id);
-            patience::reply(source, patience, turn).await
+            Box::pin(patience::reply(source, patience, turn)).await
         }
     }
 }
@@ -70,13 +72,17 @@ pub(super) async fn call_http(
 /// Makes a call over a pipe.
 pub(super) async fn call_stdio(
     link: &Arc<StdioLink>,
-    out: Outbound,
+    out: &Outbound,
     patience: Patience,
     turn: Turn,
 ) -> Result<Reply, Refusal> {
     // Where the text is only part of an argument, the caller's own answer is where unasked logs are dropped.
     let wants_logs = memchr::memmem::find(&out.body, meta::LOG_LEVEL.as_bytes()).is_some();
-    let opened = timeout_at(patience.until(), link.call_logging(out.id, out.body, wants_logs)).await;
+    let opened = timeout_at(
+        patience.until(),
+        link.call_logging(out.id, out.body.clone(), wants_logs),
+    )
+    .await;
     let call = opened.map_err(|_| too_late(Executed::No))??;
     patience::reply(call, patience, turn).await
 }

@@ -242,7 +242,7 @@ fn messages(messages: &[&str]) -> Vec<(Bytes, meshgate_mcp::Message)> {
     let read = |m: &&str| {
         let body = Bytes::copy_from_slice(m.as_bytes());
         let msg = meshgate_mcp::scan(&body, &meshgate_mcp::Rules::CLIENT).unwrap();
-        (body, msg)
+        (body, *msg)
     };
     messages.iter().map(read).collect()
 }

@@ -98,7 +98,8 @@ pub(super) enum ReadError {
 }
 
 impl Conn {
-    pub(super) async fn open(target: &Target, open: &Arc<AtomicUsize>) -> Result<Self, Refusal> {
+    /// A new connection; on the heap, because each call moves it from hand to hand.
+    pub(super) async fn open(target: &Target, open: &Arc<AtomicUsize>) -> Result<Box<Self>, Refusal> {
         let slot = Slot::take(open).ok_or_else(|| {
             Refusal::new(
                 Reason::Overloaded,
@@ -107,14 +108,14 @@ impl Conn {
             .rule("upstream/connections")
             .retry(Duration::from_secs(1))
         })?;
-        Ok(Self {
+        Ok(Box::new(Self {
             wire: target.connect().await?,
             outgoing: None,
             held: BytesMut::new(),
             reusable: false,
             keep: None,
             _slot: slot,
-        })
+        }))
     }
 
     /// Sends a request and waits for the head of its answer. `sent` becomes true when the first byte may be written.
@@ -235,12 +236,12 @@ fn poll_read<'a>(wire: &mut Wire, cx: &mut Context<'_>, room: &'a mut [u8]) -> P
 
 /// An answer whose body is still on the wire.
 pub(super) struct Exchange {
-    conn: Conn,
+    conn: Box<Conn>,
     body: Body,
 }
 
 impl Exchange {
-    pub(super) fn new(conn: Conn, framing: Framing) -> Self {
+    pub(super) fn new(conn: Box<Conn>, framing: Framing) -> Self {
         Self {
             conn,
             body: Body::new(framing),
@@ -376,7 +377,7 @@ impl Rest {
         self.exchange.conn.keep
     }
 
-    pub(super) fn into_conn(self) -> Conn {
+    pub(super) fn into_conn(self) -> Box<Conn> {
         self.exchange.conn
     }
 }

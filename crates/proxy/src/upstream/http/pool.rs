@@ -36,7 +36,7 @@ impl Pool {
     }
 
     /// A connection that is open and idle at this moment, if there is one.
-    pub(super) fn take(&self) -> Option<Conn> {
+    pub(super) fn take(&self) -> Option<Box<Conn>> {
         let mut later = Vec::new();
         let found = loop {
             let Some(mut idle) = self.idle.lock().pop() else {
@@ -56,7 +56,7 @@ impl Pool {
     }
 
     /// A new connection.
-    pub(super) async fn open(&self) -> Result<Conn, Refusal> {
+    pub(super) async fn open(&self) -> Result<Box<Conn>, Refusal> {
         Conn::open(&self.target, &self.open).await
     }
 
