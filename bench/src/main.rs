@@ -95,6 +95,8 @@ enum Part {
     Awake,
     /// Call such a server over its pipes, and print the calls per second
     Pipes(child::LoopOptions),
+    /// Run a mesh of processes from start to end and measure nothing, for whoever watches them
+    Rehearse(proxies::rehearse::Options),
 }
 
 fn main() -> ExitCode {
@@ -113,6 +115,7 @@ fn main() -> ExitCode {
         Part::Child(options) => child::run(&options),
         Part::Awake => awake::run(),
         Part::Pipes(options) => child::run_loop(&options),
+        Part::Rehearse(options) => proxies::rehearse::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,6 +8,7 @@ mod api;
 mod change;
 mod line;
 mod page;
+pub(crate) mod rehearse;
 mod scene;
 
 use std::time::Duration;
@@ -32,12 +33,14 @@ const WHOLE: Size = Size {
     servers: 9,
     sidecars: 2,
     gateways: 2,
+    records: "off",
 };
 /// Enough to see that it works.
 const SHORT: Size = Size {
     servers: 2,
     sidecars: 2,
     gateways: 1,
+    records: "off",
 };
 /// Changes of a short run: each kind twice.
 const SHORT_CHANGES: u32 = 8;

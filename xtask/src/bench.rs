@@ -1,6 +1,8 @@
 //! `bench NAME`: builds what is measured and hands over to the bench package, which measures and writes its own table.
 //! `bench instructions` counts and compares by itself.
 
+use std::path::Path;
+
 use crate::{Failure, command, instructions, place::Place};
 
 #[derive(clap::Args)]
@@ -55,6 +57,11 @@ pub(crate) fn short_parked(place: &Place) -> Result<(), Failure> {
 
 /// Optimised as people run it. All at once, because features of shared dependencies are those of one build.
 fn build(place: &Place) -> Result<(), Failure> {
+    build_with(place, &[])
+}
+
+/// The same, with something said to the build scripts.
+pub(crate) fn build_with(place: &Place, said: &[(&str, &Path)]) -> Result<(), Failure> {
     let arguments = [
         "build",
         "--release",
@@ -69,6 +76,7 @@ fn build(place: &Place) -> Result<(), Failure> {
         "meshgate-proxy",
     ];
     let status = command::cargo(place, &arguments)
+        .envs(said.iter().copied())
         .status()
         .map_err(|e| format!("cannot start cargo: {e}"))?;
     if status.success() {

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    Failure, bench, codegen, command, conformance, drills, e2e, fuzz, instructions, interop, matrix, place::Place,
-    setup, sim, steps::Steps, tidy, traces,
+    Failure, bench, codegen, command, conformance, drills, e2e, fuzz, instructions, interop, layout, matrix,
+    place::Place, setup, sim, steps::Steps, tidy, traces,
 };
 
 #[derive(clap::Args)]
@@ -103,6 +103,7 @@ fn after_build(place: &Place, options: &Options, built: bool, steps: &mut Steps)
         }
     };
     step("generated files", &|| codegen::run(place, &codegen::Options::compare()));
+    step("functions in order", &|| layout::check(place));
     step("demo", &|| demo(place));
     step("e2e", &|| e2e::run(place));
     step("mesh drills", &|| drills::short(place));

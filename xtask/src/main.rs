@@ -20,6 +20,7 @@ mod gateway;
 mod http;
 mod instructions;
 mod interop;
+mod layout;
 mod matrix;
 mod place;
 mod setup;
@@ -83,6 +84,8 @@ enum Verb {
     Traces,
     /// Measure: `bench gateway`, `bench instructions [--update]`, and whatever else the bench package offers
     Bench(bench::Options),
+    /// Watch which functions run and write down the order in which programs are linked, or with --check see that it fits
+    Layout(layout::Options),
     /// Write the generated files again, or with --check compare them
     Codegen(codegen::Options),
     /// Run each fuzz target: over its corpus, then with the engine for some time
@@ -104,6 +107,7 @@ fn main() -> ExitCode {
         Verb::Matrix(options) => matrix::run(&place, &options),
         Verb::Traces => traces::run(&place),
         Verb::Bench(options) => bench::run(&place, &options),
+        Verb::Layout(options) => layout::run(&place, &options),
         Verb::Codegen(options) => codegen::run(&place, &options),
         Verb::Fuzz(options) => fuzz::run(&place, &options),
     });

@@ -37,6 +37,8 @@ pub(super) struct Size {
     /// Sidecars of each server.
     pub(super) sidecars: usize,
     pub(super) gateways: usize,
+    /// Where access records go, as a mesh file says it.
+    pub(super) records: &'static str,
 }
 
 impl Size {
@@ -300,7 +302,11 @@ fn mesh_file(size: Size) -> String {
     let limits = "{callsPerSecond: 100000, callBurst: 100000, writesPerSecond: 100000, writeBurst: 100000}";
     let gateway = "{listeners: [{address: \"127.0.0.1:0\"}]}";
     let mut text = [
-        document("Mesh", "bench", &format!("{{accessLog: off, limits: {limits}}}")),
+        document(
+            "Mesh",
+            "bench",
+            &format!("{{accessLog: {}, limits: {limits}}}", size.records),
+        ),
         document("Gateway", "main", gateway),
         document("Gateway", "probe", gateway),
         view(size, true),
