@@ -59,6 +59,16 @@ fn for_this_linker() -> bool {
         && said("RUSTC_LINKER").is_empty()
         && flags.contains(NAMES)
         && !CHOSEN.iter().any(|word| flags.contains(word))
+        && comes_with_the_compiler().unwrap_or_default()
+}
+
+/// Whether the compiler brings the linker that it uses unasked on this target. Another one reads the order too, and takes
+/// minutes for it.
+fn comes_with_the_compiler() -> Option<bool> {
+    let output = Command::new(said("RUSTC")).args(["--print", "sysroot"]).output().ok()?;
+    let sysroot = String::from_utf8(output.stdout).ok()?;
+    let linkers = Path::new(sysroot.trim()).join("lib/rustlib").join(said("TARGET"));
+    Some(linkers.join("bin/gcc-ld/ld.lld").is_file())
 }
 
 /// The C library of this machine, which the program is linked with.

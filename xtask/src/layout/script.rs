@@ -11,12 +11,18 @@ use super::order::Group;
 const HEAD: &str = "/* Functions that run lie together: where calls go first, then what starts each part. Written by `cargo xtask layout`. */\n\
                     SECTIONS {\n.text.first : {\n";
 const FOOT: &str = "}\n}\nINSERT BEFORE .text;\n";
+/// Curves in assembler are there twice, and the tool that watches has a processor without what the quicker form needs.
+const OLDER: &str = "_alt.o(.text)";
+const NEWER: &str = ".o(.text)";
+/// The same, where forms share no name.
+const NEWER_TOO: &str = "*-chacha20_poly1305_x86_64.o(.text)";
 /// Before names of the cryptographic library, with its version behind it.
 const VERSIONED: &str = "aws_lc_";
 
 /// The whole script.
 pub(super) fn text(groups: &[Group]) -> String {
     let mut text = HEAD.to_owned();
+    text.push_str(&format!("{NEWER_TOO}\n"));
     for group in groups {
         let mut lines: Vec<String> = group
             .sections
@@ -33,6 +39,9 @@ pub(super) fn text(groups: &[Group]) -> String {
         let (files, names): (Vec<String>, Vec<String>) = lines.into_iter().partition(|line| line.ends_with("(.text)"));
         text.push_str(&format!("/* {} */\n", group.title));
         for line in files {
+            if let Some(name) = line.strip_suffix(OLDER) {
+                text.push_str(&format!("{name}{NEWER}\n"));
+            }
             text.push_str(&format!("{line}\n"));
         }
         if !names.is_empty() {
