@@ -1,8 +1,8 @@
 //! The order as the linker reads it: names of sections with stars where another build has something else.
 //!
 //! What differs from build to build is taken out of a name: the hash of a crate's metadata, and references back into the
-//! name, which are counted in bytes (<https://doc.rust-lang.org/rustc/symbol-mangling/v0.html>), the hash of a promoted
-//! local, and the version that a C library puts before its names. What stays tells functions apart by the types they were made
+//! name, which are counted in bytes (<https://doc.rust-lang.org/rustc/symbol-mangling/v0.html>), the number of an
+//! implementation, the hash of a promoted local, and the version that a C library puts before its names. What stays tells functions apart by the types they were made
 //! for, and holds in another directory, with another compiler and after an edit elsewhere.
 
 use super::order::Group;
@@ -110,6 +110,12 @@ fn variable(text: &str) -> Option<(&str, &str)> {
     {
         return Some(("B", after));
     }
+    // The number of an implementation in its module: another feature or an edit gives it another one.
+    for kind in ["Ms", "Xs"] {
+        if let Some(after) = text.strip_prefix(kind).and_then(|rest| digits(rest, 0..=2)).and_then(tail) {
+            return after.starts_with(['C', 'N']).then_some((kind, after));
+        }
+    }
     let mut after = text.strip_prefix(VERSIONED)?;
     for _ in 0..3 {
         let (number, rest) = after.split_once('_')?;
@@ -126,10 +132,10 @@ mod tests {
     #[test]
     fn what_another_build_has_otherwise_is_a_star() {
         let two_builds = [
-            ".text._RINvMNtCsgEmfK2I1SDS_4core3stre4trimNvMNtNtB5_4char7methodsc13is_whitespaceECsjrHSEGnQ3l9_3std.llvm.293",
-            ".text._RINvMNtCsaaaaaaaaaa_4core3stre4trimNvMNtNtBx_4char7methodsc13is_whitespaceECsbbbbbbbbbbb_3std",
+            ".text._RINvMs_NtCsgEmfK2I1SDS_4core3stre4trimNvMNtNtB5_4char7methodsc13is_whitespaceECsjrHSEGnQ3l9_3std.llvm.293",
+            ".text._RINvMsd_NtCsaaaaaaaaaa_4core3stre4trimNvMNtNtBx_4char7methodsc13is_whitespaceECsbbbbbbbbbbb_3std",
         ];
-        let wanted = ".text._RINvMNtCs*_4core3stre4trimNvMNtNtB*_4char7methodsc13is_whitespaceECs*_3std*";
+        let wanted = ".text._RINvMs*_NtCs*_4core3stre4trimNvMNtNtB*_4char7methodsc13is_whitespaceECs*_3std*";
         for name in two_builds {
             assert_eq!(pattern(name).as_deref(), Some(wanted));
         }
