@@ -112,7 +112,11 @@ fn variable(text: &str) -> Option<(&str, &str)> {
     }
     // The number of an implementation in its module: another feature or an edit gives it another one.
     for kind in ["Ms", "Xs"] {
-        if let Some(after) = text.strip_prefix(kind).and_then(|rest| digits(rest, 0..=2)).and_then(tail) {
+        if let Some(after) = text
+            .strip_prefix(kind)
+            .and_then(|rest| digits(rest, 0..=2))
+            .and_then(tail)
+        {
             return after.starts_with(['C', 'N']).then_some((kind, after));
         }
     }
