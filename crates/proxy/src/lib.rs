@@ -14,6 +14,7 @@ pub mod call;
 pub mod drain;
 pub mod observe;
 mod gathered;
+mod row;
 pub mod listen;
 pub mod supervise;
 pub mod hop;

@@ -19,6 +19,7 @@ mod head;
 mod mesh;
 mod refused;
 mod stream;
+mod together;
 mod watch;
 mod wire;
 
@@ -172,6 +173,7 @@ impl Bound {
             drain: drain.clone(),
             service,
             tasks: tasks.clone(),
+            calls: Arc::default(),
             refused: Arc::clone(self.caps.refused()),
         });
         loop {

@@ -75,6 +75,8 @@ pub struct Unproven {
 #[derive(Debug)]
 pub(super) struct InFlight {
     connection: Arc<Connection>,
+    /// Where all of the listener are counted.
+    all: Arc<AtomicUsize>,
     offered: bool,
 }
 
@@ -210,11 +212,13 @@ impl Connection {
         self.version == Version::Http1 && self.ending.load(Ordering::Acquire)
     }
 
-    /// Counts one request until its answer is complete.
-    pub(super) fn begin(self: &Arc<Self>) -> InFlight {
+    /// Counts one request until its answer is complete, here and among `all` of the listener.
+    pub(super) fn begin(self: &Arc<Self>, all: &Arc<AtomicUsize>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
+        all.fetch_add(1, Ordering::Relaxed);
         InFlight {
             connection: Arc::clone(self),
+            all: Arc::clone(all),
             offered: false,
         }
     }
@@ -273,5 +277,6 @@ impl Drop for InFlight {
         let since = u64::try_from(connection.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         connection.quiet_since.store(since, Ordering::Release);
         connection.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.all.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -36,6 +36,7 @@ impl<S> Door<S> {
             drain,
             service,
             tasks: TaskTracker::new(),
+            calls: Arc::default(),
             refused: Arc::clone(caps.refused()),
         };
         Self {

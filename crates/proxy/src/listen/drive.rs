@@ -9,6 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -36,6 +37,7 @@ use super::connection::Connection;
 use super::mesh::{MeshDoor, MeshPeer};
 use super::refused::Refused;
 use super::stream::{Streams, Tracked};
+use super::together::{Calls, Led, Together};
 use super::watch::{Verdict, Watch};
 use super::wire::{self, Guard, Version};
 use super::{Cover, Never, READ_BYTES, Service};
@@ -61,6 +63,8 @@ pub(super) struct Edge<S> {
     pub(super) drain: Drain,
     pub(super) service: S,
     pub(super) tasks: TaskTracker,
+    /// Calls that are under way.
+    pub(super) calls: Arc<AtomicUsize>,
     pub(super) refused: Arc<Refused>,
 }
 
@@ -222,7 +226,7 @@ impl<S> Edge<S> {
         let service = service_fn({
             let (edge, connection) = (Arc::clone(&self), Arc::clone(&connection));
             move |request: Request<Incoming>| {
-                let in_flight = connection.begin();
+                let in_flight = connection.begin(&edge.calls);
                 // On the heap, because hyper moves it several times and keeps room for it while nobody calls.
                 let answer = Box::pin(edge.service.answer(request, Arc::clone(&connection)));
                 let (edge, connection) = (Arc::clone(&edge), Arc::clone(&connection));
@@ -241,9 +245,15 @@ impl<S> Edge<S> {
         // wait on connections where nobody calls.
         match version {
             Version::Http1 => {
-                let io = TokioIo::new(Guard::new(io, version, first, &limits, refused, sent));
-                let mut conn = Box::pin(http1_builder(&limits).serve_connection(io, service));
-                self.steer(conn.as_mut(), &connection, age).await
+                let calls = Calls {
+                    all: Arc::clone(&self.calls),
+                    own: connection.in_flight(),
+                };
+                let mut conn = Together::run(io, calls, |io| {
+                    let io = TokioIo::new(Guard::new(io, version, first, &limits, refused, sent));
+                    Box::pin(http1_builder(&limits).serve_connection(io, service))
+                });
+                self.steer(Pin::new(&mut conn), &connection, age).await
             }
             Version::Http2 => {
                 let streams = Streams {
@@ -318,9 +328,9 @@ trait Steered: Future<Output = Result<(), hyper::Error>> {
     fn finish(self: Pin<&mut Self>);
 }
 
-impl<C: GracefulConnection<Error = hyper::Error>> Steered for C {
+impl<C: GracefulConnection<Error = hyper::Error>> Steered for Led<Pin<Box<C>>> {
     fn finish(self: Pin<&mut Self>) {
-        GracefulConnection::graceful_shutdown(self);
+        self.get_mut().connection.as_mut().graceful_shutdown();
     }
 }
 

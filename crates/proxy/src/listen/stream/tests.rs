@@ -15,7 +15,7 @@ fn tracked(version: Version, bytes: usize) -> Tracked<Full<Bytes>> {
     let slot = Caps::new(&limits).take("192.0.2.1".parse().unwrap()).unwrap();
     let address = "192.0.2.1:1".parse().unwrap();
     let connection = Connection::new((address, address), false, version, &limits, slot, None);
-    let in_flight = connection.begin();
+    let in_flight = connection.begin(&Arc::default());
     Tracked::new(Full::from(vec![7; bytes]), &connection, in_flight, &limits)
 }
 

@@ -30,7 +30,7 @@ async fn after(seconds: u64, watch: &mut Watch, connection: &Connection) -> Verd
 async fn a_quiet_connection_is_finished_after_its_idle_time() {
     let connection = connection(Version::Http1);
     let mut watch = Watch::new(&Limits::default(), Instant::now(), AGE);
-    let call = connection.begin();
+    let call = connection.begin(&Arc::default());
     assert_eq!(after(100, &mut watch, &connection).await, Verdict::GoOn);
     drop(call);
     assert_eq!(after(74, &mut watch, &connection).await, Verdict::GoOn);
@@ -41,7 +41,7 @@ async fn a_quiet_connection_is_finished_after_its_idle_time() {
 async fn an_old_connection_is_finished_but_its_call_is_waited_for() {
     let connection = connection(Version::Http2);
     let mut watch = Watch::new(&Limits::default(), Instant::now(), AGE);
-    let call = connection.begin();
+    let call = connection.begin(&Arc::default());
     assert_eq!(after(3599, &mut watch, &connection).await, Verdict::GoOn);
     assert_eq!(after(1, &mut watch, &connection).await, Verdict::Finish);
     assert_eq!(after(500, &mut watch, &connection).await, Verdict::GoOn);
@@ -62,7 +62,7 @@ async fn in_http1_a_last_request_is_waited_for_and_its_answer_says_close() {
     watch.ask(&connection, Instant::now());
     assert!(connection.says_close());
     assert_eq!(after(0, &mut watch, &connection).await, Verdict::GoOn);
-    let call = connection.begin();
+    let call = connection.begin(&Arc::default());
     assert_eq!(
         after(20, &mut watch, &connection).await,
         Verdict::GoOn,
@@ -77,7 +77,7 @@ async fn in_http1_a_last_request_is_waited_for_and_its_answer_says_close() {
 async fn an_answer_that_waits_for_its_server_is_not_a_stall() {
     let connection = connection(Version::Http2);
     let mut watch = Watch::new(&Limits::default(), Instant::now(), AGE);
-    let mut call = connection.begin();
+    let mut call = connection.begin(&Arc::default());
     call.offer(true);
     call.offer(false);
     for _ in 0..10 {
@@ -89,7 +89,7 @@ async fn an_answer_that_waits_for_its_server_is_not_a_stall() {
 async fn an_answer_that_waits_for_its_client_is_a_stall() {
     let connection = connection(Version::Http2);
     let mut watch = Watch::new(&Limits::default(), Instant::now(), AGE);
-    let mut call = connection.begin();
+    let mut call = connection.begin(&Arc::default());
     call.offer(true);
     for _ in 0..10 {
         connection.sent().fetch_add(1, Ordering::Relaxed);

@@ -21,6 +21,7 @@ use super::body::Body;
 use super::head::{self, Framing, Head};
 use super::wire::{Target, Wire};
 use crate::refusal::{Reason, Refusal};
+use crate::row::{Lead, Standing};
 use crate::upstream::limits::{CONNECTIONS_MAX, INTERIM_ANSWERS_MAX, READ_BYTES, TAIL_BYTES_MAX};
 
 /// Longest body that is copied behind its head.
@@ -37,6 +38,8 @@ pub(super) struct Request {
     body: Bytes,
     /// How much of both has been written.
     written: usize,
+    /// The head has been handed over to the connection, and stands in a row.
+    stands: bool,
 }
 
 impl Request {
@@ -46,7 +49,21 @@ impl Request {
             head.extend_from_slice(&body);
             body.clear();
         }
-        Self { head, body, written: 0 }
+        Self {
+            head,
+            body,
+            written: 0,
+            stands: false,
+        }
+    }
+
+    /// The row could not write it.
+    fn come_back(&mut self, wire: &Wire, sent: &mut bool) {
+        self.stands = false;
+        if let Some((head, left)) = wire.take_back() {
+            (self.head, self.written) = (head, left);
+            *sent |= left > 0;
+        }
     }
 }
 
@@ -60,23 +77,79 @@ pub(super) struct Conn {
     reusable: bool,
     /// How long the server keeps an idle connection, if it said so.
     pub(super) keep: Option<Duration>,
-    _slot: Slot,
+    slot: Slot,
+}
+
+/// What is counted of all connections to a server.
+#[derive(Default)]
+pub(super) struct Counts {
+    open: AtomicUsize,
+    /// Requests that wait for the head of their answer.
+    asked: AtomicUsize,
 }
 
 /// One of the connections the server may have.
-struct Slot(Arc<AtomicUsize>);
+struct Slot(Arc<Counts>);
 
 impl Slot {
-    fn take(open: &Arc<AtomicUsize>) -> Option<Self> {
-        let slot = Self(Arc::clone(open));
+    fn take(counts: &Arc<Counts>) -> Option<Self> {
+        let slot = Self(Arc::clone(counts));
         // The count is raised first, so that a refused slot lowers it again when it is dropped.
-        (open.fetch_add(1, Ordering::Relaxed) < CONNECTIONS_MAX).then_some(slot)
+        (counts.open.fetch_add(1, Ordering::Relaxed) < CONNECTIONS_MAX).then_some(slot)
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A request on its way; dropped, what has not left of it never does.
+struct Sending<'a> {
+    conn: &'a mut Conn,
+    sent: &'a mut bool,
+    /// The row that this call lets go when its turn comes again.
+    lead: Option<Lead>,
+    begun: bool,
+    interim: usize,
+}
+
+impl<'a> Sending<'a> {
+    fn new(conn: &'a mut Conn, sent: &'a mut bool) -> Self {
+        conn.slot.0.asked.fetch_add(1, Ordering::Relaxed);
+        Self {
+            conn,
+            sent,
+            lead: None,
+            begun: false,
+            interim: 0,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, SendError>> {
+        self.lead = None;
+        if !std::mem::replace(&mut self.begun, true) && self.conn.slot.0.asked.load(Ordering::Relaxed) > 1 {
+            self.lead = self.conn.stand(cx);
+        }
+        self.conn.write_on(cx, self.sent)?;
+        let head = ready!(self.conn.poll_head(cx, &mut self.interim));
+        // Whatever came, it is no answer to a request that is still here.
+        match self.conn.take_back() {
+            Some(unsent) => Poll::Ready(Err(SendError::Unsent(Box::new(unsent)))),
+            None => Poll::Ready(head.map_err(SendError::Sent)),
+        }
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        let Self { conn, sent, .. } = self;
+        if conn.outgoing.as_ref().is_some_and(|request| request.stands) && conn.take_back().is_none() {
+            **sent = true;
+            conn.outgoing.take_if(|request| request.stands);
+        }
+        conn.slot.0.asked.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -99,8 +172,8 @@ pub(super) enum ReadError {
 
 impl Conn {
     /// A new connection; on the heap, because each call moves it from hand to hand.
-    pub(super) async fn open(target: &Target, open: &Arc<AtomicUsize>) -> Result<Box<Self>, Refusal> {
-        let slot = Slot::take(open).ok_or_else(|| {
+    pub(super) async fn open(target: &Target, counts: &Arc<Counts>) -> Result<Box<Self>, Refusal> {
+        let slot = Slot::take(counts).ok_or_else(|| {
             Refusal::new(
                 Reason::Overloaded,
                 "too many calls to this server are in flight; try again later",
@@ -114,22 +187,45 @@ impl Conn {
             held: BytesMut::new(),
             reusable: false,
             keep: None,
-            _slot: slot,
+            slot,
         }))
     }
 
     /// Sends a request and waits for the head of its answer. `sent` becomes true when the first byte may be written.
     pub(super) async fn send(&mut self, request: Request, sent: &mut bool) -> Result<Head, SendError> {
         self.outgoing = Some(request);
-        let mut interim = 0;
-        let head = poll_fn(|cx| {
-            self.write_on(cx, sent)?;
-            self.poll_head(cx, &mut interim).map_err(SendError::Sent)
-        })
-        .await?;
+        let mut sending = Sending::new(self, sent);
+        let head = poll_fn(|cx| sending.poll(cx)).await?;
+        drop(sending);
         self.reusable = head.reusable;
         self.keep = head.keep;
         Ok(head)
+    }
+
+    /// Lets a short request stand in the row of those that are written together.
+    fn stand(&mut self, cx: &Context<'_>) -> Option<Lead> {
+        let request = self.outgoing.as_mut()?;
+        if request.stands || request.written > 0 || !request.body.is_empty() {
+            return None;
+        }
+        match self.wire.stand(cx, std::mem::take(&mut request.head)) {
+            Ok(lead) => {
+                request.stands = true;
+                lead
+            }
+            Err(head) => {
+                request.head = head;
+                None
+            }
+        }
+    }
+
+    /// Takes back a request that stands in a row, unless a byte of it has left.
+    fn take_back(&mut self) -> Option<Request> {
+        let request = self.outgoing.as_mut().filter(|request| request.stands)?;
+        let (head, left) = self.wire.take_back()?;
+        (request.head, request.written, request.stands) = (head, left, false);
+        if left == 0 { self.outgoing.take() } else { None }
     }
 
     /// Writes what is left of the request. A server may answer and hang up before it has read all of it, so a failure
@@ -138,6 +234,19 @@ impl Conn {
         let Some(mut request) = self.outgoing.take() else {
             return Ok(());
         };
+        if request.stands {
+            match self.wire.standing() {
+                Standing::InRow => {
+                    self.outgoing = Some(request);
+                    return Ok(());
+                }
+                Standing::Nowhere => {
+                    *sent = true;
+                    return Ok(());
+                }
+                Standing::Back(_) => request.come_back(&self.wire, sent),
+            }
+        }
         match self.poll_write(&mut request, cx, sent) {
             Poll::Ready(Ok(())) => return Ok(()),
             Poll::Ready(Err(_)) if !*sent => return Err(SendError::Unsent(Box::new(request))),
@@ -148,7 +257,9 @@ impl Conn {
     }
 
     fn poll_write(&mut self, request: &mut Request, cx: &mut Context<'_>, sent: &mut bool) -> Poll<io::Result<()>> {
-        let Request { head, body, written } = request;
+        let Request {
+            head, body, written, ..
+        } = request;
         let mut wire = Pin::new(&mut self.wire);
         // TLS may have sent a part of what it then calls a failure.
         *sent |= wire.is_tls();

@@ -4,13 +4,12 @@
 //! written to it, and no task has to watch the idle ones.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::exchange::{Conn, Exchange, Fitness, Rest};
+use super::exchange::{Conn, Counts, Exchange, Fitness, Rest};
 use super::wire::Target;
 use crate::refusal::Refusal;
 use crate::upstream::limits::{IDLE_CONNECTIONS_MAX, IDLE_PLAIN_MAX, IDLE_TLS_MAX, TAIL_MAX};
@@ -18,7 +17,7 @@ use crate::upstream::limits::{IDLE_CONNECTIONS_MAX, IDLE_PLAIN_MAX, IDLE_TLS_MAX
 pub(super) struct Pool {
     pub(super) target: Target,
     idle: Mutex<Vec<Idle>>,
-    open: Arc<AtomicUsize>,
+    counts: Arc<Counts>,
 }
 
 struct Idle {
@@ -31,7 +30,7 @@ impl Pool {
         Self {
             target,
             idle: Mutex::new(Vec::new()),
-            open: Arc::default(),
+            counts: Arc::default(),
         }
     }
 
@@ -57,7 +56,7 @@ impl Pool {
 
     /// A new connection.
     pub(super) async fn open(&self) -> Result<Box<Conn>, Refusal> {
-        Conn::open(&self.target, &self.open).await
+        Conn::open(&self.target, &self.counts).await
     }
 
     /// Takes back a connection whose answer has been read as far as anybody wants.

@@ -19,6 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::refusal::{Executed, Reason, Refusal};
+use crate::row::{HELD_BYTES_MAX, Lead, Outlet, Standing};
 use crate::simulated;
 use crate::upstream::limits::{CONNECT_MAX, TCP_SILENCE_MAX};
 
@@ -109,7 +110,11 @@ impl Target {
     async fn dial(&self) -> io::Result<Wire> {
         let (host, port) = match &self.at {
             At::Network { host, port } => (host, *port),
-            At::File(socket) => return UnixStream::connect(socket).await.map(Wire::Unix),
+            At::File(socket) => {
+                return UnixStream::connect(socket)
+                    .await
+                    .map(|unix| Wire::Unix(Outlet::new(unix)));
+            }
         };
         if let Some(outside) = simulated::outside() {
             let piped = outside.dial(host);
@@ -121,7 +126,7 @@ impl Target {
         };
         tune(&tcp)?;
         match &self.tls {
-            None => Ok(Wire::Plain(tcp)),
+            None => Ok(Wire::Plain(Outlet::new(tcp))),
             Some((config, name)) => {
                 let stream = TlsConnector::from(Arc::clone(config))
                     .connect(name.clone(), tcp)
@@ -190,10 +195,10 @@ pub fn client_config(roots: rustls::RootCertStore) -> Result<Arc<ClientConfig>, 
 
 /// An open connection, encrypted or not.
 pub(super) enum Wire {
-    Plain(TcpStream),
+    Plain(Arc<Outlet<TcpStream>>),
     Tls(Box<TlsStream<TcpStream>>),
     /// On this machine.
-    Unix(UnixStream),
+    Unix(Arc<Outlet<UnixStream>>),
     /// Of a simulation.
     Piped(DuplexStream),
 }
@@ -209,13 +214,41 @@ impl Wire {
         let mut room = [0];
         match self {
             Self::Plain(tcp) => {
-                matches!(tcp.try_read(&mut room), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+                matches!(tcp.lock().io.try_read(&mut room), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
             }
             Self::Unix(unix) => {
-                matches!(unix.try_read(&mut room), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+                matches!(unix.lock().io.try_read(&mut room), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
             }
             Self::Tls(tls) => is_pending(Pin::new(tls.as_mut()), &mut room),
             Self::Piped(pipe) => is_pending(Pin::new(pipe), &mut room),
+        }
+    }
+
+    /// Puts a request into the row of those that are written together; gives it back where that cannot be.
+    pub(super) fn stand(&self, cx: &Context<'_>, bytes: Vec<u8>) -> Result<Option<Lead>, Vec<u8>> {
+        match self {
+            _ if bytes.len() > HELD_BYTES_MAX => Err(bytes),
+            Self::Plain(tcp) => Ok(tcp.stand(cx, bytes)),
+            Self::Unix(unix) => Ok(unix.stand(cx, bytes)),
+            Self::Tls(_) | Self::Piped(_) => Err(bytes),
+        }
+    }
+
+    /// What has become of it.
+    pub(super) fn standing(&self) -> Standing {
+        match self {
+            Self::Plain(tcp) => tcp.lock().standing(),
+            Self::Unix(unix) => unix.lock().standing(),
+            Self::Tls(_) | Self::Piped(_) => Standing::Nowhere,
+        }
+    }
+
+    /// Takes back a request that has not left whole, with how much of it has.
+    pub(super) fn take_back(&self) -> Option<(Vec<u8>, usize)> {
+        match self {
+            Self::Plain(tcp) => tcp.lock().take_back(),
+            Self::Unix(unix) => unix.lock().take_back(),
+            Self::Tls(_) | Self::Piped(_) => None,
         }
     }
 }
@@ -229,7 +262,8 @@ macro_rules! delegate {
     ($self:ident, $wire:ident => $call:expr) => {
         match $self.get_mut() {
             Wire::Plain($wire) => {
-                let $wire = Pin::new($wire);
+                let mut held = $wire.lock();
+                let $wire = Pin::new(&mut held.io);
                 $call
             }
             Wire::Tls($wire) => {
@@ -237,7 +271,8 @@ macro_rules! delegate {
                 $call
             }
             Wire::Unix($wire) => {
-                let $wire = Pin::new($wire);
+                let mut held = $wire.lock();
+                let $wire = Pin::new(&mut held.io);
                 $call
             }
             Wire::Piped($wire) => {
@@ -269,9 +304,9 @@ impl AsyncWrite for Wire {
 
     fn is_write_vectored(&self) -> bool {
         match self {
-            Self::Plain(wire) => wire.is_write_vectored(),
+            Self::Plain(wire) => wire.lock().io.is_write_vectored(),
             Self::Tls(wire) => wire.is_write_vectored(),
-            Self::Unix(wire) => wire.is_write_vectored(),
+            Self::Unix(wire) => wire.lock().io.is_write_vectored(),
             Self::Piped(wire) => wire.is_write_vectored(),
         }
     }
