@@ -120,9 +120,7 @@ impl<T: AsyncWrite + Unpin + Send + 'static> Outlet<T> {
             let mut held = self.lock();
             held.bytes = bytes;
             held.standing = Standing::InRow;
-            if !held.owner.as_ref().is_some_and(|owner| owner.will_wake(cx.waker())) {
-                held.owner = Some(cx.waker().clone());
-            }
+            held.owner = Some(cx.waker().clone());
         }
         match line_up(Arc::clone(self) as Arc<dyn Member>) {
             Place::First(lead) => {
@@ -142,7 +140,8 @@ impl<T: AsyncWrite + Unpin + Send + 'static> Outlet<T> {
 impl<T: AsyncWrite + Unpin + Send> Member for Outlet<T> {
     fn let_out(&self) {
         let mut held = self.0.lock();
-        let Some(owner) = held.owner.clone().filter(|_| held.standing == Standing::InRow) else {
+        // Taken in any case: it keeps the memory of a task, which a connection that is idle must not.
+        let Some(owner) = held.owner.take().filter(|_| held.standing == Standing::InRow) else {
             return;
         };
         let out = held.poll_out(&mut Context::from_waker(&owner));

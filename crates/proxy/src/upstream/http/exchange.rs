@@ -3,7 +3,10 @@
 //! A connection has no task of its own. Whoever makes the call reads and writes it, so a call costs no hand-over between
 //! threads, dropping the call closes the connection, and the moment before a request is written is a moment at which
 //! the connection can be asked whether the server has hung up. It holds no buffer either: bytes are read into room that
-//! all connections of a thread share, and only what outlives the moment is copied out of it.
+//! all connections of a thread share, and only what outlives the moment is copied out of it. Only one thing is ever done by
+//! another task: a short request that stands in a row with others may be written by the call that stands first in it.
+
+mod sending;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -17,11 +20,12 @@ use std::time::Duration;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 
+use self::sending::Sending;
 use super::body::Body;
 use super::head::{self, Framing, Head};
 use super::wire::{Target, Wire};
 use crate::refusal::{Reason, Refusal};
-use crate::row::{Lead, Standing};
+use crate::row::Standing;
 use crate::upstream::limits::{CONNECTIONS_MAX, INTERIM_ANSWERS_MAX, READ_BYTES, TAIL_BYTES_MAX};
 
 /// Longest body that is copied behind its head.
@@ -54,15 +58,6 @@ impl Request {
             body,
             written: 0,
             stands: false,
-        }
-    }
-
-    /// The row could not write it.
-    fn come_back(&mut self, wire: &Wire, sent: &mut bool) {
-        self.stands = false;
-        if let Some((head, left)) = wire.take_back() {
-            (self.head, self.written) = (head, left);
-            *sent |= left > 0;
         }
     }
 }
@@ -102,54 +97,6 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A request on its way; dropped, what has not left of it never does.
-struct Sending<'a> {
-    conn: &'a mut Conn,
-    sent: &'a mut bool,
-    /// The row that this call lets go when its turn comes again.
-    lead: Option<Lead>,
-    begun: bool,
-    interim: usize,
-}
-
-impl<'a> Sending<'a> {
-    fn new(conn: &'a mut Conn, sent: &'a mut bool) -> Self {
-        conn.slot.0.asked.fetch_add(1, Ordering::Relaxed);
-        Self {
-            conn,
-            sent,
-            lead: None,
-            begun: false,
-            interim: 0,
-        }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, SendError>> {
-        self.lead = None;
-        if !std::mem::replace(&mut self.begun, true) && self.conn.slot.0.asked.load(Ordering::Relaxed) > 1 {
-            self.lead = self.conn.stand(cx);
-        }
-        self.conn.write_on(cx, self.sent)?;
-        let head = ready!(self.conn.poll_head(cx, &mut self.interim));
-        // Whatever came, it is no answer to a request that is still here.
-        match self.conn.take_back() {
-            Some(unsent) => Poll::Ready(Err(SendError::Unsent(Box::new(unsent)))),
-            None => Poll::Ready(head.map_err(SendError::Sent)),
-        }
-    }
-}
-
-impl Drop for Sending<'_> {
-    fn drop(&mut self) {
-        let Self { conn, sent, .. } = self;
-        if conn.outgoing.as_ref().is_some_and(|request| request.stands) && conn.take_back().is_none() {
-            **sent = true;
-            conn.outgoing.take_if(|request| request.stands);
-        }
-        conn.slot.0.asked.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -200,32 +147,6 @@ impl Conn {
         self.reusable = head.reusable;
         self.keep = head.keep;
         Ok(head)
-    }
-
-    /// Lets a short request stand in the row of those that are written together.
-    fn stand(&mut self, cx: &Context<'_>) -> Option<Lead> {
-        let request = self.outgoing.as_mut()?;
-        if request.stands || request.written > 0 || !request.body.is_empty() {
-            return None;
-        }
-        match self.wire.stand(cx, std::mem::take(&mut request.head)) {
-            Ok(lead) => {
-                request.stands = true;
-                lead
-            }
-            Err(head) => {
-                request.head = head;
-                None
-            }
-        }
-    }
-
-    /// Takes back a request that stands in a row, unless a byte of it has left.
-    fn take_back(&mut self) -> Option<Request> {
-        let request = self.outgoing.as_mut().filter(|request| request.stands)?;
-        let (head, left) = self.wire.take_back()?;
-        (request.head, request.written, request.stands) = (head, left, false);
-        if left == 0 { self.outgoing.take() } else { None }
     }
 
     /// Writes what is left of the request. A server may answer and hang up before it has read all of it, so a failure
@@ -492,3 +413,6 @@ impl Rest {
         self.exchange.conn
     }
 }
+
+#[cfg(test)]
+mod tests;
