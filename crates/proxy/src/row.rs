@@ -22,8 +22,9 @@ use tokio::io::AsyncWrite;
 /// How many connections stand in one row. Each write costs a task its turn's share of what tokio lets it do at once (128),
 /// and the last one of a long row waits for all before it.
 const ROW_MAX: usize = 64;
-/// How much of one connection may stand in a row, in bytes. What is longer costs more to copy than its reader's sleep.
-pub(crate) const HELD_BYTES_MAX: usize = 8 << 10;
+/// How much of one connection may stand in a row, in bytes: a message of 16 KiB with its head. What is longer costs more to
+/// copy than its reader's sleep.
+pub(crate) const HELD_BYTES_MAX: usize = 24 << 10;
 
 thread_local! {
     /// The row that those who speak on this thread join.
