@@ -30,7 +30,7 @@ impl Server {
         }
     }
 
-    async fn connection(&self) -> (Conn, TcpStream) {
+    async fn connection(&self) -> (Box<Conn>, TcpStream) {
         let conn = Conn::open(&self.target, &self.counts).await;
         (conn.ok().unwrap(), self.listener.accept().await.unwrap().0)
     }
